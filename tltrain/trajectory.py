@@ -1,0 +1,168 @@
+"""Plain typed values: tools, calls, messages, trajectories. Knows nothing of models or file formats.
+
+A trajectory is tools, a user query, then replies and feedback in turn. Values are immutable; what a source said beyond
+our fields is kept, unread, in `extra`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant", "tool"]
+Arguments = dict[str, Any] | str
+"""A JSON object; or the text as the model wrote it, where that text is no JSON object."""
+
+EMPTY_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function a model may call. `parameters` is the JSON Schema of its arguments object."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=lambda: dict(EMPTY_PARAMETERS))
+    inferred: bool = False
+    """True where the specification was guessed from calls, not given."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """The declared arguments, by name; empty where the schema is malformed."""
+        properties = self.parameters.get("properties") if isinstance(self.parameters, dict) else None
+        return properties if isinstance(properties, dict) else {}
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the arguments that may not be left out."""
+        required = self.parameters.get("required") if isinstance(self.parameters, dict) else None
+        return tuple(name for name in required if isinstance(name, str)) if isinstance(required, list) else ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The OpenAI form, as chat templates expect it."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One use of a tool. `id` is the source's own, None where it gave none."""
+
+    name: str
+    arguments: Arguments = field(default_factory=dict)
+    id: str | None = None
+
+    def to_json(self, arguments_as_text: bool = False) -> dict[str, Any]:
+        """The OpenAI form; `arguments` as an object for chat templates, or as text for the API."""
+        arguments = self.arguments
+        if arguments_as_text and not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        value: dict[str, Any] = {"type": "function", "function": {"name": self.name, "arguments": arguments}}
+        return value if self.id is None else {"id": self.id, **value}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. A *reply* is an assistant message; *feedback* is a tool message.
+
+    `content` is None where the source had none (null), which differs from an empty text.
+    """
+
+    role: Role
+    content: str | None = None
+    calls: tuple[Call, ...] = ()
+    thought: str | None = None
+    """Reasoning beside the content (`reasoning_content`), where the source keeps it apart."""
+    call_id: str | None = None
+    """Of feedback: the id of the call it answers."""
+    name: str | None = None
+    """Of feedback: the name of the tool that answered."""
+    weight: float | None = None
+    """Explicit loss label of a reply (0 or 1, as in OpenAI's fine-tuning files); None where unlabelled."""
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self, arguments_as_text: bool = False) -> dict[str, Any]:
+        """The OpenAI form, `extra` and `weight` included."""
+        value: dict[str, Any] = {"role": self.role, "content": self.content}
+        if self.thought is not None:
+            value["reasoning_content"] = self.thought
+        if self.calls:
+            value["tool_calls"] = [call.to_json(arguments_as_text) for call in self.calls]
+        if self.call_id is not None:
+            value["tool_call_id"] = self.call_id
+        if self.name is not None:
+            value["name"] = self.name
+        if self.weight is not None:
+            value["weight"] = self.weight
+        return value | self.extra
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A call where it stands: `messages[message].calls[index]`, and its feedback, None where there is none."""
+
+    message: int
+    index: int
+    call: Call
+    feedback: Message | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """Tools and messages in order. `id` names it in reports; `source` is `file:line` where known."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    id: str | None = None
+    source: str | None = None
+    parallel_tool_calls: bool | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self, arguments_as_text: bool = True) -> dict[str, Any]:
+        """One line of an OpenAI-format file: `messages` and `tools`, and `id` where there is one."""
+        value: dict[str, Any] = {} if self.id is None else {"id": self.id}
+        value["messages"] = [message.to_json(arguments_as_text) for message in self.messages]
+        value["tools"] = [{**tool.to_json(), **tool.extra} for tool in self.tools]
+        if self.parallel_tool_calls is not None:
+            value["parallel_tool_calls"] = self.parallel_tool_calls
+        return value | self.extra
+
+    def replies(self) -> Iterator[tuple[int, Message]]:
+        """Index and message of every reply."""
+        return ((index, message) for index, message in enumerate(self.messages) if message.role == "assistant")
+
+    def call_sites(self) -> Iterator[CallSite]:
+        """Every call in order, with its feedback.
+
+        Feedback belongs to the call whose id it carries; without an id, to the first call before it, since the last
+        reply with calls, that has none yet.
+        """
+        for position, reply in self.replies():
+            feedback: dict[int, Message] = {}
+            for message in _feedback_after(self.messages, position):
+                index = _answered(reply.calls, message, feedback)
+                if index is not None:
+                    feedback[index] = message
+            for index, call in enumerate(reply.calls):
+                yield CallSite(position, index, call, feedback.get(index))
+
+
+def _feedback_after(messages: tuple[Message, ...], position: int) -> Iterator[Message]:
+    for message in messages[position + 1 :]:
+        if message.role == "assistant":
+            return
+        if message.role == "tool":
+            yield message
+
+
+def _answered(calls: tuple[Call, ...], message: Message, taken: Mapping[int, Message]) -> int | None:
+    free = [index for index in range(len(calls)) if index not in taken]
+    if message.call_id is not None:
+        named = [index for index in free if calls[index].id == message.call_id]
+        if named or any(call.id == message.call_id for call in calls):
+            return named[0] if named else None
+    unnamed = [index for index in free if message.call_id is None or calls[index].id is None]
+    return unnamed[0] if unnamed else None
