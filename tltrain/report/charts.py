@@ -1,0 +1,316 @@
+"""Charts as SVG for the pages of `page`: colours follow the page's theme, text stays text, ids never clash.
+
+matplotlib draws with the colours of `_THEME`, which stand for the page's CSS variables and are replaced by them
+afterwards. Sizes are CSS pixels (at 72 dots per inch a matplotlib point is one). Charts are `WIDTH` wide, so that two
+stand side by side on a desk and one fills a phone with its text still readable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from typing import Any
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from tltrain.report.page import printable
+
+WIDTH = 460
+FONT, SMALL = 13, 12
+INK, MUTED, LINE, PAPER = "#010203", "#010204", "#010205", "#010206"
+PALETTE = tuple(f"#02010{number}" for number in range(8))
+"""Series colours: 0 a neutral grey (for what others are compared with), 1-7 told apart by colour-blind readers."""
+_THEME = {
+    INK: "var(--ink, #1a1d21)",
+    MUTED: "var(--muted, #59616b)",
+    LINE: "var(--line, #d8dce2)",
+    PAPER: "var(--paper, #ffffff)",
+} | {
+    colour: f"var(--c{number}, {plain})"
+    for number, (colour, plain) in enumerate(
+        zip(
+            PALETTE,
+            ("#858d98", "#0072b2", "#cf7400", "#008a63", "#b0508a", "#c9410c", "#3795d4", "#8a6d00"),
+            strict=True,
+        )
+    )
+}
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tltrain",
+    "text.parse_math": False,
+    "axes.unicode_minus": True,
+    "font.size": FONT,
+    "figure.dpi": 72,
+}
+_SVG, _XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
+_ROW = 25
+
+
+def bars(title: str, counts: Mapping[str, float], *, total: float | None = None, limit: float | None = None,
+         colour: int = 1) -> Markup:  # fmt: skip
+    """Horizontal bars, one a category, each labelled with its count and its share of `total` in per cent.
+
+    `total` is the sum of the counts where None. `limit` is the share (per cent) at the right end of the axis: give the
+    same to charts that are to be compared.
+    """
+    whole = sum(counts.values()) if total is None else total
+    shares = [100 * count / whole if whole else 0.0 for count in counts.values()]
+    texts = [f"{count:,g}  ({share:.1f} %)" for count, share in zip(counts.values(), shares, strict=True)]
+    names = [_short(name) for name in counts]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _canvas(
+            _ROW * max(len(names), 1) + 8, left=_text_width(names) + 10, right=_text_width(texts) + 8
+        )
+        axes.barh(range(len(names)), shares, height=0.62, color=PALETTE[colour])
+        for row, (share, text) in enumerate(zip(shares, texts, strict=True)):
+            _note(axes, share, row, text, dx=6)
+        axes.set_xlim(0, limit or max([*shares, 1e-9]))
+        _name_rows(axes, range(len(names)), names)
+    return _svg(figure, title, _listing(counts, texts))
+
+
+def grouped_bars(
+    title: str,
+    groups: Mapping[str, Mapping[str, tuple[float, float | None]]],
+    *,
+    colours: Mapping[str, int],
+    limit: float = 100.0,
+) -> Markup:
+    """Horizontal bars in titled groups (a metric each), labelled by name, with whiskers of one standard error.
+
+    `groups[group][name]` is (value, standard error or None); `colours[name]` an index into `PALETTE`.
+    """
+    rows, heads, at = [], [], 0.0
+    for group, members in groups.items():
+        heads.append((at, group))
+        rows += [(at + 1 + offset, name, *value) for offset, (name, value) in enumerate(members.items())]
+        at += len(members) + 1.5
+    texts = [f"{value:.1f}" + ("" if error is None else f" ± {error:.1f}") for _, _, value, error in rows]
+    names = [_short(row[1]) for row in rows]
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _canvas(22 * at, left=_text_width(names) + 10, right=_text_width(texts) + 12)
+        for (place, name, value, error), text in zip(rows, texts, strict=True):
+            axes.barh(place, value, height=0.68, color=PALETTE[colours[name]])
+            if error:
+                axes.errorbar(value, place, xerr=error, color=INK, elinewidth=1.2, capsize=3, capthick=1.2)
+            _note(axes, value + (error or 0.0), place, text, dx=6)
+        for place, group in heads:
+            _note(axes, 0, place, group, dx=0, color=INK, weight="bold")
+        axes.set_xlim(0, limit)
+        _name_rows(axes, [row[0] for row in rows], names)
+        axes.set_ylim(at - 0.5, -0.6)
+    return _svg(figure, title, "; ".join(f"{row[1]} {text}" for row, text in zip(rows, texts, strict=True)))
+
+
+def lines(
+    title: str,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x_label: str,
+    colours: Mapping[str, int],
+    smooth: bool = False,
+) -> Markup:
+    """Curves `{name: (x, y)}`, each labelled at its end. Values that are not finite are left out.
+
+    `smooth` draws the running mean (over a twentieth of the points) strongly and the points themselves faintly.
+    """
+    points = {name: _finite(*values) for name, values in series.items()}
+    points = {name: values for name, values in points.items() if len(values[0])}
+    names = [_short(name) for name in points]
+    with matplotlib.rc_context(_STYLE):
+        several = len(points) > 1
+        figure, axes = _canvas(230, left=52, right=_text_width(names) + 10 if several else 12, top=10, bottom=44)
+        ends = []
+        for name, (x, y) in points.items():
+            colour = PALETTE[colours[name]]
+            mean = _running_mean(y, max(1, len(y) // 20)) if smooth else y
+            if smooth and len(y) >= 20:
+                axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
+            axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
+            ends.append(float(mean[-1]))
+        _measure(axes, x_label)
+        if several:
+            _label_ends(axes, names, ends, [PALETTE[colours[name]] for name in points])
+    return _svg(figure, title, "; ".join(f"{name}: {_span(y)}" for name, (_, y) in points.items()))
+
+
+def histogram(
+    title: str,
+    edges: Sequence[float],
+    counts: Sequence[float],
+    *,
+    x_label: str,
+    markers: Mapping[str, float] | None = None,
+    colour: int = 1,
+) -> Markup:
+    """Counts between `edges` (one more than counts); `markers` are named vertical lines, such as a length limit."""
+    assert len(edges) == len(counts) + 1, "one more edge than counts"
+    with matplotlib.rc_context(_STYLE):
+        figure, axes = _canvas(230, left=58, right=14, top=26 if markers else 10, bottom=44)
+        widths = np.diff(edges)
+        axes.bar(edges[:-1], counts, width=widths, align="edge", color=PALETTE[colour], edgecolor=PAPER, linewidth=0.6)
+        _measure(axes, x_label)
+        axes.set_ylim(0, max([*counts, 1]) * 1.05)
+        low, high = axes.get_xlim()
+        for name, place in (markers or {}).items():
+            axes.set_xlim(min(low, place), max(high, place))
+            axes.axvline(place, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+            side = "right" if place > (low + high) / 2 else "left"
+            axes.annotate(
+                _short(name), (place, 1), (0, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
+                ha=side, va="bottom", color=INK, fontsize=SMALL,
+            )  # fmt: skip
+    texts = [f"{low:g} to {high:g}: {count:g}" for low, high, count in zip(edges, edges[1:], counts, strict=False)]
+    return _svg(figure, title, "; ".join(texts))
+
+
+def _canvas(height: float, *, left: float, right: float, top: float = 4, bottom: float = 4) -> tuple[Figure, Axes]:
+    """A figure of `WIDTH` x `height` pixels and its axes inside the given margins, without frame or ticks."""
+    figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
+    width = max(WIDTH - left - right, 80)
+    box = (left / WIDTH, bottom / height, width / WIDTH, (height - top - bottom) / height)
+    axes = figure.add_axes(box, facecolor="none")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelcolor=MUTED, labelsize=SMALL)
+    return figure, axes
+
+
+def _name_rows(axes: Axes, places: Sequence[float], names: Sequence[str]) -> None:
+    axes.set_xticks([])
+    axes.set_yticks(places, names)
+    axes.tick_params(axis="y", labelcolor=INK, labelsize=FONT, pad=6)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.axvline(0, color=MUTED, linewidth=1)
+
+
+def _measure(axes: Axes, x_label: str) -> None:
+    """Numbered axes with faint lines at the values."""
+    axes.grid(axis="y", color=LINE, linewidth=1)
+    axes.set_axisbelow(True)
+    axes.set_xlabel(_short(x_label, 50), color=MUTED, fontsize=SMALL, labelpad=6)
+    axes.margins(x=0.02, y=0.08)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}".replace("-", "\u2212")))
+    axes.spines["bottom"].set(visible=True, color=MUTED)
+
+
+def _note(axes: Axes, x: float, y: float, text: str, *, dx: float, color: str = MUTED, weight: str = "normal") -> None:
+    axes.annotate(text, (x, y), (dx, 0), textcoords="offset points", va="center", color=color, weight=weight)
+
+
+def _label_ends(axes: Axes, names: Sequence[str], ends: Sequence[float], colours: Sequence[str]) -> None:
+    """Names beside the last points of their curves, moved apart where they would overlap."""
+    pixels = axes.transData.transform([(0, end) for end in ends])[:, 1]
+    order = sorted(range(len(names)), key=lambda index: float(pixels[index]))
+    placed: dict[int, float] = {}
+    floor = -math.inf
+    for index in order:
+        placed[index] = floor = max(float(pixels[index]), floor + FONT + 4)
+    excess = max(0.0, floor - float(axes.bbox.y1))
+    for index in order:
+        axes.annotate(
+            names[index], (1, (placed[index] - excess - axes.bbox.y0) / axes.bbox.height), (6, 0),
+            xycoords="axes fraction", textcoords="offset points", va="center", color=colours[index], weight="bold",
+        )  # fmt: skip
+
+
+def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    kept = np.isfinite(xs) & np.isfinite(ys)
+    return xs[kept], ys[kept]
+
+
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean of each value and up to `window - 1` before it."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - window, 0)
+    return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
+
+
+def _span(values: np.ndarray) -> str:
+    return f"from {values[0]:.4g} to {values[-1]:.4g} in {len(values)} points"
+
+
+def _listing(names: Mapping[str, Any], texts: Sequence[str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
+
+
+def _short(text: str, most: int = 26) -> str:
+    """A label on one line of at most `most` characters; the middle of a longer one is left out."""
+    line = " ".join(printable(text).split())
+    return line if len(line) <= most else f"{line[: most - most // 3 - 1]}…{line[len(line) - most // 3 :]}"
+
+
+def _text_width(texts: Sequence[str]) -> float:
+    """Pixels that the longest of the texts takes in a browser's usual font, on the safe side."""
+    return 0.58 * FONT * max((len(text) for text in texts), default=0)
+
+
+def _svg(figure: Figure, title: str, description: str) -> Markup:
+    """The figure as an inline SVG element in the page's colours and font, titled and described for screen readers."""
+    file = StringIO()
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser's fonts will have it
+        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    root = ElementTree.fromstring(file.getvalue())
+    _strip(root)
+    prefix = "c" + hashlib.sha256((title + description + file.getvalue()).encode()).hexdigest()[:10]
+    _rename_ids(root, prefix)
+    for element in root.iter():
+        if "style" in element.attrib:
+            element.set("style", _themed(element.attrib["style"]))
+    inside = "".join(ElementTree.tostring(child, encoding="unicode") for child in root)
+    return Markup(
+        '<svg viewBox="{box}" style="max-width: {width}px; stroke-linejoin: round" role="img" '
+        'aria-labelledby="{id}-t {id}-d"><title id="{id}-t">{title}</title><desc id="{id}-d">{text}</desc>'
+    ).format(box=root.attrib["viewBox"], width=WIDTH * 1.15, id=prefix, title=printable(title),
+             text=printable(description)) + Markup(inside + "</svg>")  # fmt: skip
+
+
+def _strip(root: ElementTree.Element) -> None:
+    """Drops namespaces, metadata, and the style sheet that would apply to the whole page."""
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (_SVG + "metadata", _SVG + "style"):
+                parent.remove(child)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_SVG)
+        for key in [key for key in element.attrib if key.startswith(_XLINK)]:
+            element.set(key.removeprefix(_XLINK), element.attrib.pop(key))
+
+
+def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
+    """Removes ids that nothing refers to and puts the chart's own prefix before the others."""
+    pattern = re.compile(r"(url\(#|^#)([^)]+)")
+    used = {
+        match[2] for element in root.iter() for value in element.attrib.values() for match in pattern.finditer(value)
+    }
+    for element in root.iter():
+        for key, value in list(element.attrib.items()):
+            if key == "id":
+                element.attrib.pop(key)
+                if value in used:
+                    element.set(key, prefix + value)
+            else:
+                element.set(key, pattern.sub(rf"\g<1>{prefix}\g<2>", value))
+
+
+def _themed(style: str) -> str:
+    for colour, variable in _THEME.items():
+        style = style.replace(colour, variable)
+    style = re.sub(r"(font-family: |\d+px )[^;]*DejaVu Sans[^;]*", r"\1system-ui, sans-serif", style)
+    return str(escape(style)) if "<" in style else style
