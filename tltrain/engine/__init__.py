@@ -1,0 +1,1 @@
+"""Token trees, their attention, log-probabilities, generation, optimiser and checkpoints. Knows nothing of tools."""

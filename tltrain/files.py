@@ -1,0 +1,108 @@
+"""Writing so that a kill at any moment leaves the old content or the new, never half of it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tltrain.errors import DataError, RunError
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary sibling of `path` (file or folder, the caller creates it), renamed to `path` if the block succeeds.
+
+    A folder that already stands at `path` is moved aside first and then removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    discard(temporary)
+    try:
+        yield temporary
+        if path.is_dir():
+            aside = path.with_name(f".{path.name}.old")
+            discard(aside)
+            path.rename(aside)
+            temporary.rename(path)
+            discard(aside)
+        else:
+            temporary.replace(path)
+    except BaseException as error:
+        discard(temporary)
+        if is_disk_full(error):
+            raise RunError(f"{path}: no space left on the device") from error
+        raise
+
+
+def discard(path: Path) -> None:
+    """Remove a file or folder if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the device is full (safetensors hides the number in its text)."""
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "os error 28" in str(error)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole, UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document, indented."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def write_json_lines(path: Path, values: Iterable[Any]) -> None:
+    """Write JSON Lines whole."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
+        for value in values:
+            stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON document of ours.
+
+    Raises:
+        DataError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError("no such file", path) from None
+    except ValueError as error:
+        raise DataError(f"not JSON: {error}", path) from None
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """Read JSON Lines of ours; a missing file is empty; a last line cut by a kill is dropped."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")
+    complete = lines[:-1]
+    return [json.loads(line) for line in complete if line]
+
+
+def append_json_line(path: Path, value: Any) -> None:
+    """Append one line in one write, on disk when this returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(value, ensure_ascii=False) + "\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        if is_disk_full(error):
+            raise RunError(f"{path}: no space left on the device") from error
+        raise
