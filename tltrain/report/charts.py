@@ -106,7 +106,7 @@ def grouped_bars(
                 axes.errorbar(value, place, xerr=error, color=INK, elinewidth=1.2, capsize=3, capthick=1.2)
             _note(axes, value + (error or 0.0), place, text, dx=6)
         for place, group in heads:
-            _note(axes, 0, place, group, dx=0, color=INK, weight="bold")
+            _note(axes, 0, place, group, dx=-6, color=INK, weight="bold", ha="right")
         axes.set_xlim(0, limit)
         _name_rows(axes, [row[0] for row in rows], names)
         axes.set_ylim(at - 0.5, -0.6)
@@ -207,12 +207,13 @@ def _measure(axes: Axes, x_label: str) -> None:
     axes.spines["bottom"].set(visible=True, color=MUTED)
 
 
-def _note(axes: Axes, x: float, y: float, text: str, *, dx: float, color: str = MUTED, weight: str = "normal") -> None:
-    axes.annotate(text, (x, y), (dx, 0), textcoords="offset points", va="center", color=color, weight=weight)
+def _note(axes: Axes, x: float, y: float, text: str, *, dx: float, color: str = MUTED, **style: Any) -> None:
+    axes.annotate(text, (x, y), (dx, 0), textcoords="offset points", va="center", color=color, **style)
 
 
 def _label_ends(axes: Axes, names: Sequence[str], ends: Sequence[float], colours: Sequence[str]) -> None:
     """Names beside the last points of their curves, moved apart where they would overlap."""
+    axes.autoscale_view()
     pixels = axes.transData.transform([(0, end) for end in ends])[:, 1]
     order = sorted(range(len(names)), key=lambda index: float(pixels[index]))
     placed: dict[int, float] = {}
@@ -234,10 +235,10 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndar
 
 
 def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of each value and up to `window - 1` before it."""
+    """The mean over `window` values around each, over fewer at both ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
+    at = np.arange(len(values))
+    starts, ends = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 

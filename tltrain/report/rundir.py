@@ -1,0 +1,206 @@
+"""Reading a run directory's files. Any may be missing; one that is there and broken is refused with its place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tltrain.errors import DataError, RunError
+from tltrain.files import read_json
+
+METRICS = ("TS", "PI", "CF", "DE", "CE", "VA")
+"""Per cent of the scored items; which of them a row has depends on its test set."""
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Score(_Row):
+    """One row of `scores.json`: one model on one split of a test set, in per cent."""
+
+    model: str
+    bench: str = "toolworld"
+    split: str = ""
+    protocol: str | None = None
+    """Set where a test set can be scored in several ways."""
+    n: int
+    items: int | None = None
+    TS: float | None = None
+    PI: float | None = None
+    CF: float | None = None
+    DE: float | None = None
+    CE: float | None = None
+    VA: float | None = None
+    se: dict[str, float | None] = {}
+    errors: dict[str, int] = {}
+    unparseable: int = 0
+    excluded: int | list[Any] | dict[str, Any] = 0
+    repaired: int | list[Any] | dict[str, Any] = 0
+
+    @property
+    def test(self) -> str:
+        """What was tested on: bench, split and protocol as one label."""
+        return " ".join(part for part in (self.bench, self.split, self.protocol and f"({self.protocol})") if part)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics that this row has."""
+        values = ((name, getattr(self, name)) for name in METRICS)
+        return {name: value for name, value in values if value is not None}
+
+
+class Stage(_Row):
+    """One row of `stages.json`: what a stage of the pipeline took."""
+
+    stage: str
+    seconds: float
+    peak_memory_mb: float | None = None
+    note: str = ""
+
+
+class AuditCalls(_Row):
+    """The counts of `audit.json` that the report shows."""
+
+    total: int
+    failed: int
+    by_category: dict[str, int] = {}
+
+
+class Audit(_Row):
+    """The part of `audit.json` that the report shows."""
+
+    headline: str = ""
+    calls: AuditCalls | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run directory says; an empty part was not there. Metrics are the lines of a `metrics.jsonl`."""
+
+    folder: Path
+    scores: tuple[Score, ...]
+    stages: tuple[Stage, ...]
+    audit: Audit | None
+    sft: Mapping[str, list[dict[str, Any]]]
+    """By arm."""
+    ppo: list[dict[str, Any]]
+    predictions: tuple[Path, ...]
+    environment: dict[str, Any]
+    config: str
+    """The text of `config.yaml`."""
+
+
+def read_run(folder: Path) -> Run:
+    """Read what is there of a run directory.
+
+    Raises:
+        RunError: there is no such folder, nothing in it to report, or a file of it is broken.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: no such run directory")
+    config = folder / "config.yaml"
+    run = Run(
+        folder=folder,
+        scores=parse_scores(_document(folder / "scores.json", []), folder / "scores.json"),
+        stages=_rows(Stage, _document(folder / "stages.json", []), folder / "stages.json"),
+        audit=_checked(Audit.model_validate, _document(folder / "audit.json", None), folder / "audit.json"),
+        sft={path.parent.name: list(json_lines(path)) for path in sorted(folder.glob("sft/*/metrics.jsonl"))},
+        ppo=list(json_lines(folder / "ppo" / "metrics.jsonl")),
+        predictions=tuple(sorted(folder.glob("predictions/*.jsonl"))),
+        environment=_mapping(_document(folder / "environment.json", {}), folder / "environment.json"),
+        config=_text(config) if config.is_file() else "",
+    )
+    if not (run.scores or run.stages or run.audit or run.sft or run.ppo or run.predictions):
+        raise RunError(
+            f"{folder}: nothing to report yet (no scores.json, audit.json, stages.json, metrics, predictions)"
+        )
+    return run
+
+
+def parse_scores(rows: Any, place: Path | str = "scores") -> tuple[Score, ...]:
+    """Check the rows of a `scores.json`; `place` names them in errors.
+
+    Raises:
+        RunError: a row lacks its model, its count, or every metric, or a value is of the wrong type.
+    """
+    scores = _rows(Score, rows, place)
+    for number, score in enumerate(scores):
+        if not score.metrics:
+            raise RunError(f"{place}: row {number}: expected at least one of the metrics {', '.join(METRICS)}")
+    return scores
+
+
+def json_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON Lines file, one by one; none where it is missing. A last line without its end is left out.
+
+    Raises:
+        RunError: a line is not a JSON object.
+    """
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+        for number, line in enumerate(stream, 1):
+            if line.endswith("\n") and line.strip():
+                yield _line(line, f"{path}:{number}")
+
+
+def finite(value: Any) -> float:
+    """A number of a metrics line; NaN where it is missing or is no number."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def _line(line: str, place: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{place}: not JSON: {error}") from None
+    return _mapping(value, place)
+
+
+def _document(path: Path, default: Any) -> Any:
+    if not path.is_file():
+        return default
+    try:
+        return read_json(path)
+    except (DataError, RecursionError) as error:
+        raise RunError(str(error)) from None
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _mapping(value: Any, place: Path | str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RunError(f"{place}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def _rows(kind: type[T], rows: Any, place: Path | str) -> tuple[T, ...]:
+    if not isinstance(rows, list):
+        raise RunError(f"{place}: expected a list of rows, found {type(rows).__name__}")
+    return tuple(
+        row
+        for number, value in enumerate(rows)
+        if (row := _checked(kind.model_validate, value, f"{place}: row {number}"))
+    )
+
+
+def _checked(check: Callable[[Any], T], value: Any, place: Path | str) -> T | None:
+    """The checked value; None only for None."""
+    if value is None:
+        return None
+    try:
+        return check(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise RunError(f"{place}: {field + ': ' if field else ''}{first['msg']}") from None

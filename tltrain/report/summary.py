@@ -1,0 +1,133 @@
+"""What the scores say, in words: which differences are real, which are noise; the one sentence on top of a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tltrain.report.rundir import Score
+
+MODELS = {
+    "base": "the base model",
+    "sft": "standard SFT",
+    "mae+pkt": "SFT with MAE and PKT",
+    "mae+pkt+irm": "PPO with IRM after it",
+}
+_GAINS = {"mae+pkt": "MAE and PKT", "mae+pkt+irm": "IRM"}
+_METRIC_WORDS = {
+    "TS": "picks the right tool in {} %",
+    "PI": "names the right tool and arguments in {} %",
+    "CF": "makes the right call in {} %",
+    "DE": "misreads the documentation in {} %",
+    "CE": "makes calls that fail in {} %",
+    "VA": "reaches a valid answer in {} %",
+}
+LOWER_IS_BETTER = frozenset({"DE", "CE"})
+_SPLIT_WORDS = {"unseen": "On tools never seen in training", "seen": "On tools seen in training"}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One model against another in one metric, in points; `error` is the standard error, None where one is missing."""
+
+    points: float
+    error: float | None
+
+    @property
+    def verdict(self) -> str:
+        """`higher` or `lower` where the difference is 2 standard errors or more, else `within noise`.
+
+        Without standard errors: `no standard error`.
+        """
+        if self.error is None:
+            return "no standard error"
+        if self.points == 0 or abs(self.points) < 2 * self.error:
+            return "within noise"
+        return "higher" if self.points > 0 else "lower"
+
+    @property
+    def text(self) -> str:
+        """Signed points and their standard error."""
+        sign = "−" if round(self.points, 1) < 0 else "+"
+        return f"{sign}{abs(self.points):.1f}" + ("" if self.error is None else f" ± {self.error:.1f}")
+
+
+def difference(score: Score, reference: Score, metric: str) -> Difference:
+    """`score` minus `reference`; the standard errors are added as those of independent samples are."""
+    errors = [score.se.get(metric), reference.se.get(metric)]
+    both = [error for error in errors if error is not None]
+    points = score.metrics[metric] - reference.metrics[metric]
+    return Difference(points, math.hypot(*both) if len(both) == 2 else None)
+
+
+def by_test(scores: Sequence[Score]) -> dict[str, list[Score]]:
+    """Rows grouped by what was tested on, in the order of the file."""
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        groups.setdefault(score.test, []).append(score)
+    return groups
+
+
+def lead(scores: Sequence[Score]) -> list[Score]:
+    """The rows of the test that counts most: tools unseen in training where there are such, else the first test."""
+    unseen = [score for score in scores if score.split == "unseen"]
+    return by_test(unseen or scores)[(unseen or scores)[0].test]
+
+
+def comparisons(rows: Sequence[Score]) -> list[tuple[Score, Score]]:
+    """Pairs (model, reference) of one test: each with the one before it, and the last with standard SFT."""
+    pairs = list(zip(rows[1:], rows, strict=False))
+    plain = next((row for row in rows if row.model == "sft"), None)
+    if plain is not None and rows.index(plain) < len(rows) - 2:
+        pairs.append((rows[-1], plain))
+    return pairs
+
+
+def headline(scores: Sequence[Score]) -> str:
+    """One sentence: how good the last model is on the leading test, what it started from, what each stage added."""
+    rows = lead(scores)
+    best, first = rows[-1], rows[0]
+    metric = next(iter(best.metrics))
+    where = _SPLIT_WORDS.get(best.split, f"On {best.test}")
+    start = (
+        "" if best is first or metric not in first.metrics else f" ({name(first.model)}: {first.metrics[metric]:.1f} %)"
+    )
+    who = "the trained model" if best.model in _GAINS else name(best.model)
+    words = _METRIC_WORDS[metric].format(f"{best.metrics[metric]:.1f}")
+    gains = [
+        _gain(row, reference, metric) for row, reference in zip(rows[1:], rows, strict=False) if row.model in _GAINS
+    ]
+    after = "; ".join(gain for gain in gains if gain)
+    return f"{where}, {who} {words} of {best.n:,} steps{start}{': ' + after if after else ''}."
+
+
+def setbacks(scores: Sequence[Score]) -> str:
+    """Where a stage made a metric worse by more than noise, in one sentence; empty where nowhere."""
+    found = []
+    for test, rows in by_test(scores).items():
+        for row, reference in zip(rows[1:], rows, strict=False):
+            for metric in row.metrics.keys() & reference.metrics.keys():
+                result = difference(row, reference, metric)
+                if result.verdict == ("higher" if metric in LOWER_IS_BETTER else "lower"):
+                    found.append(f"{metric} of {row.model} on {test} ({result.text} against {reference.model})")
+    return f"Worse by more than noise: {'; '.join(sorted(found))}." if found else ""
+
+
+def name(model: str) -> str:
+    """A model of the pipeline in words; any other by its own name."""
+    return MODELS.get(model, model)
+
+
+def _gain(row: Score, reference: Score, metric: str) -> str:
+    if metric not in row.metrics or metric not in reference.metrics:
+        return ""
+    result = difference(row, reference, metric)
+    what, against, points = _GAINS[row.model], name(reference.model), f"{abs(result.points):.1f} points"
+    if result.verdict == "higher":
+        return f"{what} added {points} to {against}"
+    if result.verdict == "lower":
+        return f"{what} did not help, it cost {points} against {against}"
+    if result.verdict == "within noise":
+        return f"the change by {what} ({result.text}) is within noise"
+    return f"{what} changed it by {result.text} points, without a standard error to judge by"

@@ -1,0 +1,153 @@
+"""The table of scores, for the terminal and for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from tltrain.report.page import Cell, Column, table
+from tltrain.report.rundir import METRICS, Score, parse_scores
+from tltrain.report.summary import LOWER_IS_BETTER, by_test, comparisons, difference
+
+METRIC_HELP = {
+    "TS": "the right tool, per cent of items",
+    "PI": "the right tool and the same set of argument names, per cent of items",
+    "CF": "right tool, argument names and values, per cent of items",
+    "DE": "calls that misread the documentation, per cent",
+    "CE": "calls that failed when executed, per cent",
+    "VA": "queries that ended in a valid answer, per cent",
+}
+
+
+def terminal_table(scores: Sequence[Mapping[str, Any]]) -> Table:
+    """The rows of a `scores.json` for the terminal, per cent ± standard error.
+
+    One or two tests stand side by side with the models down; more of them below each other, a row a model and test.
+
+    Raises:
+        RunError: a row is not one of a `scores.json`.
+    """
+    tests = by_test(parse_scores(list(scores)))
+    result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="per cent ± standard error")
+    if len(tests) > 2:
+        _long_form(result, tests)
+    else:
+        _side_by_side(result, tests)
+    return result
+
+
+def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
+    benches = {row.bench for rows in tests.values() for row in rows}
+    result.add_column(escape(benches.pop() if len(benches) == 1 else "") + "\nmodel", no_wrap=True)
+    for rows in tests.values():
+        above = [escape(rows[0].split or rows[0].bench), _counted(rows)]
+        for position, metric in enumerate(_metrics(rows)):
+            result.add_column(f"{above[position] if position < 2 else ''}\n{metric}", no_wrap=True)
+    for model in _models(tests):
+        cells = [_plain(_row(rows, model), metric) for rows in tests.values() for metric in _metrics(rows)]
+        result.add_row(escape(model), *cells)
+
+
+def _long_form(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
+    metrics = _metrics([row for rows in tests.values() for row in rows])
+    for title in ("test", "model", *metrics, "n"):
+        result.add_column(title, no_wrap=True, justify="right" if title == "n" else "left")
+    for test, rows in tests.items():
+        for row in rows:
+            cells = [_plain(row, metric) for metric in metrics]
+            result.add_row(escape(test), escape(row.model), *cells, f"{row.n:,}")
+        result.add_section()
+
+
+def score_table(scores: Sequence[Score]) -> Markup:
+    """The table of a report: a row a model, the metrics of each test side by side with the number of items scored."""
+    tests = by_test(scores)
+    columns, groups = [Column("model")], [("", 1)]
+    for test, rows in tests.items():
+        metrics = _metrics(rows)
+        columns += [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in metrics]
+        columns.append(Column("n", numeric=True, help="items scored"))
+        groups.append((test, len(metrics) + 1))
+    body = [[model, *(cell for rows in tests.values() for cell in _cells(rows, model))] for model in _models(tests)]
+    return table(columns, body, groups=groups)
+
+
+def comparison_table(scores: Sequence[Score]) -> Markup:
+    """What each stage changed, in points ± standard error, with what is within noise said so."""
+    body = []
+    for test, rows in by_test(scores).items():
+        for score, reference in comparisons(rows):
+            shared = [metric for metric in score.metrics if metric in reference.metrics]
+            changes = {metric: _change(score, reference, metric) for metric in shared}
+            body.append([score.model, reference.model, test, *(changes.get(metric) for metric in _metrics(scores))])
+    columns = [Column("model"), Column("against"), Column("test")]
+    columns += [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in _metrics(scores)]
+    return table(columns, body)
+
+
+def counts_table(scores: Sequence[Score]) -> Markup:
+    """The counts beside the percentages: items, scored, unparseable, repaired and excluded golds, error categories."""
+    categories = list(dict.fromkeys(category for score in scores for category in score.errors))
+    columns = [Column("model"), Column("test")]
+    titles = ["items", "n", "unparseable", "repaired", "excluded", *categories]
+    columns += [Column(title, numeric=True) for title in titles]
+    body = []
+    for score in scores:
+        counts = [score.items, score.n, score.unparseable, _number(score.repaired), _number(score.excluded)]
+        body.append([score.model, score.test, *counts, *(score.errors.get(category, 0) for category in categories)])
+    return table(columns, body)
+
+
+def _change(score: Score, reference: Score, metric: str) -> Cell:
+    result = difference(score, reference, metric)
+    good, bad = ("lower", "higher") if metric in LOWER_IS_BETTER else ("higher", "lower")
+    style = {good: "good", bad: "bad"}.get(result.verdict, "muted")
+    text = Markup('<span class="{}">{}<br><small>{}</small></span>').format(style, result.text, result.verdict)
+    return Cell(text, result.points)
+
+
+def _cells(rows: Sequence[Score], model: str) -> list[Cell | int | None]:
+    row = _row(rows, model)
+    cells: list[Cell | int | None] = [_percent(row, metric) for metric in _metrics(rows)]
+    return [*cells, None if row is None else row.n]
+
+
+def _percent(row: Score | None, metric: str) -> Cell | None:
+    if row is None or metric not in row.metrics:
+        return None
+    error = row.se.get(metric)
+    after = "" if error is None else Markup(' <span class="muted">± {:.1f}</span>').format(error)
+    return Cell(Markup("{:.1f}{}").format(row.metrics[metric], after), row.metrics[metric])
+
+
+def _plain(row: Score | None, metric: str) -> str:
+    if row is None or metric not in row.metrics:
+        return "–"
+    error = row.se.get(metric)
+    return f"{row.metrics[metric]:.1f}" + ("" if error is None else f" ±{error:.1f}")
+
+
+def _row(rows: Sequence[Score], model: str) -> Score | None:
+    return next((row for row in rows if row.model == model), None)
+
+
+def _metrics(rows: Sequence[Score]) -> list[str]:
+    return [metric for metric in METRICS if any(metric in row.metrics for row in rows)]
+
+
+def _models(tests: Mapping[str, Sequence[Score]]) -> list[str]:
+    return list(dict.fromkeys(row.model for rows in tests.values() for row in rows))
+
+
+def _counted(rows: Sequence[Score]) -> str:
+    counts = sorted({row.n for row in rows})
+    return f"n={counts[0]:,}" + (f"–{counts[-1]:,}" if len(counts) > 1 else "")
+
+
+def _number(golds: int | Sequence[Any] | Mapping[str, Any]) -> int:
+    return golds if isinstance(golds, int) else len(golds)
