@@ -41,10 +41,10 @@ class Tool:
         required = self.parameters.get("required") if isinstance(self.parameters, dict) else None
         return tuple(name for name in required if isinstance(name, str)) if isinstance(required, list) else ()
 
-    def to_json(self) -> dict[str, Any]:
-        """The OpenAI form, as chat templates expect it."""
+    def to_json(self, with_extra: bool = False) -> dict[str, Any]:
+        """The OpenAI form, as chat templates expect it; `extra` (`strict`, say) stands in `function` where asked for."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {"type": "function", "function": function}
+        return {"type": "function", "function": function | self.extra if with_extra else function}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,15 @@ class Call:
     name: str
     arguments: Arguments = field(default_factory=dict)
     id: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self, arguments_as_text: bool = False) -> dict[str, Any]:
-        """The OpenAI form; `arguments` as an object for chat templates, or as text for the API."""
+        """The OpenAI form, `extra` included; `arguments` as an object for chat templates, or as text for the API."""
         arguments = self.arguments
         if arguments_as_text and not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False)
         value: dict[str, Any] = {"type": "function", "function": {"name": self.name, "arguments": arguments}}
-        return value if self.id is None else {"id": self.id, **value}
+        return (value if self.id is None else {"id": self.id, **value}) | self.extra
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Trajectory:
         """One line of an OpenAI-format file: `messages` and `tools`, and `id` where there is one."""
         value: dict[str, Any] = {} if self.id is None else {"id": self.id}
         value["messages"] = [message.to_json(arguments_as_text) for message in self.messages]
-        value["tools"] = [{**tool.to_json(), **tool.extra} for tool in self.tools]
+        value["tools"] = [tool.to_json(with_extra=True) for tool in self.tools]
         if self.parallel_tool_calls is not None:
             value["parallel_tool_calls"] = self.parallel_tool_calls
         return value | self.extra

@@ -1,0 +1,135 @@
+"""Reading fields of records, with errors that name the field, what was expected and what was there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from tltrain.errors import DataError
+from tltrain.formats import jsonio
+from tltrain.trajectory import Arguments
+
+T = TypeVar("T")
+
+_KINDS: dict[type, str] = {
+    dict: "object",
+    list: "list",
+    str: "text",
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    type(None): "null",
+}
+
+
+class FieldError(DataError):
+    """A field of a record is not what its format says: `messages[3].content: expected text, got number`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        self.field, self.why = field, reason
+        super().__init__(f"{field}: {reason}" if field else reason)
+
+    def inside(self, place: str) -> FieldError:
+        """The same error seen from the record that holds the field under `place`."""
+        joint = "" if not self.field or self.field.startswith("[") else "."
+        return FieldError(f"{place}{joint}{self.field}", self.why)
+
+
+def expected(what: str, got: object, field: str = "") -> FieldError:
+    """The error for a value of the wrong kind."""
+    return FieldError(field, f"expected {what}, got {_KINDS[type(got)]}")
+
+
+def each(function: Callable[[Any], T], values: Any, field: str) -> tuple[T, ...]:
+    """`function` of every element of the list `values`; errors name the element. Null or absent is an empty list."""
+    if values is None:
+        return ()
+    if type(values) is not list:
+        raise expected("list", values, field)
+    results: list[T] = []
+    try:
+        for value in values:
+            results.append(function(value))  # noqa: PERF401  (its length places the error)
+    except FieldError as error:
+        raise error.inside(f"{field}[{len(results)}]") from None
+    return tuple(results)
+
+
+def record_of(value: Any) -> dict[str, Any]:
+    """`value`, which has to be an object."""
+    if type(value) is not dict:
+        raise expected("object", value)
+    return value
+
+
+def list_of(record: dict[str, Any], field: str) -> list[Any]:
+    """A list that has to be there."""
+    return _required(record, field, list, "list")  # type: ignore[no-any-return]
+
+
+def text_of(record: dict[str, Any], field: str) -> str:
+    """A text that has to be there."""
+    return _required(record, field, str, "text")  # type: ignore[no-any-return]
+
+
+def _required(record: dict[str, Any], field: str, kind: type, what: str) -> Any:
+    value = record.get(field)
+    if type(value) is kind:
+        return value
+    if field not in record:
+        raise FieldError(field, f"expected {what}, but it is missing")
+    raise expected(what, value, field)
+
+
+def text_or_none(record: dict[str, Any], field: str) -> str | None:
+    """A text, or None where it is null or absent."""
+    value = record.get(field)
+    if value is not None and type(value) is not str:
+        raise expected("text", value, field)
+    return value
+
+
+def id_or_none(record: dict[str, Any], field: str) -> str | None:
+    """An id as text; whole numbers, as some sources have them, are written out."""
+    value = record.get(field)
+    if type(value) is int:
+        return str(value)
+    return text_or_none(record, field)
+
+
+def rest(record: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+    """The fields that are not in `known`."""
+    return {field: value for field, value in record.items() if field not in known}
+
+
+def arguments_of(value: Any, field: str = "arguments") -> Arguments:
+    """A call's arguments: an object, or a text; a text that is a JSON object becomes that object.
+
+    Any other text stays as it was written: broken JSON, duplicate keys or NaN in it are a model's mistake, for the
+    audit to find, not a broken file. Null or nothing is no arguments. Raises where the text is nested too deep.
+    """
+    if type(value) is dict:
+        return value
+    if type(value) is str:
+        return _arguments_in(value, field)
+    if value is None:
+        return {}
+    raise expected("text or object", value, field)
+
+
+def _arguments_in(text: str, field: str) -> Arguments:
+    try:
+        value = jsonio.loads(text)
+    except jsonio.TooDeepError as error:
+        raise FieldError(field, error.reason) from None
+    except DataError:
+        return text
+    return value if type(value) is dict else text
+
+
+def json_in(text: str, field: str) -> Any:
+    """The JSON value in a text field; errors name the field."""
+    try:
+        return jsonio.loads(text)
+    except DataError as error:
+        raise FieldError(field, error.reason) from None
