@@ -1,0 +1,103 @@
+"""Calls as JSON objects in `<tool_call>` tags, as Hermes and Qwen models write them, and a chat template that says so.
+
+Read as well, since each has one reading only: `parameters` for `arguments`, arguments given as a JSON text, neither
+for a call without arguments, several objects one after another in one pair of tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tltrain.dialects import strict
+from tltrain.dialects.base import Parsed, above, beside
+from tltrain.trajectory import Call, Tool
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+
+CHAT_TEMPLATE = """\
+{%- macro system(text) -%}
+<|im_start|>system
+{{ text }}
+{%- if tools %}
+{{- '\\n\\n' if text else '' }}You can call these tools:
+<tools>
+{%- for tool in tools %}
+{%- set function = tool.function if tool.function is defined else tool %}
+{{ {'name': function.name, 'description': function.description | default(''), \
+'parameters': function.parameters | default({})} | tojson }}
+{%- endfor %}
+</tools>
+Write each call as
+<tool_call>
+{"name": <tool name>, "arguments": <JSON object>}
+</tool_call>
+{%- endif -%}
+<|im_end|>
+{% endmacro -%}
+{%- set given = messages and messages[0].role == 'system' -%}
+{%- if tools and not given %}{{ system('') }}{% endif -%}
+{%- for message in messages -%}
+{%- if loop.first and given -%}
+{{ system(message.content or '') }}
+{%- else -%}
+<|im_start|>{{ message.role }}
+{{ message.content or '' }}
+{%- for call in message.tool_calls or [] -%}
+{%- set function = call.function if call.function is defined else call -%}
+{{- '' if loop.first and not message.content else '\\n' }}<tool_call>
+{"name": {{ function.name | tojson }}, "arguments": \
+{{ function.arguments if function.arguments is string else function.arguments | tojson }}}
+</tool_call>
+{%- endfor -%}
+<|im_end|>
+{% endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+<|im_start|>assistant
+{% endif -%}
+"""
+"""A Jinja chat template (ChatML turns) for models that have none for tools; renders calls as `format` writes them.
+
+Tools stand as one line of JSON each (name, description, parameters) in the system turn. `arguments` may be an object
+or a JSON text, which is written as it is. The rendering of a history with the generation prompt is a prefix of the
+rendering with the reply.
+"""
+
+
+def format(calls: Sequence[Call], text: str = "") -> str:
+    """The text, then a block a call, each on lines of its own."""
+    blocks = (
+        f'{OPEN}\n{{"name": {strict.write(call.name)}, "arguments": {strict.write_arguments(call)}}}\n{CLOSE}'
+        for call in calls
+    )
+    return above(text, "\n".join(blocks))
+
+
+def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
+    """The calls of all blocks in order; `tools` are not looked at."""
+    calls: list[Call] = []
+    pieces: list[str] = []
+    position = 0
+    try:
+        while (start := text.find(OPEN, position)) >= 0:
+            pieces.append(text[position:start])
+            position = _read_block(text, start + len(OPEN), calls)
+        pieces.append(text[position:])
+        if any(CLOSE in piece for piece in pieces):
+            raise ValueError(f"{CLOSE} without {OPEN}")
+    except ValueError as error:
+        return Parsed((), text, str(error))
+    return Parsed(tuple(calls), beside(pieces)) if calls else Parsed((), text)
+
+
+def _read_block(text: str, position: int, calls: list[Call]) -> int:
+    """Adds the calls of the block whose inside starts at `position`; returns where the block ends."""
+    before = len(calls)
+    while not text.startswith(CLOSE, position := strict.skip_blank(text, position)):
+        if position == len(text):
+            raise ValueError(f"{OPEN} without {CLOSE}")
+        value, position = strict.read_value(text, position)
+        calls.append(strict.read_call(value))
+    if len(calls) == before:
+        raise ValueError(f"nothing between {OPEN} and {CLOSE}")
+    return position + len(CLOSE)

@@ -1,0 +1,70 @@
+"""Calls as `Action:` and `Action Input:` lines after a thought, as RoTBench and ToolEyes write them.
+
+The thought is the reply's text. A name that a bare line cannot hold is written as a JSON string. Several calls are
+several pairs of lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from tltrain.dialects import strict
+from tltrain.dialects.base import Parsed, above, beside
+from tltrain.trajectory import Call, Tool
+
+_ACTION = re.compile(r"^[ \t]*Action:[ \t]*", re.MULTILINE)
+_INPUT = "Action Input:"
+_THOUGHT = re.compile(r"\s*Thought: ?")
+_LINE_END = re.compile(r"[ \t]*(?:\n|\Z)")
+
+
+def format(calls: Sequence[Call], text: str = "") -> str:
+    """`Thought:` and the text, where there is any, then two lines a call; without calls the text alone."""
+    if not calls:
+        return text
+    lines = (f"Action: {_write_name(call.name)}\nAction Input: {strict.write_arguments(call)}" for call in calls)
+    return above(f"Thought: {text}" if text else "", "\n".join(lines))
+
+
+def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
+    """The calls of all `Action:` lines in order; `tools` are not looked at."""
+    calls: list[Call] = []
+    pieces: list[str] = []
+    position = 0
+    try:
+        while match := _ACTION.search(text, position):
+            pieces.append(text[position : match.start()])
+            call, position = _read_call(text, match.end())
+            calls.append(call)
+    except ValueError as error:
+        return Parsed((), text, str(error))
+    if not calls:
+        return Parsed((), text)
+    pieces[0] = _THOUGHT.sub("", pieces[0], count=1) if _THOUGHT.match(pieces[0]) else pieces[0]
+    return Parsed(tuple(calls), beside([*pieces, text[position:]]))
+
+
+def _read_call(text: str, position: int) -> tuple[Call, int]:
+    name, position = _read_name(text, position)
+    value, position = strict.read_value(text, strict.skip_blank(text, position))
+    end = _LINE_END.match(text, position)
+    if end is None:
+        raise ValueError("text after the arguments, on their line")
+    return Call(name, strict.read_arguments(value)), end.end()
+
+
+def _read_name(text: str, position: int) -> tuple[str, int]:
+    """The name, and where `Action Input:` ends."""
+    quoted = text.startswith('"', position)
+    name, after = strict.read_value(text, position) if quoted else ("", position)
+    marker = text.find(_INPUT, after)
+    between = text[after:marker].strip()
+    if marker < 0 or "\n" in between or (quoted and between):
+        raise ValueError("Action without Action Input")
+    return name if quoted else between, marker + len(_INPUT)
+
+
+def _write_name(name: str) -> str:
+    plain = name and name == name.strip() and not name.startswith('"') and "\n" not in name
+    return name if plain and _INPUT not in name else strict.write(name)
