@@ -15,46 +15,47 @@ from tltrain.trajectory import Call, Tool
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 
 CHAT_TEMPLATE = """\
+{%- macro specification(tool) -%}
+{%- set function = tool.function if tool.function is defined else tool -%}
+{{- {'name': function.name, 'description': function.description | default(''), \
+'parameters': function.parameters | default({})} | tojson -}}
+{%- endmacro -%}
 {%- macro system(text) -%}
-<|im_start|>system
-{{ text }}
-{%- if tools %}
-{{- '\\n\\n' if text else '' }}You can call these tools:
-<tools>
-{%- for tool in tools %}
-{%- set function = tool.function if tool.function is defined else tool %}
-{{ {'name': function.name, 'description': function.description | default(''), \
-'parameters': function.parameters | default({})} | tojson }}
-{%- endfor %}
-</tools>
-Write each call as
-<tool_call>
-{"name": <tool name>, "arguments": <JSON object>}
-</tool_call>
+{{- '<|im_start|>system\\n' ~ text -}}
+{%- if tools -%}
+{{- '\\n\\n' if text else '' -}}
+{{- 'You can call these tools:\\n<tools>\\n' -}}
+{%- for tool in tools -%}
+{{- specification(tool) ~ '\\n' -}}
+{%- endfor -%}
+{{- '</tools>\\nWrite each call as\\n<tool_call>\\n' -}}
+{{- '{"name": <tool name>, "arguments": <JSON object>}\\n</tool_call>' -}}
 {%- endif -%}
-<|im_end|>
-{% endmacro -%}
+{{- '<|im_end|>\\n' -}}
+{%- endmacro -%}
+{%- macro written(call) -%}
+{%- set function = call.function if call.function is defined else call -%}
+{%- set arguments = function.arguments if function.arguments is string else function.arguments | tojson -%}
+{{- '<tool_call>\\n{"name": ' ~ function.name | tojson ~ ', "arguments": ' ~ arguments ~ '}\\n</tool_call>' -}}
+{%- endmacro -%}
 {%- set given = messages and messages[0].role == 'system' -%}
-{%- if tools and not given %}{{ system('') }}{% endif -%}
+{%- if tools and not given -%}
+{{- system('') -}}
+{%- endif -%}
 {%- for message in messages -%}
 {%- if loop.first and given -%}
-{{ system(message.content or '') }}
+{{- system(message.content or '') -}}
 {%- else -%}
-<|im_start|>{{ message.role }}
-{{ message.content or '' }}
+{{- '<|im_start|>' ~ message.role ~ '\\n' ~ (message.content or '') -}}
 {%- for call in message.tool_calls or [] -%}
-{%- set function = call.function if call.function is defined else call -%}
-{{- '' if loop.first and not message.content else '\\n' }}<tool_call>
-{"name": {{ function.name | tojson }}, "arguments": \
-{{ function.arguments if function.arguments is string else function.arguments | tojson }}}
-</tool_call>
+{{- ('\\n' if message.content or not loop.first else '') ~ written(call) -}}
 {%- endfor -%}
-<|im_end|>
-{% endif -%}
+{{- '<|im_end|>\\n' -}}
+{%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}
-<|im_start|>assistant
-{% endif -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
 """
 """A Jinja chat template (ChatML turns) for models that have none for tools; renders calls as `format` writes them.
 
