@@ -43,9 +43,10 @@ def terminal_table(scores: Sequence[Mapping[str, Any]]) -> Table:
 
 def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
     benches = {row.bench for rows in tests.values() for row in rows}
-    result.add_column(escape(benches.pop() if len(benches) == 1 else "") + "\nmodel", no_wrap=True)
-    for rows in tests.values():
-        above = [escape(rows[0].split or rows[0].bench), _counted(rows)]
+    bench = benches.pop() if len(benches) == 1 else ""
+    result.add_column(f"{escape(bench)}\nmodel", no_wrap=True)
+    for test, rows in tests.items():
+        above = [escape(test.removeprefix(bench + " ")), _counted(rows)]
         for position, metric in enumerate(_metrics(rows)):
             result.add_column(f"{above[position] if position < 2 else ''}\n{metric}", no_wrap=True)
     for model in _models(tests):

@@ -1,0 +1,108 @@
+"""A run directory with invented numbers, for the tests of the report and for looking at the page in a browser."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from pathlib import Path
+from typing import Any
+
+MODELS = {"base": 2.0, "sft": 63.0, "mae+pkt": 71.5, "mae+pkt+irm": 73.0}
+CATEGORIES = (
+    "wrong_tool",
+    "missing_argument",
+    "wrong_value",
+    "hallucinated_argument",
+    "unparseable",
+    "hallucinated_tool",
+)
+CONFIG = "# invented for tests\nmodel: smollm2-135m\nsft:\n  learning_rate: 1.0e-4\n  weight: <b>9</b>\n"
+GOLD = [[{"name": "get_order_items", "arguments": {"order_id": "A-104", "limit": 3}}]]
+
+
+def score_rows() -> list[dict[str, Any]]:
+    """Eight rows: four models on two splits."""
+    return [
+        score(model, split, ts=value + bonus, n=n)
+        for split, bonus, n in (("seen", 6.0, 600), ("unseen", 0.0, 480))
+        for model, value in MODELS.items()
+    ]
+
+
+def score(model: str, split: str, ts: float, n: int = 400, **more: Any) -> dict[str, Any]:
+    """One row, with the standard errors of its shares and its errors spread over the categories."""
+    metrics = {"TS": ts, "PI": 0.94 * ts, "CF": 0.8 * ts}
+    errors, left = {}, n - round(n * metrics["CF"] / 100)
+    for category in CATEGORIES:
+        errors[category] = left // 2
+        left -= left // 2
+    standard = {name: math.sqrt(value * (100 - value) / n) for name, value in metrics.items()}
+    row = {"model": model, "bench": "toolworld", "split": split, "items": n, "n": n, **metrics, "se": standard}
+    return row | {"errors": errors, "unparseable": errors["unparseable"], "excluded": [], "repaired": []} | more
+
+
+def write_sample(folder: Path) -> Path:
+    """Every file of a run directory."""
+    noise = random.Random(3)
+    write(folder / "scores.json", score_rows())
+    write(folder / "stages.json", [
+        {"stage": "model", "seconds": 21.4, "peak_memory_mb": 812, "note": "from the cache"},
+        {"stage": "data", "seconds": 6.2, "peak_memory_mb": 240},
+        {"stage": "sft", "seconds": 218.0, "peak_memory_mb": 3105},
+        {"stage": "mae+pkt", "seconds": 221.7, "peak_memory_mb": 3110},
+        {"stage": "ppo", "seconds": 260.3, "peak_memory_mb": 4890, "note": "24 rollouts"},
+        {"stage": "evaluation", "seconds": 143.9, "peak_memory_mb": 2050},
+    ])  # fmt: skip
+    write(folder / "audit.json", {
+        "headline": "213 of 1,217 calls failed; 61 % of them name an argument that does not exist.",
+        "calls": {"total": 1217, "failed": 213, "by_category": {
+            "hallucinated argument": 130, "missing argument": 41, "bad value": 30, "hallucinated tool": 12}},
+    })  # fmt: skip
+    write(folder / "environment.json", {
+        "versions": {"tltrain": "0.1.0", "torch": "2.12.0", "transformers": "5.20.1"}, "commit": "0" * 40, "seed": 0,
+        "hardware": {"cpu": "a test", "cores": 2, "memory_gb": 8, "gpu": None}, "started": "2026-01-01T00:00:00Z",
+    })  # fmt: skip
+    (folder / "config.yaml").write_text(CONFIG, encoding="utf-8")
+    for arm, offset in (("sft", 0.0), ("mae+pkt", 0.2)):
+        write_lines(folder / "sft" / arm / "metrics.jsonl", [
+            {"step": step, "loss": offset + 0.25 + 1.8 * math.exp(-step / 30) + noise.gauss(0, 0.08),
+             "grad_norm": 1 + noise.random(), "learning_rate": 1e-4, "tokens": 8000, "seconds": 1.4}
+            for step in range(1, 151)
+        ])  # fmt: skip
+    write_lines(folder / "ppo" / "metrics.jsonl", [
+        {"rollout": number, "reward": 0.2 + number / 60 + noise.gauss(0, 0.08), "kl": 0.004 * number,
+         "call_rate": 0.97 - 0.001 * number, "reply_length": 31 + noise.gauss(0, 1), "policy_loss": -0.01,
+         "value_loss": 0.3, "clip_fraction": 0.05, "seconds": 10.0}
+        for number in range(1, 25)
+    ])  # fmt: skip
+    for model in ("base", "mae+pkt+irm"):
+        write_lines(folder / "predictions" / f"{model}.unseen.jsonl", list(predictions()))
+    return folder
+
+
+def predictions() -> list[dict[str, Any]]:
+    """Wrong ones of three categories, and a right one."""
+    prompt = "system text " * 100 + "\nuser: Which three things were in parcel A-104? <script>alert(1)</script>"
+    texts = {
+        "wrong_tool": '<tool_call>{"name": "get_order", "arguments": {"order_id": "A-104"}}</tool_call>',
+        "wrong_value": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "104", "limit": 3}}</tool_call>',
+        "unparseable": '<tool_call>{"name": "get_order_items", ' + "x" * 300,
+        "right": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "A-104", "limit": 3}}</tool_call>',
+    }
+    return [
+        {"item": number, "split": "unseen", "prompt": prompt, "text": text, "verdict": {"category": kind}, "gold": GOLD}
+        for number, (kind, text) in enumerate(texts.items())
+    ]
+
+
+def write(path: Path, value: Any) -> None:
+    """A JSON document."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
+
+
+def write_lines(path: Path, values: list[Any]) -> None:
+    """JSON Lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")

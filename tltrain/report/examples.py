@@ -1,0 +1,86 @@
+"""Example predictions of a run, readable: the end of the query, the gold, the prediction, what was wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tltrain.report.page import Section, details, join, paragraph, render
+from tltrain.report.rundir import json_lines
+
+PER_CATEGORY, TAIL, LONGEST = 2, 700, 1500
+RIGHT = frozenset({"right", "correct", "equal", "none", ""})
+
+
+def example_sections(files: Sequence[Path]) -> Section | None:
+    """For each file of predictions the first wrong ones of every error category, the last file unfolded.
+
+    Raises:
+        RunError: a line of a file is not a JSON object.
+    """
+    parts = []
+    for path in files:
+        total, examples = wrong_examples(path)
+        if total:
+            shown = join(_example(example) for example in examples)
+            count = f"{path.stem}: {len(examples)} of the wrong answers among {total:,}"
+            parts.append(details(count, shown or paragraph("No wrong answer."), open=path is files[-1]))
+    return Section("Example predictions", join(parts)) if parts else None
+
+
+def wrong_examples(path: Path) -> tuple[int, list[dict[str, Any]]]:
+    """The number of predictions in a file, and the first `PER_CATEGORY` wrong ones of every category."""
+    total, found = 0, dict[str, list[dict[str, Any]]]()
+    for line in json_lines(path):
+        total += 1
+        kind = category(line)
+        if kind not in RIGHT and len(found.setdefault(kind, [])) < PER_CATEGORY:
+            found[kind].append(line)
+    return total, [line for lines in found.values() for line in lines]
+
+
+def category(line: Mapping[str, Any]) -> str:
+    """The error category of a line's verdict; empty where it has none."""
+    verdict = line.get("verdict")
+    value = verdict.get("category") if isinstance(verdict, dict) else verdict
+    return str(value or "")
+
+
+def readable(value: Any) -> str:
+    """A gold or a prediction as text: calls as `name {arguments}`, one a line; alternatives apart; else JSON."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        arguments = value.get("arguments", {})
+        return f"{value['name']} {arguments if isinstance(arguments, str) else _json(arguments)}"
+    if isinstance(value, list) and value and all(isinstance(part, list) for part in value):
+        return "\nor\n".join(readable(part) for part in value)
+    if isinstance(value, list) and value:
+        return "\n".join(readable(part) for part in value)
+    return "no call" if value in ([], None) else _json(value)
+
+
+def _example(line: Mapping[str, Any]) -> Markup:
+    prompt = line.get("prompt")
+    text = "" if prompt is None else readable(prompt)
+    return render(
+        "example.html.jinja",
+        category=category(line).replace("_", " "),
+        item=readable(line.get("item", "")),
+        split=readable(line.get("split", "")),
+        prompt=("…" if len(text) > TAIL else "") + text[-TAIL:],
+        gold=_cut(readable(line.get("gold"))),
+        prediction=_cut(readable(line.get("text", ""))),
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters)"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,259 @@
+"""`report.html` of a run directory: scores, what is noise, curves, errors, examples, cost, environment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tltrain.files import write_text
+from tltrain.report import charts
+from tltrain.report.examples import example_sections
+from tltrain.report.page import (
+    Cell,
+    Column,
+    Section,
+    code,
+    details,
+    facts,
+    figure,
+    heading,
+    join,
+    page,
+    paragraph,
+    side_by_side,
+    table,
+)
+from tltrain.report.rundir import METRICS, Audit, Run, Score, Stage, finite, read_run
+from tltrain.report.summary import by_test, headline, lead, setbacks
+from tltrain.report.tables import METRIC_HELP, comparison_table, counts_table, score_table
+
+_COLOURS = {"base": 0, "sft": 2, "mae+pkt": 3, "mae+pkt+irm": 1}
+_PPO_CURVES = {
+    "reward": ("Mean reward", "of the sampled replies, −2 to +1"),
+    "kl": ("KL divergence from the SFT model", "per reply"),
+    "call_rate": ("Share of replies that call a tool", "a fall to 0 means that the model stopped calling"),
+    "reply_length": ("Reply length", "in tokens"),
+    "entropy": ("Entropy", "of the policy, per token"),
+}
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` into a run directory from the files there; stages not run yet are left out.
+
+    Raises:
+        RunError: no such folder, nothing in it to report, or a broken file (named with its line or row).
+    """
+    path = run_dir / "report.html"
+    write_text(path, report_page(read_run(run_dir)))
+    return path
+
+
+def report_page(run: Run) -> str:
+    """The page of a run as HTML."""
+    parts = [
+        _scores(run.scores),
+        _errors(run.scores),
+        _sft(run.sft),
+        _ppo(run.ppo),
+        _audit(run.audit),
+        example_sections(run.predictions),
+        _stages(run.stages),
+        _environment(run.environment, run.config),
+    ]
+    name = run.folder.resolve().name
+    return page(
+        f"tltrain: run {name}",
+        *(part for part in parts if part is not None),
+        headline=headline(run.scores) if run.scores else f"Run {name} has no scores yet.",
+        note=setbacks(run.scores),
+    )
+
+
+def colours(names: Sequence[str]) -> dict[str, int]:
+    """A palette colour for each model, the same on every chart of a page."""
+    free = [number for number in range(1, len(charts.PALETTE)) if number not in _COLOURS.values()]
+    others = [name for name in names if name not in _COLOURS]
+    return _COLOURS | {name: free[position % len(free)] for position, name in enumerate(others)}
+
+
+def _scores(scores: Sequence[Score]) -> Section | None:
+    if not scores:
+        return None
+    tests = by_test(scores)
+    shades = colours([score.model for score in scores])
+    figures = [figure(_metric_chart(test, rows, shades), title=test) for test, rows in tests.items()]
+    words = "; ".join(
+        f"{metric}: {METRIC_HELP[metric]}" for metric in METRICS if any(metric in s.metrics for s in scores)
+    )
+    parts = [paragraph(Markup('<span class="muted">{}. After ± one standard error.</span>').format(words))]
+    parts += [score_table(scores), side_by_side(*figures)]
+    if any(len(rows) > 1 for rows in tests.values()):
+        text = (
+            "Differences in points; one smaller than two standard errors is within noise. The errors of both models are "
+            "added as if they had answered different items, which errs on the side of calling a difference noise."
+        )
+        parts += [heading("What each stage changed"), paragraph(text), comparison_table(scores)]
+    return Section("Scores", join([*parts, details("All counts", counts_table(scores))]))
+
+
+def _metric_chart(test: str, rows: Sequence[Score], shades: Mapping[str, int]) -> Markup:
+    groups: dict[str, dict[str, tuple[float, float | None]]] = {}
+    for row in rows:
+        for metric, value in row.metrics.items():
+            groups.setdefault(metric, {})[row.model] = (value, row.se.get(metric))
+    return charts.grouped_bars(f"Scores on {test}, per cent", groups, colours=shades)
+
+
+def _errors(scores: Sequence[Score]) -> Section | None:
+    rows = [row for row in (lead(scores) if scores else []) if row.errors]
+    if not rows:
+        return None
+    sums: dict[str, int] = {}
+    for row in rows:
+        for category, count in row.errors.items():
+            sums[category] = sums.get(category, 0) + count
+    order = sorted((category for category in sums if sums[category]), key=lambda category: -sums[category])
+    limit = max(100 * count / max(row.n, 1) for row in rows for count in row.errors.values())
+    shades = colours([row.model for row in rows])
+    figures = [
+        figure(
+            charts.bars(
+                f"Errors of {row.model}",
+                {category: row.errors.get(category, 0) for category in order},
+                total=row.n,
+                limit=limit or 1.0,
+                colour=shades[row.model],
+            ),
+            title=row.model,
+        )
+        for row in rows
+    ]
+    text = (
+        f"Predictions by error category on {rows[0].test}, in per cent of the items scored; same scale for all models."
+    )
+    return Section("Errors", join([paragraph(text), side_by_side(*figures)]))
+
+
+def _sft(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section | None:
+    curves = {arm: _curve(lines, "step", "loss") for arm, lines in arms.items() if lines}
+    if not curves:
+        return None
+    shades = colours(list(curves))
+    caption = "Strong: the running mean. Faint: each optimiser step."
+    if len(curves) > 1:
+        caption += " The arms weigh tokens differently, so the height of one curve says nothing about the other."
+    loss = charts.lines("Training loss", curves, x_label="optimiser step", colours=shades, smooth=True)
+    norms = {arm: _curve(lines, "step", "grad_norm") for arm, lines in arms.items()}
+    parts = [figure(loss, caption, title="Training loss")]
+    if _drawable(norms):
+        norm = charts.lines("Gradient norm", norms, x_label="optimiser step", colours=shades, smooth=True)
+        parts.append(figure(norm, "Before clipping.", title="Gradient norm"))
+    ends = [(f"{arm}: loss, first and last tenth", _ends(curve[1])) for arm, curve in curves.items()]
+    return Section("SFT", join([facts(ends), side_by_side(*parts)]))
+
+
+def _ppo(metrics: Sequence[Mapping[str, Any]]) -> Section | None:
+    figures, ends = [], []
+    for key, (title, meaning) in _PPO_CURVES.items():
+        curve = _curve(metrics, "rollout", key)
+        if _drawable({key: curve}):
+            chart = charts.lines(title, {key: curve}, x_label="rollout", colours={key: 1}, smooth=True)
+            figures.append(figure(chart, meaning[0].upper() + meaning[1:] + ".", title=title))
+            ends.append((f"{title.lower()}, first and last tenth", _ends(curve[1])))
+    return Section("PPO", join([facts(ends[:3]), side_by_side(*figures)])) if figures else None
+
+
+def _audit(audit: Audit | None) -> Section | None:
+    if audit is None or audit.calls is None:
+        return None
+    calls = audit.calls
+    share = f" ({100 * calls.failed / calls.total:.1f} %)" if calls.total else ""
+    parts = [paragraph(audit.headline)] if audit.headline else []
+    parts.append(facts([("calls in the training data", calls.total), ("failed", f"{calls.failed:,}{share}")]))
+    if calls.by_category:
+        ordered = dict(sorted(calls.by_category.items(), key=lambda item: -item[1]))
+        chart = charts.bars("Calls by error category", ordered, total=calls.total, colour=5)
+        parts.append(figure(chart, "In per cent of all calls.", title="Failed calls by category"))
+    return Section("Training data", join(parts))
+
+
+def _stages(stages: Sequence[Stage]) -> Section | None:
+    if not stages:
+        return None
+    total = sum(stage.seconds for stage in stages)
+    memory = [stage.peak_memory_mb for stage in stages if stage.peak_memory_mb is not None]
+    columns = [
+        Column("stage"),
+        Column("time", True),
+        Column("share", True),
+        Column("peak memory", True),
+        Column("note"),
+    ]
+    rows = [
+        [
+            stage.stage,
+            Cell(_duration(stage.seconds), stage.seconds),
+            Cell(f"{100 * stage.seconds / total:.0f} %" if total else "–", stage.seconds),
+            None if stage.peak_memory_mb is None else Cell(_memory(stage.peak_memory_mb), stage.peak_memory_mb),
+            stage.note,
+        ]
+        for stage in stages
+    ]
+    figures = [("in all", _duration(total)), ("peak memory", _memory(max(memory)) if memory else None)]
+    return Section("Time and memory", join([facts(figures), table(columns, rows)]))
+
+
+def _environment(environment: Mapping[str, Any], config: str) -> Section | None:
+    if not environment and not config:
+        return None
+    parts = []
+    if environment:
+        rows = [[Markup("<code>{}</code>").format(key), value] for key, value in _flat(environment)]
+        parts.append(details("Versions, commit, seed, hardware", table(["key", "value"], rows)))
+    if config:
+        parts.append(details("Configuration", code(config)))
+    return Section("Environment", join(parts))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{key}.")
+        else:
+            rows.append((f"{prefix}{key}", "–" if value is None else str(value)))
+    return rows
+
+
+def _curve(lines: Sequence[Mapping[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
+    return [finite(line.get(x)) for line in lines], [finite(line.get(y)) for line in lines]
+
+
+def _drawable(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bool:
+    return any(math.isfinite(x) and math.isfinite(y) for curve in curves.values() for x, y in zip(*curve, strict=True))
+
+
+def _ends(values: Sequence[float]) -> str:
+    """The means of the first and the last tenth, values that are not finite left out but told."""
+    kept = [value for value in values if math.isfinite(value)]
+    if not kept:
+        return "no finite value"
+    size = max(1, len(kept) // 10)
+    text = f"{sum(kept[:size]) / size:.3g} → {sum(kept[-size:]) / size:.3g}".replace("-", "−")
+    return text if len(kept) == len(values) else f"{text} ({len(values) - len(kept)} not finite)"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def _memory(megabytes: float) -> str:
+    return f"{megabytes / 1024:.1f} GiB" if megabytes >= 1024 else f"{megabytes:.0f} MiB"
