@@ -1,0 +1,64 @@
+"""What messages of the same kind have in common: feedback and reasons without their particulars."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tltrain.audit.counting import shorten
+
+MAX_READ = 20_000
+MAX_PATTERN = 110
+_MESSAGE_KEYS = ("error", "errors", "error_message", "message", "msg", "detail", "details", "reason", "description")
+_WRAPPERS = ("response", "result", "data", "output", "content", "observation")
+_MASKS = (
+    (re.compile(r"https?://\S+"), "<url>"),
+    (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+"), "<address>"),
+    (re.compile(r'"[^"\n]{0,200}"|`[^`\n]{0,200}`|“[^”\n]{0,200}”|(?<!\w)\'[^\'\n]{0,200}\'(?!\w)'), "‘…’"),
+    (re.compile(r"\b[0-9a-fA-F]{8,}(-[0-9a-fA-F]{4,})*\b|\b(?=\w*\d)[\w-]*\d[\w-]*(\.\d+)*"), "#"),
+    (re.compile(r"#([ ,:./x-]*#)+"), "#"),
+)
+
+
+def feedback_pattern(text: str) -> str:
+    """The message in a feedback text with quotations, numbers, ids and addresses left out, on one line."""
+    message = _message(text[:MAX_READ].strip(), depth=0)
+    for mask, stand_in in _MASKS:
+        message = mask.sub(stand_in, message)
+    return shorten(" ".join(message.split()), MAX_PATTERN) or "(empty)"
+
+
+def fault_pattern(message: str) -> str:
+    """A schema reader's sentence without the value at hand and without the list of what would be right."""
+    message = re.sub(r" \((it has|it takes) .*\)$", "", message, flags=re.DOTALL)
+    message = re.sub(r"( is ).*(, (which|where) )", r"\1…\2", message, count=1, flags=re.DOTALL)
+    return shorten(re.sub(r"(not a JSON object): .*$", r"\1", message, flags=re.DOTALL), 140)
+
+
+def _message(text: str, depth: int) -> str:
+    """The part of the text that says what went wrong: an error field, a traceback's last line, or the first line."""
+    if text[:1] in "{[" and depth < 4:
+        try:
+            found = _in_value(json.loads(text), depth)
+        except (ValueError, RecursionError):
+            found = None
+        if found:
+            return found
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return ""
+    return lines[-1] if any(line.startswith("Traceback (most recent") for line in lines) else lines[0]
+
+
+def _in_value(value: Any, depth: int) -> str | None:
+    if isinstance(value, str):
+        return _message(value.strip(), depth + 1) or None
+    if depth > 4:
+        return None
+    if isinstance(value, list):
+        return next((found for item in value[:3] if (found := _in_value(item, depth + 1))), None)
+    if isinstance(value, dict):
+        named = (value[key] for key in (*_MESSAGE_KEYS, *_WRAPPERS) if value.get(key))
+        return next((found for inner in named if (found := _in_value(inner, depth + 1))), None)
+    return None

@@ -1,0 +1,112 @@
+"""Whether a tool's specification is sound: valid JSON Schema, references that lead somewhere, required names declared.
+
+Nothing is fetched and no reference is expanded, so that a schema that refers to itself costs no more than any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import validator_for
+
+from tltrain.audit.counting import shorten
+from tltrain.trajectory import Tool
+
+MAX_NODES = 5_000
+MAX_DEPTH = 200
+"""Objects and lists inside each other; larger schemas are reported as too large to check."""
+MAX_TROUBLES = 5
+
+
+def troubles(tool: Tool) -> list[str]:
+    """What is wrong with a tool's specification, at most `MAX_TROUBLES` sentences; empty where it is sound."""
+    schema = tool.parameters
+    if not isinstance(schema, dict):
+        return ["the parameters are not a JSON Schema object"]
+    nodes = _nodes(schema)
+    if nodes is None:
+        return [f"too large to check (over {MAX_NODES:,} nodes or {MAX_DEPTH} levels)"]
+    found = [] if tool.name else ["the tool has no name"]
+    found += _top_level(schema)
+    found += _metaschema(schema)
+    found += [trouble for place, node in nodes for trouble in _references(place, node, schema)]
+    return list(dict.fromkeys(found))[:MAX_TROUBLES]
+
+
+def _top_level(schema: Mapping[str, Any]) -> Iterator[str]:
+    declared = schema.get("type", "object")
+    if declared != "object":
+        yield f"the parameters are of type {shorten(repr(declared), 40)}, not object"
+    properties, required = schema.get("properties"), schema.get("required")
+    if isinstance(required, list) and isinstance(properties, dict):
+        for name in required:
+            if isinstance(name, str) and name not in properties:
+                yield f"required names {shorten(repr(name), 60)}, which is not declared"
+
+
+def _metaschema(schema: dict[str, Any]) -> Iterator[str]:
+    dialect = schema.get("$schema")
+    validator = validator_for(schema, Draft202012Validator) if isinstance(dialect, str) else Draft202012Validator
+    try:
+        validator.check_schema(schema)
+    except SchemaError as error:
+        path = [str(part) for part in error.absolute_path]
+        is_type = path[-1:] == ["type"] and isinstance(error.instance, str)
+        message = f"{error.instance!r} is no type of JSON Schema" if is_type else error.message
+        yield f"{shorten('/' + '/'.join(path), 80)}: {shorten(message, 160)}"
+    except RecursionError:
+        yield "nested too deep to check"
+
+
+def _nodes(schema: Any) -> list[tuple[str, dict[str, Any]]] | None:
+    """Every object in the schema with its place; None where the schema is too large."""
+    waiting: list[tuple[str, Any, int]] = [("", schema, 0)]
+    objects: list[tuple[str, dict[str, Any]]] = []
+    for _ in range(MAX_NODES):
+        if not waiting:
+            return objects
+        place, node, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            return None
+        inner = node.items() if isinstance(node, dict) else enumerate(node)
+        waiting += [(f"{place}/{key}", value, depth + 1) for key, value in inner if isinstance(value, dict | list)]
+        if isinstance(node, dict):
+            objects.append((place, node))
+    return None
+
+
+def _references(place: str, node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+    reference = node.get("$ref")
+    if not isinstance(reference, str):
+        return
+    if not reference.startswith("#"):
+        yield f"{place or '/'}: refers to {shorten(reference, 80)}, outside the specification"
+        return
+    target, seen = node, set[str]()
+    while isinstance(reference, str):
+        if reference in seen:
+            yield f"{place or '/'}: {shorten(reference, 80)} refers to itself without end"
+            return
+        seen.add(reference)
+        target = _follow(reference, root)
+        if target is None:
+            yield f"{place or '/'}: {shorten(reference, 80)} leads nowhere"
+            return
+        reference = target.get("$ref") if set(target) <= {"$ref"} else None
+
+
+def _follow(reference: str, root: Mapping[str, Any]) -> Any:
+    """The object that a local reference points to; None where there is none."""
+    node: Any = root
+    for part in reference[1:].split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+            node = node[int(key)]
+        elif isinstance(node, dict) and key in node:
+            node = node[key]
+        else:
+            return None
+    return node if isinstance(node, dict) else None

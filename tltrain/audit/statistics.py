@@ -1,0 +1,226 @@
+"""The statistics of a data set: who failed and why, tools, endings, duplicates, lengths; one pass, bounded memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tltrain.audit.calls import CallStatistics
+from tltrain.audit.counting import Spread, Tally, share
+from tltrain.audit.duplicates import Duplicates
+from tltrain.audit.feedback import Mode
+from tltrain.audit.headline import headline
+from tltrain.audit.lengths import Characters, Lengths, Masking, Tokens, maskings
+from tltrain.audit.readers import CallReading, read_calls
+from tltrain.audit.toolsets import ToolStatistics
+from tltrain.trajectory import Message, Trajectory
+
+LIMITS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
+"""Length limits that every audit looks at, beside the one asked for."""
+PROBLEMS_SHOWN = 50
+ENDINGS = {
+    "answer": "an answer",
+    "finish": "a call of finish",
+    "user": "a message of the user's",
+    "call": "a call without feedback",
+    "feedback": "feedback that nobody answers",
+    "gave_up": "giving up",
+    "empty": "an empty reply",
+    "no_reply": "no reply at all",
+}
+WITHOUT_ANSWER = ("call", "feedback", "gave_up", "empty", "no_reply")
+
+
+@dataclass
+class Masked:
+    """What MAE masks, in replies and in the unit of the lengths."""
+
+    replies: int = 0
+    whole: int = 0
+    in_part: int = 0
+    length: int = 0
+    masked: int = 0
+    nothing_left: int = 0
+
+    def add_replies(self, masks: Sequence[Masking]) -> None:
+        """Count the replies of one trajectory."""
+        self.replies += len(masks)
+        self.whole += sum(mask.whole for mask in masks)
+        self.in_part += sum(bool(mask.calls) and not mask.whole for mask in masks)
+        self.nothing_left += bool(masks) and all(mask.whole for mask in masks)
+
+    def merge(self, later: Masked) -> None:
+        """Take in another part of the data."""
+        for name in ("replies", "whole", "in_part", "length", "masked", "nothing_left"):
+            setattr(self, name, getattr(self, name) + getattr(later, name))
+
+
+@dataclass
+class Statistics:
+    """Everything an audit counts. Parts of a data set can be counted apart and merged in their order."""
+
+    mode: Mode = "default"
+    trajectories: int = 0
+    messages: int = 0
+    parallel: int = 0
+    endings: Counter[str] = field(default_factory=Counter)
+    weights: Counter[str] = field(default_factory=Counter)
+    calls_per_trajectory: Spread = field(default_factory=Spread)
+    failing: int = 0
+    lengths: Spread = field(default_factory=Spread)
+    refused: Tally = field(default_factory=lambda: Tally(100))
+    masked: Masked = field(default_factory=Masked)
+    calls: CallStatistics = field(default_factory=CallStatistics)
+    tools: ToolStatistics = field(default_factory=ToolStatistics)
+    duplicates: Duplicates = field(default_factory=Duplicates)
+
+    def __post_init__(self) -> None:
+        self.calls.mode = self.mode
+
+    def add(
+        self,
+        trajectory: Trajectory,
+        readings: list[CallReading],
+        masks: list[Masking],
+        lengths: Lengths | str,
+        place: str,
+    ) -> None:
+        """Take in one trajectory. `lengths` is a reason where they could not be measured."""
+        self.trajectories += 1
+        self.messages += len(trajectory.messages)
+        self.parallel += any(len(reply.calls) > 1 for _, reply in trajectory.replies())
+        self.endings[ending(trajectory)] += 1
+        self.weights.update(_label(reply) for _, reply in trajectory.replies())
+        self.calls_per_trajectory.add(len(readings))
+        self.failing += any(reading.failed for reading in readings)
+        self.calls.add(trajectory, readings, place)
+        self.tools.add(trajectory)
+        self.duplicates.add(trajectory)
+        self.masked.add_replies(masks)
+        if isinstance(lengths, str):
+            self.refused.add(lengths)
+            return
+        self.lengths.add(lengths.total)
+        self.masked.length += sum(lengths.replies)
+        self.masked.masked += sum(lengths.masked)
+
+    def merge(self, later: Statistics) -> None:
+        """Take in the statistics of the part of the data that follows this one."""
+        for name in ("trajectories", "messages", "parallel", "failing"):
+            setattr(self, name, getattr(self, name) + getattr(later, name))
+        for name in ("endings", "weights"):
+            getattr(self, name).update(getattr(later, name))
+        for name in ("calls_per_trajectory", "lengths", "refused", "masked", "calls", "tools", "duplicates"):
+            getattr(self, name).merge(getattr(later, name))
+
+    def to_json(self, unit: str, max_length: int | None = None) -> dict[str, Any]:
+        """The audit but for what was read with problems (see `run.audit` for the keys)."""
+        calls = self.calls.to_json()
+        trajectories = self._trajectories()
+        return {
+            "headline": headline(self.trajectories, calls, trajectories["without_answer"]),
+            "mode": self.mode,
+            "trajectories": trajectories,
+            "calls": calls,
+            "readers": self.calls.readers_json(),
+            "tools": self.tools.to_json(self.calls.tools.counts.keys()),
+            "mae": self._mae(unit),
+            "lengths": self._lengths(unit, max_length),
+            "duplicates": self.duplicates.to_json(),
+        }
+
+    def _trajectories(self) -> dict[str, Any]:
+        return {
+            "total": self.trajectories,
+            "messages": self.messages,
+            "replies": self.masked.replies,
+            "with_failed_calls": self.failing,
+            "with_parallel_calls": self.parallel,
+            "without_calls": self.calls_per_trajectory.counts[0],
+            "calls_each": self.calls_per_trajectory.summary(),
+            "endings": {name: self.endings[name] for name in ENDINGS},
+            "without_answer": sum(self.endings[name] for name in WITHOUT_ANSWER),
+            "labelled_replies": {name: self.weights[name] for name in ("masked", "trained", "unlabelled")},
+        }
+
+    def _mae(self, unit: str) -> dict[str, Any]:
+        masked = self.masked
+        return {
+            "unit": unit,
+            "replies": masked.replies,
+            "masked_whole": masked.whole,
+            "masked_in_part": masked.in_part,
+            "length": masked.length,
+            "masked": masked.masked,
+            "kept": masked.length - masked.masked,
+            "share_masked": share(masked.masked, masked.length),
+            "trajectories_with_nothing_left": masked.nothing_left,
+        }
+
+    def _lengths(self, unit: str, max_length: int | None) -> dict[str, Any]:
+        limits = sorted({*LIMITS, *([max_length] if max_length else [])}) if unit == "tokens" else []
+        return {
+            "unit": unit,
+            "max_length": max_length,
+            **self.lengths.summary(),
+            "histogram": self.lengths.histogram(),
+            "limits": [self._cut(limit) for limit in limits],
+            "refused": {"number": self.refused.total, "reasons": [list(row) for row in self.refused.common(5)]},
+        }
+
+    def _cut(self, limit: int) -> dict[str, Any]:
+        longer = {length: count for length, count in self.lengths.counts.items() if length > limit}
+        number, lost = sum(longer.values()), sum((length - limit) * count for length, count in longer.items())
+        return {
+            "limit": limit,
+            "cut": number,
+            "share": share(number, self.lengths.number),
+            "tokens_lost": lost,
+            "share_lost": share(lost, self.lengths.sum),
+        }
+
+
+def count(trajectories: Iterable[Trajectory], mode: Mode, ruler: Tokens | Characters, start: int = 0) -> Statistics:
+    """The statistics of some trajectories, the first of which is number `start` (from 0) of the data set."""
+    statistics = Statistics(mode)
+    chosen = list(trajectories)
+    readings = [read_calls(trajectory, mode) for trajectory in chosen]
+    masks = [maskings(trajectory, found) for trajectory, found in zip(chosen, readings, strict=True)]
+    lengths = ruler.measure(list(zip(chosen, masks, strict=True)))
+    for number, trajectory in enumerate(chosen):
+        place = _place(trajectory, start + number + 1)
+        statistics.add(trajectory, readings[number], masks[number], lengths[number], place)
+    return statistics
+
+
+def ending(trajectory: Trajectory) -> str:
+    """How a trajectory ends, as a key of `ENDINGS`."""
+    replies = [reply for _, reply in trajectory.replies()]
+    if not replies:
+        return "no_reply"
+    last, message = replies[-1], trajectory.messages[-1]
+    if any(call.name.lower() == "finish" for call in last.calls):
+        return "gave_up" if any(_gives_up(call.arguments) for call in last.calls) else "finish"
+    if message.role in ("user", "system"):
+        return "user"
+    if message.role == "tool":
+        return "feedback"
+    if last.calls:
+        return "call"
+    return "answer" if (last.content or "").strip() else "empty"
+
+
+def _gives_up(arguments: Any) -> bool:
+    """ToolBench's way of ending a path without an answer."""
+    return isinstance(arguments, dict) and str(arguments.get("return_type", "")).startswith("give_up")
+
+
+def _label(reply: Message) -> str:
+    return "unlabelled" if reply.weight is None else "trained" if reply.weight else "masked"
+
+
+def _place(trajectory: Trajectory, number: int) -> str:
+    name = trajectory.source or f"trajectory {number}"
+    return name if trajectory.id is None else f"{name} ({trajectory.id})"
