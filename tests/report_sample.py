@@ -86,7 +86,7 @@ def predictions() -> list[dict[str, Any]]:
     prompt = "system text " * 100 + "\nuser: Which three things were in parcel A-104? <script>alert(1)</script>"
     texts = {
         "wrong_tool": '<tool_call>{"name": "get_order", "arguments": {"order_id": "A-104"}}</tool_call>',
-        "wrong_value": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "104", "limit": 3}}</tool_call>',
+        "wrong_value": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "104"}}</tool_call>',
         "unparseable": '<tool_call>{"name": "get_order_items", ' + "x" * 300,
         "right": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "A-104", "limit": 3}}</tool_call>',
     }

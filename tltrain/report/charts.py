@@ -120,10 +120,12 @@ def lines(
     x_label: str,
     colours: Mapping[str, int],
     smooth: bool = False,
+    limits: tuple[float, float] | None = None,
 ) -> Markup:
     """Curves `{name: (x, y)}`, each labelled at its end. Values that are not finite are left out.
 
     `smooth` draws the running mean (over a twentieth of the points) strongly and the points themselves faintly.
+    `limits` are the ends of the vertical axis where they are given by nature.
     """
     points = {name: _finite(*values) for name, values in series.items()}
     points = {name: values for name, values in points.items() if len(values[0])}
@@ -140,6 +142,8 @@ def lines(
             axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
             ends.append(float(mean[-1]))
         _measure(axes, x_label)
+        if limits:
+            axes.set_ylim(*limits)
         if several:
             _label_ends(axes, names, ends, [PALETTE[colours[name]] for name in points])
     return _svg(figure, title, "; ".join(f"{name}: {_span(y)}" for name, (_, y) in points.items()))
@@ -200,8 +204,8 @@ def _measure(axes: Axes, x_label: str) -> None:
     axes.set_axisbelow(True)
     axes.set_xlabel(_short(x_label, 50), color=MUTED, fontsize=SMALL, labelpad=6)
     axes.margins(x=0.02, y=0.08)
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}".replace("-", "\u2212")))
     axes.spines["bottom"].set(visible=True, color=MUTED)

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from tltrain.report.page import Section, details, join, paragraph, render
 from tltrain.report.rundir import json_lines
 
-PER_CATEGORY, TAIL, LONGEST = 2, 700, 1500
+PER_CATEGORY, TAIL, LONGEST = 2, 320, 1200
 RIGHT = frozenset({"right", "correct", "equal", "none", ""})
 
 

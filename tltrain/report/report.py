@@ -93,8 +93,8 @@ def _scores(scores: Sequence[Score]) -> Section | None:
     parts += [score_table(scores), side_by_side(*figures)]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
-            "Differences in points; one smaller than two standard errors is within noise. The errors of both models are "
-            "added as if they had answered different items, which errs on the side of calling a difference noise."
+            "Differences in points; one smaller than two standard errors is within noise. The errors of both models "
+            "are added as if they had answered different items, which errs on the side of calling a difference noise."
         )
         parts += [heading("What each stage changed"), paragraph(text), comparison_table(scores)]
     return Section("Scores", join([*parts, details("All counts", counts_table(scores))]))
@@ -123,7 +123,7 @@ def _errors(scores: Sequence[Score]) -> Section | None:
         figure(
             charts.bars(
                 f"Errors of {row.model}",
-                {category: row.errors.get(category, 0) for category in order},
+                {category.replace("_", " "): row.errors.get(category, 0) for category in order},
                 total=row.n,
                 limit=limit or 1.0,
                 colour=shades[row.model],
@@ -152,7 +152,7 @@ def _sft(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section | None:
     if _drawable(norms):
         norm = charts.lines("Gradient norm", norms, x_label="optimiser step", colours=shades, smooth=True)
         parts.append(figure(norm, "Before clipping.", title="Gradient norm"))
-    ends = [(f"{arm}: loss, first and last tenth", _ends(curve[1])) for arm, curve in curves.items()]
+    ends = [(f"Loss of {arm}, first and last tenth", _ends(curve[1])) for arm, curve in curves.items()]
     return Section("SFT", join([facts(ends), side_by_side(*parts)]))
 
 
@@ -161,9 +161,10 @@ def _ppo(metrics: Sequence[Mapping[str, Any]]) -> Section | None:
     for key, (title, meaning) in _PPO_CURVES.items():
         curve = _curve(metrics, "rollout", key)
         if _drawable({key: curve}):
-            chart = charts.lines(title, {key: curve}, x_label="rollout", colours={key: 1}, smooth=True)
+            limits = (0.0, 1.0) if key == "call_rate" else None
+            chart = charts.lines(title, {key: curve}, x_label="rollout", colours={key: 1}, smooth=True, limits=limits)
             figures.append(figure(chart, meaning[0].upper() + meaning[1:] + ".", title=title))
-            ends.append((f"{title.lower()}, first and last tenth", _ends(curve[1])))
+            ends.append((f"{title}, first and last tenth", _ends(curve[1])))
     return Section("PPO", join([facts(ends[:3]), side_by_side(*figures)])) if figures else None
 
 
@@ -173,10 +174,10 @@ def _audit(audit: Audit | None) -> Section | None:
     calls = audit.calls
     share = f" ({100 * calls.failed / calls.total:.1f} %)" if calls.total else ""
     parts = [paragraph(audit.headline)] if audit.headline else []
-    parts.append(facts([("calls in the training data", calls.total), ("failed", f"{calls.failed:,}{share}")]))
+    parts.append(facts([("Calls in the training data", calls.total), ("Failed", f"{calls.failed:,}{share}")]))
     if calls.by_category:
         ordered = dict(sorted(calls.by_category.items(), key=lambda item: -item[1]))
-        chart = charts.bars("Calls by error category", ordered, total=calls.total, colour=5)
+        chart = charts.bars("Failed calls by category", ordered, total=calls.total, colour=5)
         parts.append(figure(chart, "In per cent of all calls.", title="Failed calls by category"))
     return Section("Training data", join(parts))
 
@@ -203,7 +204,7 @@ def _stages(stages: Sequence[Stage]) -> Section | None:
         ]
         for stage in stages
     ]
-    figures = [("in all", _duration(total)), ("peak memory", _memory(max(memory)) if memory else None)]
+    figures = [("In all", _duration(total)), ("Peak memory", _memory(max(memory)) if memory else None)]
     return Section("Time and memory", join([facts(figures), table(columns, rows)]))
 
 

@@ -85,8 +85,9 @@ def comparison_table(scores: Sequence[Score]) -> Markup:
         for score, reference in comparisons(rows):
             shared = [metric for metric in score.metrics if metric in reference.metrics]
             changes = {metric: _change(score, reference, metric) for metric in shared}
-            body.append([score.model, reference.model, test, *(changes.get(metric) for metric in _metrics(scores))])
-    columns = [Column("model"), Column("against"), Column("test")]
+            pair = Markup('{}<br><small class="muted">against {}</small>').format(score.model, reference.model)
+            body.append([pair, test, *(changes.get(metric) for metric in _metrics(scores))])
+    columns = [Column("model"), Column("test")]
     columns += [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in _metrics(scores)]
     return table(columns, body)
 
