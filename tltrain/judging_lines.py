@@ -1,0 +1,67 @@
+"""`tltrain judge`: JSON Lines of predictions and golds to verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from tltrain import dialects
+from tltrain.dialects import Dialect, Parsed
+from tltrain.errors import ConfigError, DataError
+from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
+from tltrain.formats.jsonio import loads
+from tltrain.formats.tools import tools_of
+from tltrain.judging import judge
+from tltrain.trajectory import Call, Tool
+
+
+def judge_lines(lines: Iterable[str], path: str | Path | None = None) -> Iterator[dict[str, Any]]:
+    """A verdict as JSON, with its `line` (1-based), for each line that is not blank.
+
+    A line is an object of `tools` (OpenAI's form or bare), `prediction`, and `gold` (one reply) or `golds` (several).
+    A reply is a list of calls `{"name", "arguments"}` (OpenAI's form too; one alone without the list), or its raw text,
+    read in `dialect` (hermes where none is named). Raises DataError with path and line.
+    """
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                yield {"line": number, **_judge_record(loads(line))}
+            except (DataError, ConfigError) as error:
+                reason = error.reason if isinstance(error, DataError) else str(error)
+                raise DataError(reason, path, number) from None
+
+
+def _judge_record(value: Any) -> dict[str, Any]:
+    record = record_of(value)
+    tools = tools_of(list_of(record, "tools"))
+    dialect = dialects.get(text_of({"dialect": "hermes", **record}, "dialect"))
+    if ("gold" in record) == ("golds" in record):
+        raise FieldError("gold", 'expected either "gold", one reply, or "golds", a list of replies')
+    golds = [record["gold"]] if "gold" in record else list_of(record, "golds")
+    if "prediction" not in record:
+        raise FieldError("prediction", "expected text or a list of calls, but it is missing")
+    prediction = _reply(record["prediction"], "prediction", dialect, tools)
+    return judge(prediction, [_gold(gold, dialect, tools) for gold in golds], tools).to_json()
+
+
+def _gold(value: Any, dialect: Dialect, tools: tuple[Tool, ...]) -> tuple[Call, ...]:
+    reply = _reply(value, "gold", dialect, tools)
+    if reply.broken:
+        raise FieldError("gold", f"cannot be read: {reply.broken}")
+    return reply.calls
+
+
+def _reply(value: Any, field: str, dialect: Dialect, tools: tuple[Tool, ...]) -> Parsed:
+    if isinstance(value, str):
+        return dialect.parse(value, tools)
+    if not isinstance(value, list | dict):
+        raise expected("text or a list of calls", value, field)
+    return Parsed(each(_call, value if isinstance(value, list) else [value], field), "")
+
+
+def _call(value: Any) -> Call:
+    record = record_of(value)
+    if isinstance(record.get("function"), dict):
+        record = record["function"]
+    return Call(text_of(record, "name"), arguments_of(record.get("arguments")))
