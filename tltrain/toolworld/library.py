@@ -1,0 +1,25 @@
+"""All services together: the tools by name, and worlds to run them in."""
+
+from __future__ import annotations
+
+from tltrain.toolworld.service import Service, ToolFunction
+from tltrain.toolworld.tools_calendar import calendar
+from tltrain.toolworld.tools_contacts import contacts
+from tltrain.toolworld.tools_inventory import inventory
+from tltrain.toolworld.tools_orders import orders
+from tltrain.toolworld.tools_tickets import tickets
+from tltrain.toolworld.tools_weather import weather
+from tltrain.toolworld.world import World
+
+TRAINING_SERVICES: tuple[Service, ...] = (calendar, contacts, orders, tickets, weather, inventory)
+UNSEEN_SERVICES: tuple[Service, ...] = ()
+"""Domains whose tools never occur in training."""
+SERVICES: dict[str, Service] = {service.name: service for service in (*TRAINING_SERVICES, *UNSEEN_SERVICES)}
+FUNCTIONS: dict[str, ToolFunction] = {
+    name: function for service in SERVICES.values() for name, function in service.functions.items()
+}
+
+
+def open_world(seed: int = 0) -> World:
+    """A fresh world with every service's tables."""
+    return World(seed, [service.tables for service in SERVICES.values() if service.tables is not None])

@@ -1,0 +1,225 @@
+"""What goes wrong in the trajectories: calls that fail visibly, and calls that are silently not what was asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from tltrain.toolworld.agents import Agent
+from tltrain.toolworld.dispatch import Outcome, run
+from tltrain.toolworld.library import FUNCTIONS
+from tltrain.toolworld.world import World
+from tltrain.trajectory import Call, Tool
+
+VISIBLE_SHARE, SILENT_SHARE = 0.17, 0.03
+"""Of all calls; a visible failure adds a call, a silent one stands in a gold call's place."""
+AGAIN = 0.08
+"""How often a correction fails too."""
+VERBS = {
+    "get": ("fetch", "lookup", "show"),
+    "find": ("search", "lookup", "locate"),
+    "list": ("get", "show", "fetch"),
+    "cancel": ("delete", "abort"),
+    "create": ("add", "new"),
+    "add": ("create", "insert"),
+    "convert": ("change", "to"),
+    "compute": ("calculate", "get"),
+    "book": ("reserve", "buy"),
+    "update": ("set", "change"),
+    "set": ("update", "change"),
+}
+SURPLUS: tuple[tuple[str, Any], ...] = (
+    *(("format", "json"), ("verbose", True), ("limit", 10), ("language", "en"), ("details", True), ("page", 1)),
+    *(("include_all", True), ("timezone", "UTC"), ("sort", "asc"), ("confirm", True), ("reason", "requested")),
+)
+Damage = Callable[["Noise", Agent, Call], "Call | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """A call as it went wrong, the kind of error, and what came of it."""
+
+    call: Call
+    error: str
+    outcome: Outcome
+
+
+class Noise:
+    """Decides which calls go wrong and how, close to the shares wanted: what could not be done is made up for later."""
+
+    def __init__(self, rng: Random, silent: bool) -> None:
+        self.rng = rng
+        self._visible = VISIBLE_SHARE / (1 - VISIBLE_SHARE)
+        self._silent = SILENT_SHARE / (1 - VISIBLE_SHARE) if silent else 0.0
+        self._visible_owed = self._silent_owed = 0
+
+    def spoil(self, agent: Agent, world: World, call: Call, again: bool) -> Spoiled | None:
+        """A call that fails visibly, to be made before this gold one; None most of the time."""
+        if again:
+            wanted = self.rng.random() < AGAIN
+        else:
+            self._visible_owed += self.rng.random() < self._visible
+            wanted = self._visible_owed > 0
+        if not wanted:
+            return None
+        for error, damage in self._shuffled(VISIBLE):
+            spoiled = self._tried(agent, world, damage(self, agent, call), error, failing=True)
+            if spoiled is not None:
+                self._visible_owed -= 1
+                return spoiled
+        return None
+
+    def mislead(self, agent: Agent, world: World, call: Call, last: bool) -> Spoiled | None:
+        """A call that works but is not the gold one; another result only where nothing depends on it (`last`)."""
+        self._silent_owed += self.rng.random() < self._silent
+        if self._silent_owed <= 0:
+            return None
+        for error, damage in self._shuffled(SILENT if last else SILENT[1:]):
+            spoiled = self._tried(agent, world, damage(self, agent, call), error, failing=False)
+            if spoiled is not None and (last or spoiled.outcome.result == self._result(agent, world, call)):
+                self._silent_owed -= 1
+                return spoiled
+        return None
+
+    def _result(self, agent: Agent, world: World, call: Call) -> Any:
+        with world.scratch():
+            return run(agent.tools, world, call).result
+
+    def _shuffled(self, kinds: tuple[tuple[str, Damage], ...]) -> list[tuple[str, Damage]]:
+        return self.rng.sample(kinds, len(kinds))
+
+    def _tried(self, agent: Agent, world: World, call: Call | None, error: str, failing: bool) -> Spoiled | None:
+        if call is None:
+            return None
+        with world.scratch():
+            outcome = run(agent.tools, world, call)
+        return Spoiled(call, error, outcome) if outcome.failed is failing else None
+
+
+def _hallucinated_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
+    """A sibling this agent was not given, or a name that sounds right."""
+    service = FUNCTIONS[call.name].service
+    siblings = [name for name in service.functions if name not in agent.names]
+    verb, _, rest = call.name.partition("_")
+    invented = [f"{other}_{rest}" for other in VERBS.get(verb, ())]
+    invented += [f"{call.name}_{suffix}" for suffix in ("details", "info", "data")]
+    pool = siblings if siblings and noise.rng.random() < 0.3 else invented
+    name = noise.rng.choice(pool)
+    return None if name in agent.names else Call(name, call.arguments)
+
+
+def _hallucinated_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
+    name, value = noise.rng.choice(SURPLUS)
+    if name in _tool(call).properties:
+        return None
+    return Call(call.name, {**_arguments(call), name: value})
+
+
+def _missing_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
+    required = [name for name in _tool(call).required if name in call.arguments]
+    if not required:
+        return None
+    dropped = noise.rng.choice(required)
+    return Call(call.name, {name: value for name, value in _arguments(call).items() if name != dropped})
+
+
+def _misspelt_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
+    arguments, properties = _arguments(call), _tool(call).properties
+    if not arguments:
+        return None
+    old = noise.rng.choice(list(arguments))
+    new = noise.rng.choice(list(_spellings(old)))
+    if new in properties:
+        return None
+    return Call(call.name, {new if name == old else name: value for name, value in arguments.items()})
+
+
+def _spellings(name: str) -> Iterator[str]:
+    head, *tail = name.split("_")
+    yield f"{name}s" if not name.endswith("s") else name[:-1]
+    yield f"{name[0]}{name[2:]}" if len(name) > 4 else f"the_{name}"
+    if tail:
+        yield head + "".join(part.title() for part in tail)
+        yield tail[-1]
+        yield head
+    else:
+        yield f"{name}_name"
+
+
+def _bad_value(noise: Noise, agent: Agent, call: Call) -> Call | None:
+    arguments = _arguments(call)
+    if not arguments:
+        return None
+    name = noise.rng.choice(list(arguments))
+    value = _worsened(noise.rng, arguments[name], _tool(call).properties[name])
+    return Call(call.name, {**arguments, name: value})
+
+
+def _worsened(rng: Random, value: Any, schema: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return rng.choice((", ".join(map(str, value)), [*value, "n/a"]))
+    if isinstance(value, int | float):
+        return rng.choice((f"{value} units", f"about {value}", -value))
+    if "enum" in schema:
+        return rng.choice((f"{value}s", f"{value[:-1]}", value.title() if value.islower() else value.lower() + "_"))
+    if re.fullmatch(r"\d{4}-\d\d-\d\d", value):
+        year, month, day = value.split("-")
+        return rng.choice((f"{day}/{month}/{year}", f"{year}-13-{day}", f"{year}.{month}.{day}", f"{month}-{day}"))
+    if re.fullmatch(r"\d{4}-\d\d", value):
+        return rng.choice((value.replace("-", "/"), value[5:], f"{value[:5]}13", f"{value[5:]}-{value[:4]}"))
+    if re.fullmatch(r"\d\d:\d\d", value):
+        return rng.choice((value.replace(":", "h"), f"{value[:2]}", f"2{value[1]}:7{value[4]}"))
+    if re.fullmatch(r"[A-Z]+-\d+", value):
+        prefix, number = value.split("-")
+        return rng.choice((number, f"{prefix}{number}", f"{prefix}-{number}0", f"#{number}"))
+    return rng.choice((value[:-1], f"{value[:1]}{value[2:]}", "unknown", f"{value}?"))
+
+
+def _wrong_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
+    """Another tool of the agent that takes the same arguments."""
+    given = set(call.arguments)
+    fitting = [
+        tool.name
+        for tool in agent.tools
+        if tool.name != call.name and given <= set(tool.properties) and given >= set(tool.required) and given
+    ]
+    return Call(noise.rng.choice(fitting), call.arguments) if fitting else None
+
+
+def _redundant_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
+    """An optional argument nobody asked for, with a value that works."""
+    properties, arguments = _tool(call).properties, _arguments(call)
+    optional = [name for name in properties if name not in arguments]
+    if not optional:
+        return None
+    name = noise.rng.choice(optional)
+    schema = properties[name]
+    values = schema.get("enum") or {"integer": (1, 2, 5, 10), "number": (1, 2, 5, 10), "boolean": (True,)}.get(
+        schema["type"], ("all", "any", "other")
+    )
+    return Call(call.name, {**arguments, name: noise.rng.choice(values)})
+
+
+def _tool(call: Call) -> Tool:
+    return FUNCTIONS[call.name].tool
+
+
+def _arguments(call: Call) -> dict[str, Any]:
+    assert isinstance(call.arguments, dict)
+    return call.arguments
+
+
+VISIBLE: tuple[tuple[str, Damage], ...] = (
+    ("hallucinated_tool", _hallucinated_tool),
+    ("hallucinated_argument", _hallucinated_argument),
+    ("missing_argument", _missing_argument),
+    ("misspelt_argument", _misspelt_argument),
+    ("bad_value", _bad_value),
+)
+SILENT: tuple[tuple[str, Damage], ...] = (
+    ("wrong_tool_silent", _wrong_tool),
+    ("redundant_argument_silent", _redundant_argument),
+)

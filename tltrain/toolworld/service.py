@@ -1,0 +1,216 @@
+"""Services: groups of tools that are real Python functions, and how people ask for what they do.
+
+A tool's schema comes from its function's typed signature and docstring, so nothing is written twice. Beside each tool
+stand the ways to ask for it: the slots of a wording say which arguments the call has.
+"""
+
+from __future__ import annotations
+
+import inspect
+import string
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from tltrain.toolworld.styles import Style
+from tltrain.toolworld.world import CITIES, DAYS, MONTHS, Builder, Row, World
+from tltrain.trajectory import Tool
+
+Slots = dict[str, Any]
+Answer = Callable[[Mapping[str, Any], Any], str]
+T = TypeVar("T")
+Function = TypeVar("Function", bound=Callable[..., Any])
+_JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
+_SHARED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A value and the words people use for it, where these differ: `Said("km", "kilometres")`."""
+
+    value: Any
+    words: tuple[str, ...]
+
+    def __init__(self, value: Any, *words: str) -> None:
+        object.__setattr__(self, "value", value)
+        object.__setattr__(self, "words", words)
+
+
+class Draw:
+    """Draws what a task is about. Of pools of ten or more, every fifth value is kept for the test splits."""
+
+    def __init__(self, rng: Random, world: World, held_out: bool) -> None:
+        self.rng, self.world, self.held_out = rng, world, held_out
+
+    def pick(self, values: Sequence[T]) -> T:
+        """One value of this split's share."""
+        if len(values) >= _SHARED:
+            return self._share(values)
+        return self.rng.choice(values)
+
+    def _share(self, values: Sequence[T]) -> T:
+        block = self.rng.randrange((len(values) + 4) // 5) * 5
+        if self.held_out:
+            return values[block]
+        rest = values[block + 1 : block + 5]
+        return self.rng.choice(rest) if rest else values[1]
+
+    def row(self, sql: str) -> Row:
+        """One row of a query on the untouched world."""
+        return self.pick(self.world.known(sql))
+
+    def number(self, low: int, high: int, step: int = 1) -> int:
+        """A whole number from `low` to `high`, both included."""
+        return self.rng.randrange(low, high + 1, step)
+
+    def decimal(self, low: int, high: int) -> float | int:
+        """A number with at most one decimal; a whole one is an int, as people write it."""
+        tenths = self.rng.choice((self.rng.randrange(low * 10, high * 10), self.rng.randrange(low, high) * 10))
+        return tenths // 10 if tenths % 10 == 0 else tenths / 10
+
+    def day(self) -> str:
+        """A day as YYYY-MM-DD."""
+        return self.pick(DAYS)
+
+    def month(self) -> str:
+        """A month as YYYY-MM."""
+        return self.pick(MONTHS)
+
+    def time(self) -> str:
+        """A time of the working day as HH:MM."""
+        return f"{self.rng.randrange(8, 18):02d}:{self.rng.choice((0, 15, 30, 45)):02d}"
+
+    def city(self) -> str:
+        """A city's name."""
+        return self.pick(CITIES)
+
+
+@cache
+def _pieces(wording: str) -> tuple[tuple[str, str | None], ...]:
+    return tuple((text, slot) for text, slot, _, _ in string.Formatter().parse(wording))
+
+
+def slots_of(wording: str) -> list[str]:
+    """The slots a wording mentions, in order."""
+    return [slot for _, slot in _pieces(wording) if slot is not None]
+
+
+def fill(wording: str, slots: Slots, rng: Random) -> str:
+    """The wording with its slots in words."""
+    parts = []
+    for text, slot in _pieces(wording):
+        parts.append(text)
+        if slot is not None:
+            value = slots[slot]
+            parts.append(rng.choice(value.words) if isinstance(value, Said) else str(value))
+    return "".join(parts)
+
+
+def plain_values(slots: Slots) -> dict[str, Any]:
+    """The slots' values, without their words."""
+    return {name: value.value if isinstance(value, Said) else value for name, value in slots.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFunction:
+    """A tool that runs. `asks` are wordings of requests for it, `held_out` those kept for the test splits."""
+
+    service: Service
+    function: Callable[..., Any]
+    tool: Tool
+    draw: Callable[[Draw], Slots]
+    asks: tuple[str, ...]
+    held_out: tuple[str, ...]
+    answer: Answer
+
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+        return self.tool.name
+
+    def arguments(self, wording: str, slots: Slots) -> dict[str, Any]:
+        """The gold arguments: those the wording mentions, in the signature's order."""
+        values, mentioned = plain_values(slots), set(slots_of(wording))
+        return {name: values[name] for name in self.tool.properties if name in mentioned}
+
+
+Step = tuple[str, Callable[[dict[str, Any], list[Any]], dict[str, Any]]]
+"""A tool's name, and its arguments from the request's values and the results of the steps before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A request that takes several calls, one after the other."""
+
+    draw: Callable[[Draw], Slots]
+    steps: tuple[Step, ...]
+    asks: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class Service:
+    """Tools of one domain with the same style of feedback, and requests around them that need no tool or find none."""
+
+    name: str
+    topic: str
+    style: Style
+    tables: Builder | None = None
+    functions: dict[str, ToolFunction] = field(default_factory=dict)
+    chains: list[Chain] = field(default_factory=list)
+    talk: tuple[tuple[str, str], ...] = ()
+    """Questions near the domain that need no tool, with their answers."""
+    beyond: tuple[str, ...] = ()
+    """Requests near the domain that none of its tools can do; slots: person, city, day, number."""
+
+    def tool(
+        self, *, draw: Callable[[Draw], Slots], asks: tuple[str, ...], held_out: tuple[str, ...], answer: Answer
+    ) -> Callable[[Function], Function]:
+        """Declare a function `(world, …)` as a tool of this service."""
+
+        def declare(function: Function) -> Function:
+            tool = tool_of(function)
+            self.functions[tool.name] = ToolFunction(self, function, tool, draw, asks, held_out, answer)
+            return function
+
+        return declare
+
+    def chain(
+        self, *steps: Step, draw: Callable[[Draw], Slots], asks: tuple[str, ...], held_out: tuple[str, ...]
+    ) -> None:
+        """Declare a request that takes several calls."""
+        self.chains.append(Chain(draw, steps, asks, held_out))
+
+
+def tool_of(function: Callable[..., Any]) -> Tool:
+    """The tool a function is: its name, first docstring line, and the schema of its signature (less the world)."""
+    hints = get_type_hints(function, include_extras=True)
+    properties, required = {}, []
+    for parameter in list(inspect.signature(function).parameters.values())[1:]:
+        properties[parameter.name] = _schema(hints[parameter.name])
+        if parameter.default is inspect.Parameter.empty:
+            required.append(parameter.name)
+    parameters = {"type": "object", "properties": properties, "required": required}
+    return Tool(function.__name__, (function.__doc__ or "").strip().splitlines()[0], parameters)
+
+
+def _schema(hint: Any) -> dict[str, Any]:
+    if hasattr(hint, "__metadata__"):
+        return {**_schema(get_args(hint)[0]), "description": hint.__metadata__[0]}
+    if get_origin(hint) is Literal:
+        return {"type": "string", "enum": list(get_args(hint))}
+    if get_origin(hint) is list:
+        return {"type": "array", "items": _schema(get_args(hint)[0])}
+    if type(None) in get_args(hint):
+        return _schema(get_args(hint)[0])
+    return {"type": _JSON_TYPES[hint]}
+
+
+def each(rows: Sequence[Row], wording: str) -> str:
+    """The rows as `a, b and c`, each in the given wording; `none` where there are none."""
+    texts = [wording.format_map(row) for row in rows]
+    if not texts:
+        return "none"
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

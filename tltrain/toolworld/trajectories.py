@@ -1,0 +1,262 @@
+"""Trajectories of toolworld: tasks are drawn, their calls executed, and what the tools said is what stands there."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any, Literal
+
+from tltrain.errors import ConfigError
+from tltrain.toolworld.agents import TRAINING_AGENTS, UNSEEN_AGENTS, Agent
+from tltrain.toolworld.dispatch import Outcome, run
+from tltrain.toolworld.library import FUNCTIONS, TRAINING_SERVICES, UNSEEN_SERVICES, open_world
+from tltrain.toolworld.noise import Noise, Spoiled
+from tltrain.toolworld.service import Draw, fill, plain_values
+from tltrain.toolworld.small_talk import CLOSINGS, GENERAL, OPENINGS, PAIRS, REFUSALS, TRIPLES
+from tltrain.toolworld.world import FIRST_NAMES, LAST_NAMES, World
+from tltrain.trajectory import Call, Message, Trajectory
+
+Split = Literal["train", "test_seen", "test_unseen"]
+Kind = Literal["single", "chain", "parallel", "none", "refusal"]
+SHARES: dict[Kind, float] = {"single": 0.45, "chain": 0.25, "parallel": 0.10, "none": 0.10, "refusal": 0.10}
+TEST_SIZE = 200
+_ID = re.compile(r"[A-Z]+-\d+")
+Planned = tuple[str, Callable[[list[Any]], dict[str, Any]]]
+"""A tool's name, and its arguments given the results so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolWorld:
+    """Three splits. No query of a test split occurs in another, no tool of `test_unseen` elsewhere."""
+
+    train: list[Trajectory]
+    test_seen: list[Trajectory]
+    test_unseen: list[Trajectory]
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write `train.jsonl`, `test_seen.jsonl`, `test_unseen.jsonl` in OpenAI's form; returns their paths."""
+        target = Path(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        splits = {"train": self.train, "test_seen": self.test_seen, "test_unseen": self.test_unseen}
+        paths = []
+        for name, trajectories in splits.items():
+            path = target / f"{name}.jsonl"
+            with path.open("w", encoding="utf-8") as file:
+                for trajectory in trajectories:
+                    file.write(json.dumps(trajectory.to_json(), ensure_ascii=False) + "\n")
+            paths.append(path)
+        return paths
+
+
+def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE) -> ToolWorld:
+    """`size` training trajectories and `test_size` for each test split, from executing calls in a seeded world."""
+    if size < 0 or test_size < 0:
+        raise ConfigError(f"toolworld: sizes must not be negative, got {size} and {test_size}")
+    world = open_world(seed)
+    taken: set[str] = set()
+    seen = _Author("test_seen", TRAINING_AGENTS, world, seed).write(test_size, taken)
+    unseen = _Author("test_unseen", UNSEEN_AGENTS, world, seed).write(test_size, taken)
+    return ToolWorld(_Author("train", TRAINING_AGENTS, world, seed).write(size, taken), seen, unseen)
+
+
+@dataclass(slots=True)
+class _Task:
+    kind: Kind
+    query: str
+    stages: list[list[Planned]] = field(default_factory=list)
+    answer: str = ""
+
+
+class _Author:
+    """Draws the tasks of one split."""
+
+    def __init__(self, split: Split, agents: Sequence[Agent], world: World, seed: int) -> None:
+        self.split, self.agents, self.world = split, agents, world
+        self.rng = Random(f"{split} {seed}")
+        self.draw = Draw(self.rng, world, held_out=split == "test_seen")
+        self.noise = Noise(self.rng, silent=split == "train")
+
+    def write(self, count: int, taken: set[str]) -> list[Trajectory]:
+        """`count` trajectories; a query that is `taken` is drawn anew, in training at most ten times."""
+        trajectories = []
+        for number in range(1, count + 1):
+            agent, task = self._fresh_task(taken)
+            taken.add(task.query)
+            name = f"toolworld-{self.split.replace('_', '-')}-{number:04d}"
+            with self.world.scratch():
+                trajectories.append(_Scene(agent, self.world, self.noise).play(name, task, self.split))
+        return trajectories
+
+    def _fresh_task(self, taken: set[str]) -> tuple[Agent, _Task]:
+        for _ in range(10):
+            agent = self.rng.choice(self.agents)
+            task = self._task(agent)
+            if task.query not in taken:
+                break
+        return agent, task
+
+    def _task(self, agent: Agent) -> _Task:
+        kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
+        makers: dict[Kind, Callable[[Agent], _Task]] = {
+            "single": self._single,
+            "chain": self._chain,
+            "parallel": self._parallel,
+            "none": self._none,
+            "refusal": self._refusal,
+        }
+        task = makers[kind](agent)
+        task.query = self._dressed(task.query)
+        return task
+
+    def _dressed(self, query: str) -> str:
+        opening = self.rng.choice(OPENINGS) if self.rng.random() < 0.25 else ""
+        closing = self.rng.choice(CLOSINGS) if self.rng.random() < 0.25 else ""
+        return f"{opening}{query}{closing}"
+
+    def _wordings(self, asks: tuple[str, ...], held_out: tuple[str, ...]) -> tuple[str, ...]:
+        return {"train": asks, "test_seen": held_out, "test_unseen": asks + held_out}[self.split]
+
+    def _share(self, values: Sequence[Any]) -> Any:
+        """One value; every fourth is kept for the test split on seen tools."""
+        if self.split == "test_unseen":
+            return self.rng.choice(values)
+        kept = self.split == "test_seen"
+        return self.rng.choice([value for index, value in enumerate(values) if (index % 4 == 3) == kept])
+
+    def _ask(self, name: str) -> tuple[str, Planned]:
+        function = FUNCTIONS[name]
+        slots = function.draw(self.draw)
+        wording = self.rng.choice(self._wordings(function.asks, function.held_out))
+        arguments = function.arguments(wording, slots)
+        return fill(wording, slots, self.rng), (name, lambda results: arguments)
+
+    def _single(self, agent: Agent) -> _Task:
+        query, planned = self._ask(self.rng.choice(agent.names))
+        return _Task("single", query, [[planned]])
+
+    def _chain(self, agent: Agent) -> _Task:
+        chain = self.rng.choice(agent.chains)
+        slots = chain.draw(self.draw)
+        wording = self.rng.choice(self._wordings(chain.asks, chain.held_out))
+        values = plain_values(slots)
+        stages: list[list[Planned]] = [
+            [(name, lambda results, make=make: make(values, results))] for name, make in chain.steps
+        ]
+        return _Task("chain", fill(wording, slots, self.rng), stages)
+
+    def _parallel(self, agent: Agent) -> _Task:
+        count = 2 if self.rng.random() < 0.8 else 3
+        first = self.rng.choice(agent.names)
+        names = [first] * count if self.rng.random() < 0.4 else self.rng.sample(agent.names, count)
+        asked = [self._ask(name) for name in names]
+        if _entangled([make([]) for _, (_, make) in asked]):
+            return self._parallel(agent)
+        frame = self.rng.choice(PAIRS if count == 2 else TRIPLES)
+        return _Task("parallel", frame.format(*[query for query, _ in asked]), [[planned for _, planned in asked]])
+
+    def _none(self, agent: Agent) -> _Task:
+        near = [pair for service in agent.services for pair in service.talk]
+        question, answer = self._share(near if self.rng.random() < 0.5 else GENERAL)
+        return _Task("none", question, answer=answer)
+
+    def _refusal(self, agent: Agent) -> _Task:
+        if self.rng.random() < 0.5:
+            near = [wording for service in agent.services for wording in service.beyond]
+            query = fill(self._share(near), self._common_slots(), self.rng)
+        else:
+            query, _ = self._ask(self.rng.choice(self._foreign(agent)))
+        topics = " and ".join(service.topic for service in agent.services)
+        return _Task("refusal", query, answer=self.rng.choice(REFUSALS).format(topics=topics))
+
+    def _foreign(self, agent: Agent) -> list[str]:
+        """Tools of services this agent has nothing of."""
+        services = UNSEEN_SERVICES if self.split == "test_unseen" else TRAINING_SERVICES
+        return [name for service in services if service not in agent.services for name in service.functions]
+
+    def _common_slots(self) -> dict[str, Any]:
+        person = f"{self.draw.pick(FIRST_NAMES)} {self.draw.pick(LAST_NAMES)}"
+        draw = self.draw
+        return {"person": person, "city": draw.city(), "day": draw.day(), "number": draw.number(5, 40, 5)}
+
+
+def _entangled(arguments: list[dict[str, Any]]) -> bool:
+    """Whether calls might depend on each other: about the same thing, by its id, or quite the same."""
+    seen: list[Any] = []
+    for given in arguments:
+        names = [value for value in given.values() if isinstance(value, str) and _ID.fullmatch(value)]
+        if given in seen or any(name in seen for name in names):
+            return True
+        seen += [given, *names]
+    return False
+
+
+class _Scene:
+    """Plays one task: calls and feedback in turn, mistakes and their corrections included."""
+
+    def __init__(self, agent: Agent, world: World, noise: Noise) -> None:
+        self.agent, self.world, self.noise = agent, world, noise
+        self.messages: list[Message] = [Message("system", agent.prompt)]
+        self.sites: list[dict[str, Any]] = []
+        self.calls = 0
+
+    def play(self, name: str, task: _Task, split: Split) -> Trajectory:
+        """The whole trajectory."""
+        self.messages.append(Message("user", task.query))
+        results: list[Any] = []
+        answers: list[str] = []
+        for position, stage in enumerate(task.stages):
+            calls = [Call(tool, make(results)) for tool, make in stage]
+            done = self._stage(calls, last=position == len(task.stages) - 1)
+            results += [outcome.result for _, outcome in done]
+            answers = [FUNCTIONS[call.name].answer(call.arguments, outcome.result) for call, outcome in done]
+        self.messages.append(Message("assistant", " ".join(answers) or task.answer))
+        label = {"agent": self.agent.name, "kind": task.kind, "split": split, "sites": self.sites}
+        return Trajectory(tuple(self.messages), self.agent.tools, name, extra={"toolworld": label})
+
+    def _stage(self, golds: list[Call], last: bool) -> list[tuple[Call, Outcome]]:
+        """Calls of one reply until all are done; a failed one is repeated, corrected, in a reply of its own."""
+        done: list[tuple[Call, Outcome] | None] = [None] * len(golds)
+        pending = list(range(len(golds)))
+        again = False
+        while pending:
+            spoiled = self._spoiled([golds[index] for index in pending], again)
+            attempts = [spoiled.get(place) or self._gold(golds[index], last) for place, index in enumerate(pending)]
+            self._reply(attempts)
+            for attempt, index in zip(attempts, pending, strict=True):
+                if not attempt.outcome.failed:
+                    done[index] = (attempt.call, attempt.outcome)
+            pending = [index for index in pending if done[index] is None]
+            again = True
+        return [item for item in done if item is not None]
+
+    def _spoiled(self, calls: list[Call], again: bool) -> dict[int, Spoiled]:
+        """At most one failing call in a reply, by its place."""
+        for place, call in enumerate(calls):
+            spoiled = self.noise.spoil(self.agent, self.world, call, again)
+            if spoiled is not None:
+                return {place: spoiled}
+        return {}
+
+    def _gold(self, call: Call, last: bool) -> Spoiled:
+        """The gold call, or now and then one that silently is not; run for good."""
+        misled = self.noise.mislead(self.agent, self.world, call, last)
+        chosen, error = (misled.call, misled.error) if misled else (call, "")
+        outcome = run(self.agent.tools, self.world, chosen)
+        assert not outcome.failed, f"a gold call failed: {chosen} {outcome.feedback}"
+        return Spoiled(chosen, error, outcome)
+
+    def _reply(self, attempts: list[Spoiled]) -> None:
+        position = len(self.messages)
+        calls = []
+        for index, attempt in enumerate(attempts):
+            self.calls += 1
+            calls.append(Call(attempt.call.name, attempt.call.arguments, f"call_{self.calls}"))
+            if attempt.error:
+                self.sites.append({"message": position, "index": index, "error": attempt.error})
+        self.messages.append(Message("assistant", None, tuple(calls)))
+        for call, attempt in zip(calls, attempts, strict=True):
+            self.messages.append(Message("tool", attempt.outcome.feedback, call_id=call.id, name=call.name))
