@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 import random
+import re
 from pathlib import Path
 from typing import Any
 
 MODELS = {"base": 2.0, "sft": 63.0, "mae+pkt": 71.5, "mae+pkt+irm": 73.0}
 CATEGORIES = (
-    "wrong_tool",
-    "missing_argument",
-    "wrong_value",
-    "hallucinated_argument",
-    "unparseable",
-    "hallucinated_tool",
+    "tool_wrong",
+    "argument_missing",
+    "value",
+    "argument_hallucinated",
+    "format",
+    "tool_hallucinated",
 )
 CONFIG = "# invented for tests\nmodel: smollm2-135m\nsft:\n  learning_rate: 1.0e-4\n  weight: <b>9</b>\n"
 GOLD = [[{"name": "get_order_items", "arguments": {"order_id": "A-104", "limit": 3}}]]
@@ -39,7 +40,7 @@ def score(model: str, split: str, ts: float, n: int = 400, **more: Any) -> dict[
         left -= left // 2
     standard = {name: math.sqrt(value * (100 - value) / n) for name, value in metrics.items()}
     row = {"model": model, "bench": "toolworld", "split": split, "items": n, "n": n, **metrics, "se": standard}
-    return row | {"errors": errors, "unparseable": errors["unparseable"], "excluded": [], "repaired": []} | more
+    return row | {"errors": errors, "unparseable": errors["format"], "excluded": [], "repaired": []} | more
 
 
 def write_sample(folder: Path) -> Path:
@@ -57,7 +58,7 @@ def write_sample(folder: Path) -> Path:
     write(folder / "audit.json", {
         "headline": "213 of 1,217 calls failed; 61 % of them name an argument that does not exist.",
         "calls": {"total": 1217, "failed": 213, "by_category": {
-            "hallucinated argument": 130, "missing argument": 41, "bad value": 30, "hallucinated tool": 12}},
+            "unknown_tool": 12, "unknown_argument": 130, "missing_argument": 41, "bad_value": 30, "labelled": 0}},
     })  # fmt: skip
     write(folder / "environment.json", {
         "versions": {"tltrain": "0.1.0", "torch": "2.12.0", "transformers": "5.20.1"}, "commit": "0" * 40, "seed": 0,
@@ -85,15 +86,57 @@ def predictions() -> list[dict[str, Any]]:
     """Wrong ones of three categories, and a right one."""
     prompt = "system text " * 100 + "\nuser: Which three things were in parcel A-104? <script>alert(1)</script>"
     texts = {
-        "wrong_tool": '<tool_call>{"name": "get_order", "arguments": {"order_id": "A-104"}}</tool_call>',
-        "wrong_value": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "104"}}</tool_call>',
-        "unparseable": '<tool_call>{"name": "get_order_items", ' + "x" * 300,
+        "tool_wrong": '<tool_call>{"name": "get_order", "arguments": {"order_id": "A-104"}}</tool_call>',
+        "value": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "104"}}</tool_call>',
+        "format": '<tool_call>{"name": "get_order_items", ' + "x" * 300,
         "right": '<tool_call>{"name": "get_order_items", "arguments": {"order_id": "A-104", "limit": 3}}</tool_call>',
     }
     return [
         {"item": number, "split": "unseen", "prompt": prompt, "text": text, "verdict": {"category": kind}, "gold": GOLD}
         for number, (kind, text) in enumerate(texts.items())
     ]
+
+
+def inspected() -> dict[str, Any]:
+    """A sample of three steps with invented token ids: a failed reply, its correction, an answer in text."""
+    system = "<|im_start|>system\nYou can call these tools:\n" + "\tget_order(order_id) <b>one order</b>\n" * 40
+    query = system + "<|im_end|>\n<|im_start|>user\nWhat was in A-104?\u200b<|im_end|>\n<|im_start|>assistant\n"
+    wrong = '<tool_call>\n{"name": "get_order_item", "arguments": {"id": "A-104"}}\n</tool_call><|im_end|>'
+    right = '<tool_call>\n{"name": "get_order_items", "arguments": {"order_id": "A-104"}}\n</tool_call><|im_end|>'
+    feedback = "\n<|im_start|>tool\n{}<|im_end|>\n<|im_start|>assistant\n"
+    first = query + wrong + feedback.format("Error: no tool get_order_item")
+    second = first + right + feedback.format('["a lamp", "two chairs"]')
+    why = "unknown tool get_order_item; the feedback reports an error"
+    return {
+        "id": "orders-17", "source": "train.jsonl:17", "model": "smollm2-135m",
+        "steps": [
+            step(0, 2, query, wrong, [why]),
+            step(1, 4, first, right, []),
+            step(2, 6, second, "A lamp and two chairs.<|im_end|>", []),
+        ],
+    }  # fmt: skip
+
+
+def step(index: int, message: int, prompt: str, reply: str, reasons: list[str]) -> dict[str, Any]:
+    """One step of `inspected`; a reply with reasons is masked."""
+    tokens = [token(text, part) for part, whole in (("prompt", prompt), ("reply", reply)) for text in split(whole)]
+    for each in tokens:
+        key = each["part"] == "reply" and not reasons and each["token"] in ("get", "_items")
+        each |= {"key": key, "weight": 9.0 if key else each["weight"], "reason": "tool name" if key else None}
+        if each["part"] == "reply" and reasons:
+            each |= {"struck": True, "weight": 0.0, "reason": reasons[0]}
+    return {"index": index, "message": message, "failed": bool(reasons), "reasons": reasons, "tokens": tokens}
+
+
+def token(text: str, part: str) -> dict[str, Any]:
+    """A token of weight 1 in a reply, 0 in a prompt."""
+    number = sum(map(ord, text)) % 49152
+    return {"token": text, "id": number, "weight": float(part == "reply"), "part": part, "key": False, "struck": False}
+
+
+def split(text: str) -> list[str]:
+    """Pieces as a tokenizer might make them."""
+    return re.findall(r"<\|\w+\|>| ?_?[A-Za-z]+|\s|[^\w\s]|\w", text)
 
 
 def write(path: Path, value: Any) -> None:

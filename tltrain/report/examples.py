@@ -11,9 +11,9 @@ from markupsafe import Markup
 
 from tltrain.report.page import Section, details, join, paragraph, render
 from tltrain.report.rundir import json_lines
+from tltrain.report.summary import category_words
 
 PER_CATEGORY, TAIL, LONGEST = 2, 320, 1200
-RIGHT = frozenset({"right", "correct", "equal", "none", ""})
 
 
 def example_sections(files: Sequence[Path]) -> Section | None:
@@ -38,7 +38,7 @@ def wrong_examples(path: Path) -> tuple[int, list[dict[str, Any]]]:
     for line in json_lines(path):
         total += 1
         kind = category(line)
-        if kind not in RIGHT and len(found.setdefault(kind, [])) < PER_CATEGORY:
+        if kind not in ("right", "") and len(found.setdefault(kind, [])) < PER_CATEGORY:
             found[kind].append(line)
     return total, [line for lines in found.values() for line in lines]
 
@@ -69,7 +69,7 @@ def _example(line: Mapping[str, Any]) -> Markup:
     text = "" if prompt is None else readable(prompt)
     return render(
         "example.html.jinja",
-        category=category(line).replace("_", " "),
+        category=category_words(category(line)),
         item=readable(line.get("item", "")),
         split=readable(line.get("split", "")),
         prompt=("…" if len(text) > TAIL else "") + text[-TAIL:],

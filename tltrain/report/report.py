@@ -28,7 +28,7 @@ from tltrain.report.page import (
     table,
 )
 from tltrain.report.rundir import METRICS, Audit, Run, Score, Stage, finite, read_run
-from tltrain.report.summary import by_test, headline, lead, setbacks
+from tltrain.report.summary import by_test, category_words, headline, lead, setbacks
 from tltrain.report.tables import METRIC_HELP, comparison_table, counts_table, score_table
 
 _COLOURS = {"base": 0, "sft": 2, "mae+pkt": 3, "mae+pkt+irm": 1}
@@ -123,7 +123,7 @@ def _errors(scores: Sequence[Score]) -> Section | None:
         figure(
             charts.bars(
                 f"Errors of {row.model}",
-                {category.replace("_", " "): row.errors.get(category, 0) for category in order},
+                {category_words(category): row.errors.get(category, 0) for category in order},
                 total=row.n,
                 limit=limit or 1.0,
                 colour=shades[row.model],
@@ -175,9 +175,10 @@ def _audit(audit: Audit | None) -> Section | None:
     share = f" ({100 * calls.failed / calls.total:.1f} %)" if calls.total else ""
     parts = [paragraph(audit.headline)] if audit.headline else []
     parts.append(facts([("Calls in the training data", calls.total), ("Failed", f"{calls.failed:,}{share}")]))
-    if calls.by_category:
-        ordered = dict(sorted(calls.by_category.items(), key=lambda item: -item[1]))
-        chart = charts.bars("Failed calls by category", ordered, total=calls.total, colour=5)
+    if any(calls.by_category.values()):
+        ordered = sorted(calls.by_category.items(), key=lambda item: -item[1])
+        found = {category_words(category): count for category, count in ordered if count}
+        chart = charts.bars("Failed calls by category", found, total=calls.total, colour=5)
         parts.append(figure(chart, "In per cent of all calls.", title="Failed calls by category"))
     return Section("Training data", join(parts))
 

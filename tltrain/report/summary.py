@@ -23,6 +23,17 @@ _METRIC_WORDS = {
     "CE": "makes calls that fail in {} %",
     "VA": "reaches a valid answer in {} %",
 }
+_CATEGORY_WORDS = {
+    "missing_call": "no call, or too few",
+    "unwanted_call": "a call too many",
+    "format": "call not readable",
+    "tool_hallucinated": "tool not given",
+    "tool_wrong": "wrong tool",
+    "argument_hallucinated": "argument does not exist",
+    "argument_missing": "argument missing",
+    "argument_redundant": "argument not needed",
+    "value": "wrong value",
+}
 LOWER_IS_BETTER = frozenset({"DE", "CE"})
 _SPLIT_WORDS = {"unseen": "On tools never seen in training", "seen": "On tools seen in training"}
 
@@ -112,6 +123,11 @@ def setbacks(scores: Sequence[Score]) -> str:
                 if result.verdict == ("higher" if metric in LOWER_IS_BETTER else "lower"):
                     found.append(f"{metric} of {row.model} on {test} ({result.text} against {reference.model})")
     return f"Worse by more than noise: {'; '.join(sorted(found))}." if found else ""
+
+
+def category_words(category: str) -> str:
+    """An error category of the judge or the audit, readable."""
+    return _CATEGORY_WORDS.get(category, category.replace("_", " "))
 
 
 def name(model: str) -> str:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from tltrain.report.page import Cell, Column, table
 from tltrain.report.rundir import METRICS, Score, parse_scores
-from tltrain.report.summary import LOWER_IS_BETTER, by_test, comparisons, difference
+from tltrain.report.summary import LOWER_IS_BETTER, by_test, category_words, comparisons, difference
 
 METRIC_HELP = {
     "TS": "the right tool, per cent of items",
@@ -96,7 +96,7 @@ def counts_table(scores: Sequence[Score]) -> Markup:
     """The counts beside the percentages: items, scored, unparseable, repaired and excluded golds, error categories."""
     categories = list(dict.fromkeys(category for score in scores for category in score.errors))
     columns = [Column("model"), Column("test")]
-    titles = ["items", "n", "unparseable", "repaired", "excluded", *categories]
+    titles = ["items", "n", "unparseable", "repaired", "excluded", *map(category_words, categories)]
     columns += [Column(title, numeric=True) for title in titles]
     body = []
     for score in scores:

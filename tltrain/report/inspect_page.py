@@ -1,0 +1,178 @@
+"""One sample as the model sees it: every token by weight, masked replies struck out, key tokens marked.
+
+The input is the JSON of `tltrain inspect --json`:
+`{id, source, model, steps: [{index, message, failed, reasons, tokens}]}`, where a token is
+`{token, id, weight, reason, part, key, struck}`: `part` is `prompt` or `reply`, `token` the text it stands for, `reason`
+why it has its weight.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from tltrain.report.page import TEMPLATES, Section, facts, join, page, render
+
+LONG_PROMPT = 150
+"""A prompt with more new tokens than this is folded."""
+_INVISIBLE = re.compile("[ \n\t\x00-\x08\x0b-\x1f\x7f\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_SPECIAL = re.compile(r"<\|[^|<>\s]+\|>|</?s>|\[/?[A-Z_]+\]|<(?:pad|unk|bos|eos)>")
+_SHOWN = {" ": "<i> </i>", "\n": '<b class="newline"></b>\n', "\t": '<b class="tab">\t</b>'}
+
+Token = Mapping[str, Any]
+
+
+def inspect_page(sample: Mapping[str, Any]) -> str:
+    """The page of one sample as HTML; see the module for the input."""
+    steps = sample["steps"]
+    highest = max((token["weight"] for step in steps for token in _reply(step)), default=1.0)
+    before: Sequence[Token] = ()
+    sections = []
+    for step in steps:
+        sections.append(Section(_title(step), _step(step, before, highest), anchor=f"step-{step['index']}"))
+        before = step["tokens"]
+    weights = sorted({float(token["weight"]) for step in steps for token in _reply(step)})
+    legend = render(
+        "inspect_legend.html.jinja", weights=[(f"{weight:g}", _depth(weight, highest)) for weight in weights]
+    )
+    about = " · ".join(str(part) for part in (sample.get("source"), sample.get("model")) if part)
+    return page(
+        f"Sample {sample['id']}" if sample.get("id") is not None else "Sample",
+        Section("Legend", join([_totals(steps), legend])),
+        *sections,
+        headline=_headline(steps),
+        note=about,
+        style=(TEMPLATES / "inspect.css").read_text(encoding="utf-8"),
+    )
+
+
+def visible(text: str) -> Markup:
+    """Escaped text with white space and characters without a shape made visible."""
+    parts, at = [], 0
+    for match in _INVISIBLE.finditer(text):
+        parts += [escape(text[at : match.start()]), _shown(match[0])]
+        at = match.end()
+    return Markup("").join([*parts, escape(text[at:])])
+
+
+def _shown(character: str) -> Markup:
+    if character in _SHOWN:
+        return Markup(_SHOWN[character])
+    if ord(character) < 0x20:
+        return Markup("<b>{}</b>").format(chr(0x2400 + ord(character)))
+    return Markup('<b class="code">U+{}</b>').format(f"{ord(character):04X}")
+
+
+def _step(step: Mapping[str, Any], before: Sequence[Token], highest: float) -> Markup:
+    prompt = [token for token in step["tokens"] if token["part"] == "prompt"]
+    reply = _reply(step)
+    known = _shared(before, prompt)
+    return render(
+        "inspect_step.html.jinja",
+        failed=step["failed"],
+        whole=all(token["weight"] == 0 for token in reply),
+        reasons=step["reasons"],
+        known=known,
+        fresh=len(prompt) - known,
+        folded=len(prompt) - known > LONG_PROMPT,
+        prompt=Markup("").join(_prompt_token(token) for token in prompt[known:]),
+        summary=_summary(reply),
+        reply=Markup("").join(_runs(reply, highest)),
+    )
+
+
+def _runs(reply: Sequence[Token], highest: float) -> Iterable[Markup]:
+    """The reply's tokens, neighbours struck out for the same reason inside one `del`."""
+    for reason, run in groupby(reply, key=lambda token: (token.get("reason") or "masked") if token["struck"] else None):
+        body = Markup("").join(_reply_token(token, highest) for token in run)
+        if reason is None:
+            yield body
+        else:
+            yield Markup('<del title="{0}"><span class="hidden">masked ({0}): </span>{1}</del>').format(reason, body)
+
+
+def _prompt_token(token: Token) -> Markup:
+    return Markup('<span{} title="{}">{}</span>').format(_classes(token, ()), token["id"], _text(token))
+
+
+def _reply_token(token: Token, highest: float) -> Markup:
+    names = ["key"] if token["key"] else []
+    why = f", {token['reason']}" if token.get("reason") else ""
+    title = (
+        f"{token['token']!r}, id {token['id']}, weight {token['weight']:g}{', key token' if token['key'] else ''}{why}"
+    )
+    style = Markup(' style="--depth: {}"').format(_depth(token["weight"], highest))
+    return Markup('<span{}{} title="{}">{}</span>').format(_classes(token, names), style, title, _text(token))
+
+
+def _text(token: Token) -> Markup:
+    return visible(token["token"]) if token["token"] else Markup("<b>∅</b>")
+
+
+def _classes(token: Token, names: Sequence[str]) -> Markup:
+    found = [*names, "special"] if _SPECIAL.fullmatch(token["token"].strip()) else names
+    return Markup(' class="{}"').format(" ".join(found)) if found else Markup("")
+
+
+def _depth(weight: float, highest: float) -> str:
+    """How strongly a weight is coloured: 0 for 0, 12 % for 1, 60 % for the highest of the sample."""
+    if weight <= 1:
+        return f"{12 * max(weight, 0.0):.0f}%"
+    return f"{12 + 48 * (weight - 1) / (highest - 1):.0f}%"
+
+
+def _shared(before: Sequence[Token], prompt: Sequence[Token]) -> int:
+    """How many tokens the prompt begins with that the step before it already showed."""
+    count = 0
+    for old, new in zip(before, prompt, strict=False):
+        if old["id"] != new["id"]:
+            break
+        count += 1
+    return count
+
+
+def _reply(step: Mapping[str, Any]) -> list[Token]:
+    return [token for token in step["tokens"] if token["part"] == "reply"]
+
+
+def _title(step: Mapping[str, Any]) -> str:
+    return f"Step {step['index']}, message {step['message']}"
+
+
+def _summary(reply: Sequence[Token]) -> str:
+    learned = [token for token in reply if token["weight"] > 0]
+    keys = [token for token in learned if token["key"]]
+    if not learned:
+        return f"{_count(len(reply), 'token')}, none of them learned from"
+    total = sum(token["weight"] for token in learned)
+    share = 100 * sum(token["weight"] for token in keys) / total
+    text = f"{_count(len(reply), 'token')}, {len(learned):,} learned from"
+    return text + (f", {_count(len(keys), 'key token')} with {share:.0f} % of the step's weight" if keys else "")
+
+
+def _totals(steps: Sequence[Mapping[str, Any]]) -> Markup:
+    replies = [token for step in steps for token in _reply(step)]
+    prompt = max((sum(token["part"] == "prompt" for token in step["tokens"]) for step in steps), default=0)
+    return facts([
+        ("Steps", len(steps)),
+        ("Longest prompt, tokens", prompt),
+        ("Reply tokens", len(replies)),
+        ("Masked", sum(token["weight"] == 0 for token in replies)),
+        ("Key tokens", sum(bool(token["key"]) for token in replies)),
+    ])  # fmt: skip
+
+
+def _headline(steps: Sequence[Mapping[str, Any]]) -> str:
+    replies = [token for step in steps for token in _reply(step)]
+    masked = sum(all(token["weight"] == 0 for token in _reply(step)) for step in steps)
+    learned = sum(token["weight"] > 0 for token in replies)
+    which = f"{masked} of {_count(len(steps), 'reply', 'replies')} masked" if masked else "No reply is masked"
+    return f"{which}: {learned:,} of {_count(len(replies), 'reply token')} are learned from."
+
+
+def _count(number: int, one: str, several: str = "") -> str:
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
