@@ -224,8 +224,9 @@ def _compare_replies(prediction: Parsed, gold: Sequence[Call], known: _Known) ->
         finding = "format" if prediction.broken else "not_a_call"
         return tuple(CallVerdict(finding, None, index) for index in range(len(gold)))
     if not gold:
-        findings = ("call_unwanted" if isinstance(call.arguments, dict) else "format" for call in prediction.calls)
-        return tuple(CallVerdict(finding, index, None) for index, finding in enumerate(findings))
+        readable = all(isinstance(call.arguments, dict) for call in prediction.calls)
+        finding = "call_unwanted" if readable else "format"
+        return tuple(CallVerdict(finding, index, None) for index in range(len(prediction.calls)))
     table = [
         [_compare_calls(call, wanted, row, column, known) for column, wanted in enumerate(gold)]
         for row, call in enumerate(prediction.calls)

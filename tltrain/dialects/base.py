@@ -35,6 +35,11 @@ class Dialect(Protocol):
         """
 
 
+def unreadable(text: str, error: ValueError) -> Parsed:
+    """A reply whose markup cannot be read; the reason is one short line, whatever the text holds."""
+    return Parsed((), text, " ".join(str(error).split())[:160])
+
+
 def beside(pieces: Sequence[str]) -> str:
     """The text beside the calls. `pieces` stand before, between and after them.
 

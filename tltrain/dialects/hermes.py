@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tltrain.dialects import strict
-from tltrain.dialects.base import Parsed, above, beside
+from tltrain.dialects.base import Parsed, above, beside, unreadable
 from tltrain.trajectory import Call, Tool
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -87,7 +87,7 @@ def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
         if any(CLOSE in piece for piece in pieces):
             raise ValueError(f"{CLOSE} without {OPEN}")
     except ValueError as error:
-        return Parsed((), text, str(error))
+        return unreadable(text, error)
     return Parsed(tuple(calls), beside(pieces)) if calls else Parsed((), text)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.dialects import strict
-from tltrain.dialects.base import Parsed, above, beside
+from tltrain.dialects.base import Parsed, above, beside, unreadable
 from tltrain.trajectory import Call, Tool
 
 _BARE_NAME = r"\w(?:[\w.\-/]*\w)?"
@@ -47,7 +47,7 @@ def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
             pieces.append(text[position : match.start()])
             position = _read_group(text, match.end(), match["list"] is not None, tools, calls)
     except ValueError as error:
-        return Parsed((), text, str(error))
+        return unreadable(text, error)
     return Parsed(tuple(calls), beside([*pieces, text[position:]])) if calls else Parsed((), text)
 
 

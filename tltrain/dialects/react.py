@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from tltrain.dialects import strict
-from tltrain.dialects.base import Parsed, above, beside
+from tltrain.dialects.base import Parsed, above, beside, unreadable
 from tltrain.trajectory import Call, Tool
 
 _ACTION = re.compile(r"^[ \t]*Action:[ \t]*", re.MULTILINE)
@@ -38,7 +38,7 @@ def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
             call, position = _read_call(text, match.end())
             calls.append(call)
     except ValueError as error:
-        return Parsed((), text, str(error))
+        return unreadable(text, error)
     if not calls:
         return Parsed((), text)
     pieces[0] = _THOUGHT.sub("", pieces[0], count=1) if _THOUGHT.match(pieces[0]) else pieces[0]
