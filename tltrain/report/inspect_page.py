@@ -2,8 +2,8 @@
 
 The input is the JSON of `tltrain inspect --json`:
 `{id, source, model, steps: [{index, message, failed, reasons, tokens}]}`, where a token is
-`{token, id, weight, reason, part, key, struck}`: `part` is `prompt` or `reply`, `token` the text it stands for, `reason`
-why it has its weight.
+`{token, id, weight, reason, part, key, struck}`: `part` is `prompt` or `reply`, `token` the text it stands for,
+`reason` why it has its weight.
 """
 
 from __future__ import annotations

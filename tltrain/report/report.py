@@ -168,8 +168,8 @@ def _ppo(metrics: Sequence[Mapping[str, Any]]) -> Section | None:
     return Section("PPO", join([facts(ends[:3]), side_by_side(*figures)])) if figures else None
 
 
-def _audit(audit: Audit | None) -> Section | None:
-    if audit is None or audit.calls is None:
+def _audit(audit: Audit) -> Section | None:
+    if audit.calls is None:
         return None
     calls = audit.calls
     share = f" ({100 * calls.failed / calls.total:.1f} %)" if calls.total else ""

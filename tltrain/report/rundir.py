@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,7 +88,7 @@ class Run:
     folder: Path
     scores: tuple[Score, ...]
     stages: tuple[Stage, ...]
-    audit: Audit | None
+    audit: Audit
     sft: Mapping[str, list[dict[str, Any]]]
     """By arm."""
     ppo: list[dict[str, Any]]
@@ -111,14 +111,14 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         scores=parse_scores(_document(folder / "scores.json", []), folder / "scores.json"),
         stages=_rows(Stage, _document(folder / "stages.json", []), folder / "stages.json"),
-        audit=_checked(Audit.model_validate, _document(folder / "audit.json", None), folder / "audit.json"),
+        audit=_checked(Audit, _document(folder / "audit.json", {}), folder / "audit.json"),
         sft={path.parent.name: list(json_lines(path)) for path in sorted(folder.glob("sft/*/metrics.jsonl"))},
         ppo=list(json_lines(folder / "ppo" / "metrics.jsonl")),
         predictions=tuple(sorted(folder.glob("predictions/*.jsonl"))),
         environment=_mapping(_document(folder / "environment.json", {}), folder / "environment.json"),
         config=_text(config) if config.is_file() else "",
     )
-    if not (run.scores or run.stages or run.audit or run.sft or run.ppo or run.predictions):
+    if not (run.scores or run.stages or run.audit.calls or run.sft or run.ppo or run.predictions):
         raise RunError(
             f"{folder}: nothing to report yet (no scores.json, audit.json, stages.json, metrics, predictions)"
         )
@@ -187,19 +187,12 @@ def _mapping(value: Any, place: Path | str) -> dict[str, Any]:
 def _rows(kind: type[T], rows: Any, place: Path | str) -> tuple[T, ...]:
     if not isinstance(rows, list):
         raise RunError(f"{place}: expected a list of rows, found {type(rows).__name__}")
-    return tuple(
-        row
-        for number, value in enumerate(rows)
-        if (row := _checked(kind.model_validate, value, f"{place}: row {number}"))
-    )
+    return tuple(_checked(kind, row, f"{place}: row {number}") for number, row in enumerate(rows))
 
 
-def _checked(check: Callable[[Any], T], value: Any, place: Path | str) -> T | None:
-    """The checked value; None only for None."""
-    if value is None:
-        return None
+def _checked(kind: type[T], value: Any, place: Path | str) -> T:
     try:
-        return check(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])

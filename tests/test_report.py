@@ -1,0 +1,288 @@
+"""The report of a run directory: figures of the files, noise called noise, missing stages, broken files."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from report_sample import score, score_rows, write, write_lines, write_sample
+from rich.console import Console
+from test_report_page import assert_self_contained
+
+from tltrain.errors import RunError
+from tltrain.report.examples import readable, wrong_examples
+from tltrain.report.report import report_page, write_report
+from tltrain.report.rundir import Score, parse_scores, read_run
+from tltrain.report.summary import Difference, comparisons, difference, headline, lead, setbacks
+from tltrain.report.tables import terminal_table
+
+
+def rows(*values: tuple[str, float, float | None], split: str = "unseen") -> list[dict[str, Any]]:
+    """Rows of TS alone: (model, TS, its standard error)."""
+    return [
+        {"model": model, "bench": "toolworld", "split": split, "n": 400, "TS": ts, "se": {"TS": error}}
+        for model, ts, error in values
+    ]
+
+
+def parsed(*values: tuple[str, float, float | None], split: str = "unseen") -> tuple[Score, ...]:
+    return parse_scores(rows(*values, split=split))
+
+
+@pytest.fixture(scope="module")
+def sample_page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    run = write_sample(tmp_path_factory.mktemp("demo"))
+    path = write_report(run)
+    assert path == run / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_is_one_escaped_file(sample_page: str) -> None:
+    assert_self_contained(sample_page)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in sample_page
+    assert "weight: &lt;b&gt;9&lt;/b&gt;" in sample_page
+
+
+def test_page_shows_the_figures_of_the_files(sample_page: str) -> None:
+    for shown in (
+        '73.0 <span class="muted">± 2.0</span>',  # scores, unseen, the last model
+        ">73.0 ± 2.0</text>",  # the same in the chart
+        "213 (17.5 %)",  # audit
+        ">130  (10.7 %)</text>",
+        "4 min 20 s",  # stages
+        "4.8 GiB",
+        "14 min 31 s",
+        "<code>versions.torch</code>",  # environment
+        "2.12.0",
+        "learning_rate: 1.0e-4",  # configuration
+        "3 of the wrong answers among 4",  # predictions
+        "get_order_items {&#34;order_id&#34;: &#34;A-104&#34;, &#34;limit&#34;: 3}",
+    ):
+        assert shown in sample_page, shown
+    for title in (
+        "Training loss",
+        "Mean reward",
+        "KL divergence from the SFT model",
+        "Share of replies that call a tool",
+    ):
+        assert f"<h3>{title}</h3>" in sample_page
+
+
+def test_page_is_the_same_each_time(tmp_path: Path) -> None:
+    run = read_run(write_sample(tmp_path))
+    assert report_page(run) == report_page(run)
+
+
+@pytest.mark.parametrize(
+    ("kept", "section"),
+    [
+        ("scores.json", "Scores"),
+        ("audit.json", "Training data"),
+        ("stages.json", "Time and memory"),
+        ("sft/sft/metrics.jsonl", "SFT"),
+        ("ppo/metrics.jsonl", "PPO"),
+        ("predictions/base.unseen.jsonl", "Example predictions"),
+    ],
+)
+def test_a_run_with_one_stage_has_its_section_alone(tmp_path: Path, kept: str, section: str) -> None:
+    write_sample(tmp_path)
+    for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
+        if path != tmp_path / kept:
+            path.unlink()
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    others = {"Scores", "Training data", "Time and memory", "SFT", "PPO", "Example predictions"} - {section}
+    assert f"<h2>{section}</h2>" in text
+    assert not [title for title in others if f"<h2>{title}</h2>" in text]
+    assert ("has no scores yet" in text) == (kept != "scores.json")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("scores.json", "[{", "scores.json: not JSON"),
+        ("scores.json", "{}", "scores.json: expected a list of rows, found dict"),
+        ("scores.json", '[{"model": "sft", "n": 3, "TS": 1}, {"n": 3}]', "scores.json: row 1: model: Field required"),
+        ("scores.json", '[{"model": "sft", "n": 3}]', "row 0: expected at least one of the metrics TS"),
+        ("scores.json", '[{"model": "sft", "n": 3, "TS": NaN}]', "row 0: TS: Input should be a finite number"),
+        ("scores.json", "[null]", "row 0: Input should be a valid dictionary"),
+        ("stages.json", '[{"stage": "sft"}]', "stages.json: row 0: seconds: Field required"),
+        ("audit.json", '{"calls": {"total": 1}}', "audit.json: calls.failed: Field required"),
+        ("environment.json", "[]", "environment.json: expected a JSON object, found list"),
+        ("ppo/metrics.jsonl", '{"rollout": 1}\n{"rollout": \n', "metrics.jsonl:2: not JSON"),
+        ("sft/sft/metrics.jsonl", "{}\n7\n", "metrics.jsonl:2: expected a JSON object, found int"),
+        ("predictions/base.unseen.jsonl", "{}\n\n]\n", "base.unseen.jsonl:3: not JSON"),
+    ],
+)
+def test_a_broken_file_is_named_in_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    write_sample(tmp_path)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    with pytest.raises(RunError) as caught:
+        write_report(tmp_path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_a_last_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    write_lines(tmp_path / "ppo" / "metrics.jsonl", [{"rollout": 1, "reward": 0.25}])
+    with (tmp_path / "ppo" / "metrics.jsonl").open("a") as stream:
+        stream.write('{"rollout": 2, "rew')
+    assert read_run(tmp_path).ppo == [{"rollout": 1, "reward": 0.25}]
+
+
+def test_no_folder_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no such run directory"):
+        write_report(tmp_path / "nowhere")
+    with pytest.raises(RunError, match="nothing to report yet"):
+        write_report(tmp_path)
+
+
+def test_metrics_that_are_not_numbers_are_told(tmp_path: Path) -> None:
+    values = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": None}, {"step": 4}]
+    write_lines(tmp_path / "sft" / "sft" / "metrics.jsonl", values)
+    assert "2 → 2 (3 not finite)" in write_report(tmp_path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("points", "error", "verdict"),
+    [
+        (5.9, 3.0, "within noise"),
+        (6.0, 3.0, "higher"),  # not smaller than two standard errors
+        (-6.1, 3.0, "lower"),
+        (-5.9, 3.0, "within noise"),
+        (0.0, 0.0, "within noise"),
+        (0.1, 0.0, "higher"),
+        (50.0, None, "no standard error"),
+    ],
+)
+def test_verdict_of_a_difference(points: float, error: float | None, verdict: str) -> None:
+    assert Difference(points, error).verdict == verdict
+
+
+def test_standard_errors_add_as_squares() -> None:
+    sft, ours = parsed(("sft", 60.0, 3.0), ("mae+pkt", 69.9, 4.0))
+    result = difference(ours, sft, "TS")
+    assert result.error == pytest.approx(5.0)
+    assert (result.text, result.verdict) == ("+9.9 ± 5.0", "within noise")
+    assert difference(sft, ours, "TS").text == "−9.9 ± 5.0"
+    assert difference(*parsed(("sft", 60.0, None), ("base", 1.0, 0.1)), "TS").text == "+59.0"
+
+
+def test_comparisons_are_with_the_stage_before_and_the_last_with_plain_sft() -> None:
+    scores = parsed(("base", 1, 1), ("sft", 2, 1), ("mae+pkt", 3, 1), ("mae+pkt+irm", 4, 1))
+    pairs = [(score.model, reference.model) for score, reference in comparisons(scores)]
+    assert pairs == [("sft", "base"), ("mae+pkt", "sft"), ("mae+pkt+irm", "mae+pkt"), ("mae+pkt+irm", "sft")]
+    assert [pair[0].model for pair in comparisons(scores[:3])] == ["sft", "mae+pkt"]
+
+
+def test_headline_says_what_helped_and_what_is_noise() -> None:
+    scores = parsed(("base", 2.0, 0.7), ("sft", 60.0, 2.4), ("mae+pkt", 71.0, 2.2), ("mae+pkt+irm", 72.0, 2.2))
+    assert headline(scores) == (
+        "On tools never seen in training, the trained model picks the right tool in 72.0 % of 400 steps "
+        "(the base model: 2.0 %): MAE and PKT added 11.0 points to standard SFT; "
+        "the change by IRM (+1.0 ± 3.1) is within noise."
+    )
+
+
+def test_headline_admits_that_a_stage_did_harm() -> None:
+    scores = parsed(("sft", 80.0, 1.0), ("mae+pkt", 70.0, 1.0), split="seen")
+    assert headline(scores) == (
+        "On tools seen in training, the trained model picks the right tool in 70.0 % of 400 steps "
+        "(standard SFT: 80.0 %): MAE and PKT did not help, it cost 10.0 points against standard SFT."
+    )
+    assert setbacks(scores) == "Worse by more than noise: TS of mae+pkt on toolworld seen (−10.0 ± 1.4 against sft)."
+
+
+def test_headline_of_one_row_and_of_another_test_set() -> None:
+    row = {"model": "my-7b", "bench": "tooleyes", "split": "all", "n": 382, "DE": 0.7, "CE": 9.1, "VA": 59.3}
+    assert headline(parse_scores([row])) == ("On tooleyes all, my-7b misreads the documentation in 0.7 % of 382 steps.")
+
+
+def test_setbacks_know_that_fewer_errors_are_better() -> None:
+    first = {"model": "a", "bench": "tooleyes", "n": 9, "DE": 9.0, "VA": 50.0, "se": {"DE": 0.5, "VA": 1.0}}
+    second = first | {"model": "b", "DE": 2.0, "VA": 40.0}
+    assert setbacks(parse_scores([first, second])) == (
+        "Worse by more than noise: VA of b on tooleyes (−10.0 ± 1.4 against a)."
+    )
+
+
+def test_the_unseen_tools_lead() -> None:
+    assert {score.split for score in lead(parse_scores(score_rows()))} == {"unseen"}
+    assert {score.split for score in lead(parse_scores(score_rows()[:4]))} == {"seen"}
+
+
+def printed(scores: list[dict[str, Any]], width: int = 80) -> str:
+    console = Console(width=width, record=True, quiet=False, file=open_null())
+    console.print(terminal_table(scores))
+    return console.export_text()
+
+
+def open_null() -> Any:
+    from io import StringIO
+
+    return StringIO()
+
+
+def test_terminal_table_fits_80_columns() -> None:
+    lines = [line.split() for line in printed(score_rows()).splitlines() if line.strip()]
+    assert lines[0] == ["toolworld", "seen", "n=600", "unseen", "n=480"]
+    assert lines[1] == ["model", "TS", "PI", "CF", "TS", "PI", "CF"]
+    cells = ["79.0", "±1.7", "74.3", "±1.8", "63.2", "±2.0", "73.0", "±2.0", "68.6", "±2.1", "58.4", "±2.2"]
+    assert lines[6] == ["mae+pkt+irm", *cells]
+
+
+def test_terminal_table_of_many_tests_is_long() -> None:
+    scores = [score("[red]m", level, ts=50.0, bench="rotbench") for level in ("clean", "slight", "heavy")]
+    text = printed(scores)
+    assert [line.split()[:4] for line in text.splitlines() if "[red]m" in line] == [
+        ["rotbench", level, "[red]m", "50.0"] for level in ("clean", "slight", "heavy")
+    ]
+
+
+def test_terminal_table_leaves_gaps_where_a_model_was_not_tested() -> None:
+    scores = [*rows(("sft", 60.0, 1.0)), *rows(("base", 1.0, None), split="seen")]
+    assert [line.split() for line in printed(scores).splitlines() if line.strip()][3:5] == [
+        ["sft", "60.0", "±1.0", "–"],
+        ["base", "–", "1.0"],
+    ]
+
+
+def test_wrong_examples_take_two_of_each_category(tmp_path: Path) -> None:
+    kinds = ["value"] * 5 + ["right"] * 3 + ["format"]
+    write_lines(tmp_path / "p.jsonl", [{"item": i, "verdict": {"category": kind}} for i, kind in enumerate(kinds)])
+    total, found = wrong_examples(tmp_path / "p.jsonl")
+    assert total == 9
+    assert [line["item"] for line in found] == [0, 1, 8]
+
+
+@pytest.mark.parametrize(
+    ("gold", "text"),
+    [
+        ("as it is", "as it is"),
+        ([], "no call"),
+        ([[]], "no call"),
+        ({"name": "f", "arguments": {"a": "é"}}, 'f {"a": "é"}'),
+        ([{"name": "f", "arguments": '{"a": 1'}, {"name": "g"}], 'f {"a": 1\ng {}'),
+        ([[{"name": "f"}], [{"name": "g"}]], "f {}\nor\ng {}"),
+        ({"answer": 1}, json.dumps({"answer": 1})),
+    ],
+)
+def test_readable(gold: Any, text: str) -> None:
+    assert readable(gold) == text
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    write(tmp_path / "scores.json", [score(evil, evil, 50.0) | {"errors": {evil: 3}}, score("b", evil, 60.0)])
+    write(tmp_path / "stages.json", [{"stage": evil, "seconds": 1, "note": evil}])
+    write(tmp_path / "environment.json", {evil: {evil: evil}})
+    write(tmp_path / "audit.json", {"headline": evil, "calls": {"total": 1, "failed": 1, "by_category": {evil: 1}}})
+    write_lines(tmp_path / "sft" / "x" / "metrics.jsonl", [{"step": 1, "loss": 1.0}])
+    line = {"item": evil, "split": evil, "prompt": evil, "text": evil, "verdict": {"category": evil}, "gold": evil}
+    write_lines(tmp_path / "predictions" / "x.jsonl", [line])
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "<img" not in text
+    assert_self_contained(text)
