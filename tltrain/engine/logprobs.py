@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from tltrain.engine.attention import TreeLayout, tree_attention
 from tltrain.engine.tree import TokenTree
@@ -26,10 +27,10 @@ def token_logprobs(model: PreTrainedModel, tree: TokenTree, temperature: float =
             logits_to_keep=tree.rows.to(device),
             use_cache=False,
         ).logits[0]
-    logits = logits.float() / temperature
-    normaliser = logits.logsumexp(-1)
-    row_of, targets = tree.row_of.to(device), tree.targets.to(device)
-    return logits[row_of, targets] - normaliser[row_of]
+    logits = logits.float() if temperature == 1 else logits.float() / temperature
+    if len(tree.row_of) != len(tree.rows):
+        logits = logits[tree.row_of.to(device)]  # two sequences predict from one position
+    return -cross_entropy(logits, tree.targets.to(device), reduction="none")
 
 
 def weighted_nll(model: PreTrainedModel, tree: TokenTree) -> torch.Tensor:

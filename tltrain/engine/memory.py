@@ -1,0 +1,29 @@
+"""Memory of the process: an allocator that keeps what it gets, and the peak used."""
+
+from __future__ import annotations
+
+import ctypes
+import resource
+import sys
+
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc not to give freed memory back to the system.
+
+    Training on a CPU frees and takes the same hundreds of megabytes at every step; without this the page faults alone
+    cost about a seventh of the time. Does nothing on other C libraries.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "gnu_get_libc_version"):
+        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
+            library.mallopt(option, value)
+
+
+def peak_memory_mb() -> float:
+    """Most memory this process has used so far, in MB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
