@@ -12,6 +12,7 @@ from tltrain.audit.counting import Spread, Tally, share
 from tltrain.audit.duplicates import Duplicates
 from tltrain.audit.feedback import Mode
 from tltrain.audit.headline import headline
+from tltrain.audit.labels import LabelStatistics
 from tltrain.audit.lengths import Characters, Lengths, Masking, Tokens, maskings
 from tltrain.audit.readers import CallReading, read_calls
 from tltrain.audit.toolsets import ToolStatistics
@@ -75,6 +76,7 @@ class Statistics:
     calls: CallStatistics = field(default_factory=CallStatistics)
     tools: ToolStatistics = field(default_factory=ToolStatistics)
     duplicates: Duplicates = field(default_factory=Duplicates)
+    labels: LabelStatistics = field(default_factory=LabelStatistics)
 
     def __post_init__(self) -> None:
         self.calls.mode = self.mode
@@ -98,6 +100,7 @@ class Statistics:
         self.calls.add(trajectory, readings, place)
         self.tools.add(trajectory)
         self.duplicates.add(trajectory)
+        self.labels.add(trajectory, readings)
         self.masked.add_replies(masks)
         if isinstance(lengths, str):
             self.refused.add(lengths)
@@ -112,7 +115,7 @@ class Statistics:
             setattr(self, name, getattr(self, name) + getattr(later, name))
         for name in ("endings", "weights"):
             getattr(self, name).update(getattr(later, name))
-        for name in ("calls_per_trajectory", "lengths", "refused", "masked", "calls", "tools", "duplicates"):
+        for name in ("calls_per_trajectory", "lengths", "refused", "masked", "calls", "tools", "duplicates", "labels"):
             getattr(self, name).merge(getattr(later, name))
 
     def to_json(self, unit: str, max_length: int | None = None) -> dict[str, Any]:
@@ -129,6 +132,7 @@ class Statistics:
             "mae": self._mae(unit),
             "lengths": self._lengths(unit, max_length),
             "duplicates": self.duplicates.to_json(),
+            "labels": self.labels.to_json(),
         }
 
     def _trajectories(self) -> dict[str, Any]:

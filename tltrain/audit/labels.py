@@ -1,0 +1,78 @@
+"""MAE's reading set against labels, where the data say which calls really went wrong (toolworld's do).
+
+A trajectory is labelled where its `extra["toolworld"]["sites"]` is a list of `{message, index, error}`: all its other
+calls are right. Some of the errors are silent, so the list also shows what MAE cannot see.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tltrain.audit.counting import share
+from tltrain.audit.readers import CallReading
+from tltrain.trajectory import Trajectory
+
+
+@dataclass
+class LabelStatistics:
+    """Calls of labelled trajectories: by kind of error how many there are and how many were found."""
+
+    calls: int = 0
+    false_alarms: int = 0
+    wrong: Counter[str] = field(default_factory=Counter)
+    found: Counter[str] = field(default_factory=Counter)
+
+    def add(self, trajectory: Trajectory, readings: Sequence[CallReading]) -> None:
+        """Take in one trajectory; without labels it is left out."""
+        errors = _errors(trajectory)
+        if errors is None:
+            return
+        self.calls += len(readings)
+        for reading in readings:
+            error = errors.get((reading.message, reading.index))
+            if error is None:
+                self.false_alarms += reading.failed
+            else:
+                self.wrong[error] += 1
+                self.found[error] += reading.failed
+
+    def merge(self, later: LabelStatistics) -> None:
+        """Take in another part of the data."""
+        self.calls += later.calls
+        self.false_alarms += later.false_alarms
+        self.wrong.update(later.wrong)
+        self.found.update(later.found)
+
+    def to_json(self) -> dict[str, Any] | None:
+        """The `labels` part of an audit; None where nothing is labelled."""
+        if not self.calls:
+            return None
+        wrong, found = self.wrong.total(), self.found.total()
+        return {
+            "calls": self.calls,
+            "wrong": wrong,
+            "found": found,
+            "missed": wrong - found,
+            "false_alarms": self.false_alarms,
+            "precision": share(found, found + self.false_alarms),
+            "recall": share(found, wrong),
+            "by_error": [
+                {"error": error, "calls": count, "found": self.found[error], "missed": count - self.found[error]}
+                for error, count in sorted(self.wrong.items(), key=lambda item: (-item[1], item[0]))
+            ],
+        }
+
+
+def _errors(trajectory: Trajectory) -> dict[tuple[int, int], str] | None:
+    world = trajectory.extra.get("toolworld")
+    sites = world.get("sites") if isinstance(world, dict) else None
+    if not isinstance(sites, list):
+        return None
+    return {(site["message"], site["index"]): str(site["error"]) for site in sites if _is_site(site)}
+
+
+def _is_site(site: Any) -> bool:
+    return isinstance(site, dict) and {"message", "index", "error"} <= site.keys()
