@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
+from tltrain.audit.answers import answer_failed
+
 Mode = Literal["default", "paper"]
 
 _PAPER_PATTERNS = (
@@ -40,20 +42,10 @@ def feedback_failed(text: str, mode: Mode = "default") -> str | None:
     """
     if mode == "paper":
         return _paper_failed(text)
-    return _first_look(text)
+    return answer_failed(text)
 
 
 def _paper_failed(text: str) -> str | None:
     form = _paper_form(text)
     return next((f"matches {pattern}" for plain, pattern in _PAPER_FORMS.items() if plain in form), None)
 
-
-_FIRST_LOOK = re.compile(
-    r"traceback \(most|\b[a-z]*(error|exception):|\berror\b.{0,3}[:=]|[\"']success[\"']: ?false|not found|rate limit",
-    re.I,
-)
-
-
-def _first_look(text: str) -> str | None:
-    found = _FIRST_LOOK.search(text[:20_000])
-    return None if found is None else f"says {found.group()}"

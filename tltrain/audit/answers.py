@@ -1,0 +1,217 @@
+"""What failure looks like in an answer that has fields: a JSON object or array, a Python literal, or markup.
+
+Fields that speak of the call stand at the top of an answer, or of what wraps it (`response`, `result`, `data`, …);
+the same words deeper down, or in one of many items, are data. A message counts as a sentence about the call only in an
+envelope: an object with nothing but messages, codes and empty fields.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Literal
+
+from tltrain.audit.kinds import excerpt
+from tltrain.audit.literals import read_value, unwrap
+from tltrain.audit.statements import code_failed, text_failed
+
+Part = Literal["error", "error code", "status", "code", "success", "exit", "failed", "message", "envelope", "wrapper", ""]
+
+DEEPEST = 4
+"""Wrappers looked through."""
+_MOST_FIELDS = 500
+
+_PARTS: dict[str, Part] = {
+    **dict.fromkeys(
+        "error errors err errormessage errormessages errormsg errmsg errordescription errordetail errordetails errortext "
+        "errorinfo errorreason exception exceptionmessage fault faultstring faultcode failure".split(),
+        "error",
+    ),
+    **dict.fromkeys("errorcode errcode errorno errno errorstatus".split(), "error code"),
+    **dict.fromkeys("status state outcome resultstatus responsestatus statuscode httpstatus httpcode httpstatuscode".split(), "status"),
+    **dict.fromkeys("cod stat".split(), "status"),
+    **dict.fromkeys("code resultcode retcode returncode responsecode infocode".split(), "code"),
+    **dict.fromkeys("success ok issuccess issuccessful successful succeeded issucceeded isok".split(), "success"),
+    **dict.fromkeys("exitcode exitstatus returncode".split(), "exit"),
+    **dict.fromkeys("iserror haserror haserrors failed isfailed hasfailed".split(), "failed"),
+    **dict.fromkeys(
+        "message messages msg detail details description reason info information note title statusmessage statustext text "
+        "responsedetails errordetail resolution mensaje mensagem meldung nachricht mesaj messaggio bericht 消息 信息 提示".split(),
+        "message",
+    ),
+    **dict.fromkeys(
+        "type requestid traceid timestamp time path instance documentationurl docs help version jsonrpc id hint retryafter "
+        "retryable name tool toolname function meta metadata ts codigo statuscodes moreinfo servertime".split(),
+        "envelope",
+    ),
+    **dict.fromkeys(
+        "response responses result results output outputs data body content payload return returned returnvalue value "
+        "observation toolresult feedback answer header".split(),
+        "wrapper",
+    ),
+}
+_NOTHING = {"", "none", "null", "nil", "no", "no error", "no errors", "ok", "okay", "success", "successful", "succeeded"}
+_NOTHING |= {"false", "0", "00", "000", "0000", "n/a", "na", "-", "200", "undefined", "noerror", "not applicable", "empty"}
+_FAILED_WORDS = {"error", "err", "fail", "failed", "failure", "exception", "unsuccessful", "rejected", "denied", "refused", "ko", "nok"}
+_MARKUP_FAULT = re.compile(
+    r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:\w{1,30}:)?\w{0,30}(?:error|fault|exception)\w{0,30}[\s>]|"
+    r".{0,400}<(?:\w{1,30}:)?(?:fault|faultstring|error|errormessage|error_message)>\s*[^<\s]|"
+    r".{0,400}<(?:status|result|code)>\s*(?:error|fail\w*|[45]\d\d)\s*<",
+    re.I | re.S,
+)
+_HEADING = re.compile(r"<(?:title|h1|h2|pre)\b[^>]{0,200}>([^<]{1,200})<", re.I)
+_ERROR_HEADING = re.compile(r"(?:\w+ )?error(?: page)?(?: ?\d{3})?\W*|.{0,30}\berror page\W*|[45]\d\d\b.{0,60}", re.I)
+
+
+def answer_failed(text: str, depth: int = 0) -> str | None:
+    """Why a feedback text, or a text inside it, reports failure; None where it does not."""
+    text = unwrap(text.strip())
+    value = read_value(text)
+    if not isinstance(value, str):
+        return value_failed(value, depth)
+    if value is not text and value != text and depth < DEEPEST:
+        return answer_failed(value, depth + 1)
+    return (markup_failed(text) if text.startswith("<") else None) or text_failed(text)
+
+
+def markup_failed(text: str) -> str | None:
+    """Why an XML or HTML answer reports failure: an element named after it, or a page headed by it."""
+    if _MARKUP_FAULT.match(text):
+        return f"error element: {excerpt(text)}"
+    for heading in islice(_HEADING.finditer(text[:5_000]), 4):
+        words = heading[1].strip()
+        if _ERROR_HEADING.fullmatch(words) or text_failed(words):
+            return f"error page: {words}"
+    return None
+
+
+def value_failed(value: Any, depth: int = 0) -> str | None:
+    """Why an answer's JSON value reports failure; None where it does not."""
+    if depth > DEEPEST:
+        return None
+    if isinstance(value, str):
+        return answer_failed(value, depth)
+    if isinstance(value, dict):
+        return _object_failed(value, depth)
+    return _array_failed(value, depth) if isinstance(value, list) else None
+
+
+def _array_failed(items: list[Any], depth: int) -> str | None:
+    """An array fails as its only item does, or as all of a few do; parts of one text are put together."""
+    if not items or len(items) > 8:
+        return None
+    if all(isinstance(item, dict) and item.get("type") == "text" and isinstance(item.get("text"), str) for item in items):
+        return answer_failed("\n".join(item["text"] for item in items), depth + 1)
+    if isinstance(items[0], str) and len(items) > 1:
+        return None
+    reasons = [value_failed(item, depth + 1) for item in items]
+    return reasons[0] if all(reasons) else None
+
+
+def _object_failed(value: Mapping[str, Any], depth: int) -> str | None:
+    fields = [(part_of(key), key, item) for key, item in islice(value.items(), _MOST_FIELDS) if isinstance(key, str)]
+    envelope = all(part != "" or _is_nothing(item) for part, _, item in fields)
+    for part, key, item in fields:
+        if _field_failed(part, item, envelope, value):
+            return f"{part} field {key}: {excerpt(_shown(item, value))}"
+    return _envelope_failed(fields) if envelope and _holds_nothing(fields) else _wrapped_failed(fields, envelope, depth)
+
+
+def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any]) -> bool:
+    match part:
+        case "error":
+            return _says_something(item)
+        case "error code":
+            return _is_code(item) and not _says_success(value)
+        case "status":
+            return _http_failure(item) or item is False or _is_failed_word(item, envelope or len(value) <= 3)
+        case "code":
+            return envelope and (_http_failure(item) or _is_failed_word(item, True))
+        case "success":
+            return item is False or (isinstance(item, str) and item.lower() == "false") or (item == 0 and envelope)
+        case "failed":
+            return item is True or (isinstance(item, str) and item.lower() == "true")
+        case "exit":
+            return isinstance(item, int) and item != 0
+    return part in ("envelope", "wrapper") and _is_failed_word(item, envelope)
+
+
+def _envelope_failed(fields: list[tuple[Part, str, Any]]) -> str | None:
+    """Judge the messages of an object that holds nothing else."""
+    for part, _, item in fields:
+        if not isinstance(item, str):
+            if part == "message" and (reason := value_failed(item, DEEPEST)):
+                return reason
+            continue
+        reason = (text_failed(item.strip()) if part == "message" else None) or code_failed(item)
+        if reason:
+            return reason
+    return None
+
+
+def _wrapped_failed(fields: list[tuple[Part, str, Any]], envelope: bool, depth: int) -> str | None:
+    """Look into what wraps the answer. A text counts only where it is all there is."""
+    for part, key, item in fields:
+        looked_through = part == "wrapper" or (part == "message" and not isinstance(item, str)) or key in ("meta", "text", "message")
+        if looked_through and (envelope or isinstance(item, dict)):
+            reason = value_failed(item, depth + 1)
+            if reason:
+                return reason
+    return None
+
+
+@lru_cache(maxsize=4096)
+def part_of(key: str) -> Part:
+    """What a field of this name says about a call; "" where it is data."""
+    return _PARTS.get("".join(filter(str.isalnum, key)).lower(), "") if len(key) <= 40 else ""
+
+
+def _holds_nothing(fields: list[tuple[Part, str, Any]]) -> bool:
+    return all(part != "wrapper" or _is_nothing(item) for part, _, item in fields)
+
+
+def _is_nothing(item: Any) -> bool:
+    return item is None or (isinstance(item, str | list | dict) and not item)
+
+
+def _says_something(item: Any, depth: int = 0) -> bool:
+    """Whether an error field reports an error: `""`, `[]`, `0`, "none" and objects of such do not."""
+    if isinstance(item, str):
+        return item.strip(" .").lower() not in _NOTHING
+    if isinstance(item, dict | list):
+        inner = item.values() if isinstance(item, dict) else item
+        return depth < DEEPEST and any(_says_something(each, depth + 1) for each in islice(inner, 50))
+    return item is True or (isinstance(item, int) and depth > 0 and item != 0) or (isinstance(item, int) and item >= 400)
+
+
+def _is_code(item: Any) -> bool:
+    return str(item).strip().lower() not in _NOTHING if isinstance(item, str | int) else False
+
+
+def _http_failure(item: Any) -> bool:
+    if isinstance(item, str) and len(item) == 3 and item.isdigit():
+        return 400 <= int(item) < 600
+    return isinstance(item, int) and 400 <= item < 600
+
+
+def _is_failed_word(item: Any, envelope: bool) -> bool:
+    """Whether a status names failure; `failed` may also be the state of a thing that was asked for."""
+    if not isinstance(item, str) or len(item) > 60:
+        return False
+    word = item.strip().lower()
+    return word in ("error", "err", "exception") or (envelope and (word in _FAILED_WORDS or code_failed(item) is not None))
+
+
+def _says_success(value: Mapping[str, Any]) -> bool:
+    return any(isinstance(item, str) and item.lower() in ("success", "ok", "成功") for item in islice(value.values(), 20))
+
+
+def _shown(item: Any, value: Mapping[str, Any]) -> str:
+    """What a reason quotes: the field, and the first message beside a flag or code."""
+    if isinstance(item, str | dict | list):
+        return str(item)[:400]
+    beside: Iterator[Any] = (other for key, other in islice(value.items(), 20) if part_of(str(key)) == "message")
+    message = next(beside, None)
+    return f"{item}, {message}" if isinstance(message, str) else str(item)

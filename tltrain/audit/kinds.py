@@ -1,0 +1,39 @@
+"""A way to report failure in plain text, as a value: the tables of such ways are `statements` and `languages`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A way to report failure: its name in reasons, its pattern (over lower-cased text unless `cased`), its reach.
+
+    `longest` is the longest text, in characters, in which it is trusted; `within` looks at any place of the text, not
+    at its beginning alone.
+    """
+
+    name: str
+    pattern: re.Pattern[str]
+    longest: int
+    cased: bool = False
+    within: bool = False
+
+    def told_by(self, text: str, lowered: str) -> bool:
+        """Whether `text`, given with its lower-cased form, reports failure in this way."""
+        if len(text) > self.longest:
+            return False
+        subject = text if self.cased else lowered
+        return (self.pattern.search(subject) if self.within else self.pattern.match(subject)) is not None
+
+
+def kind(name: str, *patterns: str, longest: int, cased: bool = False, within: bool = False) -> Kind:
+    """A kind that any of the patterns tells."""
+    return Kind(name, re.compile("|".join(f"(?:{pattern})" for pattern in patterns)), longest, cased, within)
+
+
+def excerpt(text: str) -> str:
+    """The beginning of `text` on one line, shortened for a reason."""
+    line = " ".join(text[:400].split())
+    return line if len(line) <= 120 else line[:117] + "..."

@@ -1,0 +1,122 @@
+"""How services say in other languages than English that a call failed; trusted in short answers only.
+
+One kind a language. Words that also say "found nothing" (keine Treffer, no se encontraron resultados) are not here.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tltrain.audit.kinds import Kind, kind
+
+LONGEST = 250
+_CJK = 80
+"""An answer of this many Chinese, Japanese or Korean characters is as long as LONGEST characters of Latin script."""
+
+
+def _language(name: str, *patterns: str, longest: int = LONGEST) -> Kind:
+    return kind(f"failure said in {name}", *patterns, longest=longest, within=True)
+
+
+LATIN = (
+    _language(
+        "Spanish",
+        r"\bno se (?:pudo|puede|pudieron|ha podido|permite|encontr[óo]|reconoce|admite)(?! resultado)|\bno (?:es|son|está) (?:un[ao]? )?"
+        r"(?:válid|correct|disponible|autorizad|permitid)|\binválid[oa]|\b(?:acceso|permiso|solicitud|pago) (?:denegad|rechazad|fallid)|"
+        r"\bno (?:autorizad|encontrad|disponible|permitid|existe|tiene permiso)|\b(?:intente|inténtelo|intenta|inténtalo|vuelva a)\b|"
+        r"\bpor favor,? (?:introduzca|proporcione|especifique|indique|ingrese|verifique|inicie)|\bes obligatori|\bfalta (?:el|la|un)|"
+        r"\bdesconocid[oa]\b|\b(?:ha )?(?:falló|fallado|caducad|superado|excedid)|\blímite .{0,20}(?:excedid|alcanzad|superad)|\bsolicitud incorrecta",
+    ),
+    _language(
+        "Portuguese",
+        r"\bnão (?:foi possível|foi encontrad|encontrad|autorizad|permitid|existe|disponível|é válid|suportad|pode)|\binválid[oa]|"
+        r"\bacesso negado|\bobrigatóri[oa]|\btente (?:novamente|de novo)|\bpor favor,? (?:informe|forneça|insira|verifique|tente|faça)|"
+        r"\bfalha (?:ao|na|no|de)\b|\blimite .{0,20}(?:excedid|atingid)|\bexpirou|\bexpirad[oa]|\bdesconhecid[oa]|\bocorreu um erro",
+    ),
+    _language(
+        "French",
+        r"\bintrouvable|\bn['’](?:a|ont|est|existe|existent|êtes|avez)\b.{0,20}\b(?:pas|plus|aucun)\b|\bimpossible de |\b(?:non|pas) "
+        r"(?:trouvé|valide|autorisé|disponible|reconnu|pris en charge)|\binvalide|\baccès (?:refusé|interdit)|\bréessay|\bveuillez "
+        r"(?:fournir|saisir|entrer|vérifier|indiquer|préciser|spécifier|vous|réessayer|renseigner)|\best (?:obligatoire|requis|manquant)|"
+        r"\b(?:temporairement )?indisponible|\béchec|\ba échoué|\b(?:limite|quota) .{0,20}(?:dépassé|atteint)|\binconnue?\b|\ba expiré|\bune erreur",
+    ),
+    _language(
+        "German",
+        r"\bungültig|\bnicht (?:gefunden|möglich|autorisiert|berechtigt|erlaubt|gestattet|zulässig|unterstützt|verfügbar|erreichbar|"
+        r"vorhanden|bekannt|angemeldet|erkannt|bearbeitet)|\bverweigert|\bkonnten? (?:leider )?(?:\w+ ){0,4}nicht|\bexistier(?:t|en) nicht|"
+        r"\bbitte (?:\w+ )?(?:geben|prüfen|überprüfen|versuchen|melden|wählen|angeben)|\bfehlgeschlagen|\bes fehl(?:t|en)|\bfehlende|"
+        r"\bunbekannte[rsn]?\b|\büberschritten|\babgelaufen|\berforderlich|\babgelehnt|\bzu viele (?:anfragen|versuche)|\bein fehler",
+    ),
+    _language(
+        "Italian",
+        r"\bnon (?:è (?:valid|stato possibile|stata? trovat|disponibil|autorizzat|consentit)|trovat|valid|autorizzat|disponibil|esiste)|"
+        r"\binvalid[oa]\b|\baccesso negato|\briprova|\bsi prega di (?:fornire|inserire|specificare|verificare|riprovare)|\bobbligatori[oa]|"
+        r"\bimpossibile |\brichiesta (?:fallita|rifiutata)|\bsi è verificato un errore|\bscadut[oa]",
+    ),
+    _language(
+        "Dutch",
+        r"\bongeldig|\bniet (?:gevonden|toegestaan|mogelijk|beschikbaar|geautoriseerd|ondersteund|herkend)|\btoegang geweigerd|"
+        r"\bprobeer (?:het )?(?:later )?opnieuw|\bbestaat niet|\bis (?:verplicht|verlopen)|\bonbekende?\b|\bmislukt|\ber is een fout",
+    ),
+    _language(
+        "Turkish or Polish",
+        r"\bgeçersiz|\bbulunamadı|\bgerekli(?:dir)?\b|\btekrar deneyin|\breddedildi|\bbaşarısız|\byetkiniz yok|\bdesteklenmiyor",
+        r"\bnieprawidłow|\bnie (?:znaleziono|można|udało się|istnieje|ma uprawnień)(?! wynik)|\bodmowa dostępu|\bspróbuj ponownie|\bwymagan",
+    ),
+    _language(
+        "Vietnamese or Indonesian",
+        r"\bkhông (?:hợp lệ|tìm thấy|thể|tồn tại|được phép|có quyền)|\bthử lại|\bbị từ chối|\bvui lòng (?:nhập|cung cấp|thử)",
+        r"\btidak (?:valid|ditemukan|dapat|diizinkan|tersedia|didukung)|\bcoba lagi|\bditolak|\bgagal\b|\bwajib diisi",
+    ),
+)
+OTHER_SCRIPTS = (
+    _language(
+        "Chinese",
+        r"错误|錯誤|失败|失敗|无效|無效|不存在|未找到|找不到|没有找到|(?:没有|无|無).{0,4}(?:权限|權限)|无权|未授权|未登录|超过|超出|达到.{0,6}上限|已达|"
+        r"(?:请|請)(?:重新|重试|稍后|稍後|稍候|提供|检查|檢查|先|输入|輸入|确认|填写)|不支持|不能为空|不可为空|缺少|不正确|不合法|不足|拒绝|拒絕|"
+        r"禁止|非法|异常|異常|超时|超時|无法|無法|过期|過期|频繁|未知的|必填|必须",
+        longest=_CJK,
+    ),
+    _language(
+        "Japanese",
+        r"エラー|失敗|無効|見つかりません(?!.{0,4}でした.{0,4}結果)|できません|不正な|不正です|権限が|拒否|もう一度|再度|お試しください|多すぎ|期限切れ|"
+        r"必須|存在しません|入力してください|指定してください|タイムアウト|サポートされていません|利用できません|必要です|足りません",
+        longest=_CJK + 40,
+    ),
+    _language(
+        "Korean",
+        r"오류|실패|잘못된|찾을 수 없|할 수 없|수 없습니다|권한이|거부|다시 시도|초과|유효하지 않|올바르지 않|필수|만료|지원하지 않|존재하지 않|입력해 ?주|입력하세요|필요합니다",
+        longest=_CJK + 40,
+    ),
+    _language(
+        "Russian",
+        r"ошибк|невер[не]|недопустим|некорректн|недействительн|не (?:найден|удалось|существует|поддерживается|указан|доступен|авторизован|разрешен|может быть пуст)|"
+        r"запрещ|отказан|отклонен|превышен|слишком много|попробуйте|повторите|обязател|истек|неизвестн|недоступн|введите|укажите|недостаточно|сбой",
+        r"помилк|невірн|недійсн|не знайдено|не вдалося|заборонен|спробуйте|перевищен",
+    ),
+    _language(
+        "Arabic",
+        r"خطأ|غير (?:صالح|صحيح|موجود|متاح|مسموح|مصرح|مدعوم|معروف)|فشل|رفض|مرفوض|تعذر|لا يمكن|لم يتم العثور|غير قادر|حاول مرة|يرجى (?:إدخال|تقديم|المحاولة|التحقق|تحديد)|تجاوز|مطلوب|انتهت صلاحية|ممنوع|لا يوجد (?:مستخدم|حساب)",
+        r"שגיאה|לא נמצא|לא חוקי|נדחה|נסה שוב|خطا|نامعتبر|یافت نشد",
+    ),
+    _language(
+        "Hindi or Thai",
+        r"अमान्य|त्रुटि|विफल|नहीं मिला|अनुमति नहीं|पुनः प्रयास|अस्वीकृत|आवश्यक है|गलत|असमर्थ",
+        r"ข้อผิดพลาด|ไม่ถูกต้อง|ไม่พบ|ล้มเหลว|ปฏิเสธ|ลองใหม่|ไม่ได้รับอนุญาต|ไม่สามารถ|หมดอายุ",
+    ),
+)
+_EXCUSES = re.compile(
+    r"translat|übersetzung|traduc|tradu[çz]|перевод|翻译|翻訳|"
+    r"\b(?:sin|ningún|aucun|keine?|nenhum|nessun|geen|kein) (?:\w+ )?(?:error|resultado|erreur|résultat|fehler|treffer|ergebnis|erro|errore|risultat|fout)|"
+    r"成功|没有错误|無錯誤|无错误|没有.{0,4}结果|正常|エラーはありません|成功しました|결과가 없|오류 없|успешно|ошибок нет|без ошибок|результат\w* не|"
+    r"\b(?:con éxito|com sucesso|avec succès|erfolgreich|con successo|exitosamente)\b|بنجاح"
+)
+_LATIN_WORD_BEYOND_ASCII = re.compile(r"[^\x00-\u024f\u1e00-\u1eff\u2000-\u206f]")
+
+
+def said_elsewhere(text: str, lowered: str) -> Kind | None:
+    """The kind that a short answer in another language tells; None where it tells none."""
+    if len(text) > LONGEST or _EXCUSES.search(lowered):
+        return None
+    kinds = OTHER_SCRIPTS if _LATIN_WORD_BEYOND_ASCII.search(text) else LATIN
+    return next((kind for kind in kinds if kind.told_by(text, lowered)), None)
