@@ -42,9 +42,11 @@ class Tool:
         return tuple(name for name in required if isinstance(name, str)) if isinstance(required, list) else ()
 
     def to_json(self, with_extra: bool = False) -> dict[str, Any]:
-        """The OpenAI form, as chat templates expect it; `extra` (`strict`, say) stands in `function` where asked for."""
+        """The OpenAI form, as chat templates expect it; with `extra` and `inferred` in `function` where asked for."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {"type": "function", "function": function | self.extra if with_extra else function}
+        if with_extra:
+            function |= self.extra | ({"inferred": True} if self.inferred else {})
+        return {"type": "function", "function": function}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Message:
             value["name"] = self.name
         if self.weight is not None:
             value["weight"] = self.weight
-        return value | self.extra
+        return value | self.extra | value
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,7 @@ class Trajectory:
         value["tools"] = [tool.to_json(with_extra=True) for tool in self.tools]
         if self.parallel_tool_calls is not None:
             value["parallel_tool_calls"] = self.parallel_tool_calls
-        return value | self.extra
+        return value | self.extra | value
 
     def replies(self) -> Iterator[tuple[int, Message]]:
         """Index and message of every reply."""

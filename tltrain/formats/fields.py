@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Set
 from typing import Any, TypeVar
 
 from tltrain.errors import DataError
@@ -97,8 +97,10 @@ def id_or_none(record: dict[str, Any], field: str) -> str | None:
     return text_or_none(record, field)
 
 
-def rest(record: dict[str, Any], known: Iterable[str]) -> dict[str, Any]:
+def rest(record: dict[str, Any], known: Set[str]) -> dict[str, Any]:
     """The fields that are not in `known`."""
+    if record.keys() <= known:
+        return {}
     return {field: value for field, value in record.items() if field not in known}
 
 

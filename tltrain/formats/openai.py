@@ -2,12 +2,12 @@
 
 Read as well: arguments as text or object, the old `functions`, `function_call` and role `function` (they become tools,
 calls without id, and feedback), `developer` messages (they become system messages), and content in text parts (joined).
-Written: arguments as text, or as objects on request; `content` always, null where there is none.
+Written: arguments as text; `content` always, null where there is none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from tltrain.formats.fields import (
@@ -22,7 +22,7 @@ from tltrain.formats.fields import (
     text_of,
     text_or_none,
 )
-from tltrain.formats.tools import infer_tools, tool_of, tools_of
+from tltrain.formats.tools import tools_of, tools_or
 from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
 
 _ROLES: dict[str, Role] = {
@@ -67,9 +67,12 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     ]
 
 
-def write(trajectory: Trajectory, arguments_as_text: bool = True) -> dict[str, Any]:
-    """The sample as one record; every field of ours and `extra` is carried."""
-    return trajectory.to_json(arguments_as_text)
+def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any]:
+    """The sample as one record, `extra` included; replies in `failed` (message indices) get weight 0."""
+    record = trajectory.to_json()
+    for at in failed:
+        record["messages"][at]["weight"] = 0
+    return record
 
 
 def message_of(value: Any) -> Message:
@@ -89,11 +92,11 @@ def message_of(value: Any) -> Message:
         role,
         content,
         calls,
-        thought=text_or_none(record, "reasoning_content"),
-        call_id=id_or_none(record, "tool_call_id"),
-        name=text_or_none(record, "name"),
-        weight=weight_of(record, "weight"),
-        extra={field: value for field, value in record.items() if field not in _MESSAGE},
+        text_or_none(record, "reasoning_content") if "reasoning_content" in record else None,
+        id_or_none(record, "tool_call_id") if "tool_call_id" in record else None,
+        text_or_none(record, "name") if "name" in record else None,
+        weight_of(record, "weight") if "weight" in record else None,
+        rest(record, _MESSAGE),
     )
 
 
@@ -112,7 +115,7 @@ def _call(value: Any) -> Call:
     if record.get("type", "function") not in ("function", None):
         raise FieldError("type", f"expected function, got {record['type']!r}")
     call_id = id_or_none(record, "id")
-    extra = rest(record, _CALL) if len(record) > len(_CALL) or "id" not in record else {}
+    extra = rest(record, _CALL)
     function = record.get("function")
     if type(function) is not dict:
         raise expected("object", function, "function")
@@ -144,8 +147,8 @@ def _part(value: Any) -> str:
 
 
 def _tools(sample: dict[str, Any], given: Sequence[Tool] | None, messages: tuple[Message, ...]) -> tuple[Tool, ...]:
-    if sample.get("tools") is not None:
-        return tools_of(sample["tools"])
-    if sample.get("functions") is not None:
-        return each(tool_of, sample["functions"], "functions")
-    return infer_tools(messages) if given is None else tuple(given)
+    own = None
+    for field in ("tools", "functions"):
+        if own is None and sample.get(field) is not None:
+            own = tools_of(sample[field], field)
+    return tools_or(own, given, messages)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tltrain.formats.fields import FieldError, each, expected, record_of, rest, text_of, text_or_none
 from tltrain.trajectory import EMPTY_PARAMETERS, Message, Tool
 
-_NAMES = ("name", "api_name")
-_DESCRIPTIONS = ("description", "api_description")
 _SCHEMAS = ("parameters", "inputSchema", "input_schema")
-_KNOWN = frozenset((*_NAMES, *_DESCRIPTIONS, *_SCHEMAS))
+_KNOWN = frozenset(("name", "api_name", "description", "api_description", *_SCHEMAS))
 
-PYTHON_TYPES = {
+_PYTHON_TYPES = {
     "str": "string",
     "string": "string",
     "text": "string",
@@ -31,7 +29,6 @@ PYTHON_TYPES = {
     "set": "array",
     "dict": "object",
     "object": "object",
-    "any": None,
 }
 
 
@@ -51,20 +48,22 @@ def tool_of(value: Any) -> Tool:
     function = record.get("function")
     if type(function) is dict:
         try:
-            return _bare(function, rest(record, ("type", "function")), tables=False)
+            return _bare(function, rest(record, {"type", "function"}), tables=False)
         except FieldError as error:
             raise error.inside("function") from None
     if function is not None:
         raise expected("object", function, "function")
-    outside = ("type",) if record.get("type") == "function" else ()
-    return _bare(record if not outside else rest(record, outside), {}, tables=True)
+    return _bare(rest(record, {"type"}) if record.get("type") == "function" else record, {}, tables=True)
 
 
 def _bare(record: dict[str, Any], beside: dict[str, Any], tables: bool) -> Tool:
     name = text_of(record, "api_name" if "api_name" in record else "name")
     description = text_or_none(record, "api_description" if "api_description" in record else "description") or ""
-    field = next((field for field in _SCHEMAS if field in record), "parameters")
+    field = "parameters"
     parameters = record.get(field)
+    if parameters is None:
+        field = next((field for field in _SCHEMAS if field in record), field)
+        parameters = record.get(field)
     extra = rest(record, _KNOWN) | beside
     if parameters is None:
         parameters = dict(EMPTY_PARAMETERS)
@@ -73,7 +72,8 @@ def _bare(record: dict[str, Any], beside: dict[str, Any], tables: bool) -> Tool:
     elif tables and is_table(parameters):
         required = extra.pop("required", None)
         parameters = schema_of_table(parameters, required if type(required) is list else None)
-    return Tool(name, description, parameters, extra=extra)
+    inferred = bool(extra) and extra.pop("inferred", False) is True
+    return Tool(name, description, parameters, inferred, extra)
 
 
 def is_table(parameters: dict[str, Any]) -> bool:
@@ -100,7 +100,7 @@ def schema_of_table(table: dict[str, Any], required: list[str] | None = None) ->
 
 def _property(value: dict[str, Any]) -> dict[str, Any]:
     written = value.get("type")
-    return value if written is None else json_type(written) | rest(value, ("type",))
+    return value if written is None else json_type(written) | rest(value, {"type"})
 
 
 def _is_optional(value: dict[str, Any]) -> bool:
@@ -108,16 +108,25 @@ def _is_optional(value: dict[str, Any]) -> bool:
 
 
 def json_type(written: str) -> dict[str, Any]:
-    """The JSON Schema of a type as Python writes it; `{}` (anything) for `Any` and for names we do not know."""
+    """The JSON Schema of a type as Python writes it; what we do not know stays under `x-type`, and means anything."""
     name = written.split(",")[0].strip() if "[" not in written else written.removesuffix(", optional").strip()
     outer, bracket, inner = name.removesuffix("]").partition("[")
     if bracket and outer.strip().lower() == "optional":
         return json_type(inner)
-    known = PYTHON_TYPES.get(outer.strip().lower())
+    known = _PYTHON_TYPES.get(outer.strip().lower())
     if known is None:
-        return {}
+        return {"x-type": written}
     items = json_type(inner) if bracket and known == "array" and "," not in inner else {}
     return {"type": known, "items": items} if items else {"type": known}
+
+
+def tools_or(
+    own: tuple[Tool, ...] | None, given: Sequence[Tool] | None, messages: Iterable[Message]
+) -> tuple[Tool, ...]:
+    """The tools of a trajectory: its own, else those given for the file, else those its calls show."""
+    if own is not None:
+        return own
+    return infer_tools(messages) if given is None else tuple(given)
 
 
 def infer_tools(messages: Iterable[Message]) -> tuple[Tool, ...]:

@@ -1,0 +1,79 @@
+"""Hermes function calling: turns as `{"from", "value"}`, calls in `<tool_call>`, feedback in `<tool_response>` tags.
+
+Tools come from a `tools` field (JSON or its text), or from the `<tools>` of the system text, which stays as it is.
+Calls and tools may be written as Python writes them. A reply whose calls cannot be read stays text. A turn with several
+responses becomes several messages.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tltrain.dialects import hermes
+from tltrain.formats import conversations
+from tltrain.formats.fields import FieldError, id_or_none, record_of, rest, text_of
+from tltrain.formats.literals import json_or_literal
+from tltrain.formats.replies import call_of
+from tltrain.formats.tools import tools_of, tools_or
+from tltrain.trajectory import Message, Tool, Trajectory
+
+_KNOWN = frozenset(("id", "conversations", "tools"))
+_TURN = frozenset(("from", "value"))
+_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
+_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+_RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
+
+
+def detect(record: Any) -> bool:
+    """Turns with the tags in them."""
+    turns = conversations.turns_of(record)
+    if turns is None:
+        return False
+    texts = [turn["value"] for turn in turns if type(turn.get("value")) is str]
+    return any(tag in text for text in texts for tag in ("<tools>", "<tool_call>", "<tool_response>"))
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The conversation in `record`."""
+    sample = record_of(record)
+    messages = conversations.messages_of(sample, _messages)
+    listed = tools_or(_listed(sample, messages), tools, messages)
+    return [Trajectory(messages, listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
+
+
+def _listed(sample: dict[str, Any], messages: tuple[Message, ...]) -> tuple[Tool, ...] | None:
+    given = sample.get("tools")
+    if given is not None:
+        return tools_of(json_or_literal(given, "tools") if type(given) is str else given)
+    match = _TOOLS.search(messages[0].content or "") if messages and messages[0].role == "system" else None
+    if match is None or not match[1].strip():
+        return None
+    field = "conversations[0].value"
+    text = match[1].strip()
+    return tools_of(json_or_literal(text if text.startswith("[") else f"[{','.join(text.splitlines())}]", field), field)
+
+
+def _messages(turn: dict[str, Any]) -> list[Message]:
+    role, text, extra = conversations.role_of(turn), text_of(turn, "value"), rest(turn, _TURN)
+    if role == "assistant":
+        return [_reply(text, extra)]
+    responses = _RESPONSE.findall(text) if role == "tool" else []
+    if responses and not _RESPONSE.sub("", text).strip():
+        return [Message("tool", response, extra=extra) for response in responses]
+    return [Message(role, text, extra=extra)]
+
+
+def _reply(text: str, extra: dict[str, Any]) -> Message:
+    parsed = hermes.parse(text)
+    if parsed.broken is None:
+        return Message("assistant", parsed.text or (None if parsed.calls else ""), parsed.calls, extra=extra)
+    try:
+        calls = tuple(call_of(json_or_literal(written.strip(), "value")) for written in _CALL.findall(text))
+    except FieldError:
+        calls = ()
+    beside = _CALL.sub("", text).strip("\n")
+    if not calls or hermes.OPEN in beside or hermes.CLOSE in beside:
+        return Message("assistant", text, extra=extra)
+    return Message("assistant", beside or None, calls, extra=extra)

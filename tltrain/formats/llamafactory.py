@@ -1,0 +1,130 @@
+"""LLaMA-Factory's ShareGPT form: `conversations` of human, gpt, function_call and observation; `tools` a JSON text.
+
+A `function_call` value is `{"name", "arguments"}`, or a list of them for parallel calls, after a `<think>` block where
+there is a thought. The feedback of n > 1 parallel calls is one observation: the JSON list of the n texts. `weight` is
+written beside a turn; LLaMA-Factory ignores it.
+
+Cannot be carried: text beside calls and a reply of nothing (refused), call ids, feedback names, `parallel_tool_calls`,
+unknown fields. LLaMA-Factory itself skips samples whose human (or observation) and gpt (or function_call) turns do not
+alternate.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from tltrain.errors import DataError
+from tltrain.formats import conversations, jsonio
+from tltrain.formats.fields import (
+    FieldError,
+    each,
+    id_or_none,
+    json_in,
+    list_of,
+    record_of,
+    rest,
+    text_of,
+    text_or_none,
+)
+from tltrain.formats.openai import weight_of
+from tltrain.formats.replies import call_of, weight_after, with_feedback
+from tltrain.formats.tools import tools_of, tools_or
+from tltrain.trajectory import Call, Message, Tool, Trajectory
+
+_KNOWN = frozenset(("id", "conversations", "system", "tools"))
+_TURN = frozenset(("from", "value", "weight"))
+_THINK = re.compile(r"<think>\n?(.*?)\n?</think>\s*", re.DOTALL)
+
+
+def detect(record: Any) -> bool:
+    """Turns that say who they are from."""
+    return conversations.turns_of(record) is not None
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The conversation in `record`."""
+    sample = record_of(record)
+    messages: list[Message] = []
+    each(lambda turn: messages.extend(_messages(record_of(turn), messages)), list_of(sample, "conversations"), _FIELD)
+    system = text_or_none(sample, "system")
+    if system:
+        messages.insert(0, Message("system", system))
+    listed = tools_or(_listed(sample.get("tools")), tools, messages)
+    return [Trajectory(tuple(messages), listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
+
+
+_FIELD = "conversations"
+
+
+def _listed(value: Any) -> tuple[Tool, ...] | None:
+    if value is None or value == "":
+        return None
+    return tools_of(json_in(value, "tools") if type(value) is str else value)
+
+
+def _messages(turn: dict[str, Any], before: list[Message]) -> list[Message]:
+    role, text, extra = conversations.role_of(turn), text_of(turn, "value"), rest(turn, _TURN)
+    weight = weight_of(turn, "weight")
+    if turn["from"] == "function_call":
+        match = _THINK.match(text)
+        calls = _calls(text[match.end() :] if match else text)
+        return [Message("assistant", None, calls, match[1] if match else None, weight=weight, extra=extra)]
+    if role == "tool":
+        expecting = len(before[-1].calls) if before else 0
+        return [Message("tool", part, extra=extra) for part in _parts(text, expecting)]
+    return [Message(role, text, weight=weight, extra=extra)]
+
+
+def _calls(text: str) -> tuple[Call, ...]:
+    value = json_in(text, "value")
+    return each(call_of, value if type(value) is list else [value], "value")
+
+
+def _parts(text: str, expecting: int) -> list[str]:
+    """The feedback of each of several calls, where the text is a JSON list of as many texts."""
+    if expecting > 1 and text.startswith("["):
+        try:
+            values = jsonio.loads(text)
+        except DataError:
+            return [text]
+        if len(values) == expecting and all(type(value) is str for value in values):
+            return list(values)
+    return [text]
+
+
+def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any]:
+    """The conversation as one record; replies in `failed` (message indices) get weight 0. Raises FieldError."""
+    messages = trajectory.messages
+    record: dict[str, Any] = {} if trajectory.id is None else {"id": trajectory.id}
+    start = 0
+    if messages and messages[0].role == "system" and messages[0].content:
+        record["system"] = messages[0].content
+        start = 1
+    turns: list[dict[str, Any]] = []
+    for at, message, feedback in with_feedback(messages, start):
+        try:
+            turns.append(_turn(message, weight_after(message, at in failed)))
+        except FieldError as error:
+            raise error.inside(f"messages[{at}]") from None
+        if feedback:
+            texts = [one.content or "" for one in feedback]
+            value = jsonio.dumps(texts) if len(message.calls) > 1 else texts[0]
+            turns.append({"from": "observation", "value": value})
+    functions = [tool.to_json(with_extra=True)["function"] for tool in trajectory.tools]
+    return {**record, "conversations": turns, "tools": jsonio.dumps(functions)}
+
+
+def _turn(message: Message, weight: float | None) -> dict[str, Any]:
+    extra = {} if weight is None else {"weight": weight}
+    if message.calls and message.content:
+        raise FieldError("content", "LLaMA-Factory has no place for text beside calls")
+    if message.calls:
+        values = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
+        thought = "" if message.thought is None else f"<think>\n{message.thought}\n</think>\n\n"
+        value = thought + jsonio.dumps(values if len(values) > 1 else values[0])
+        return {"from": "function_call", "value": value, **extra}
+    speaker = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}[message.role]
+    thought = "" if message.thought is None else f"<think>\n{message.thought}\n</think>\n\n"
+    return {"from": speaker, "value": thought + (message.content or ""), **extra}

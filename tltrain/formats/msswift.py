@@ -1,0 +1,108 @@
+"""ms-swift: messages with roles `tool_call` and `tool_response`, `tools` a JSON text, `loss` or `loss_scale` a message.
+
+A reply is an assistant message for its text, where there is any, and a `tool_call` message a call; ms-swift joins
+them. `loss` (true or false) and `loss_scale` become the reply's weight, the smallest one where they differ within one
+reply. Messages in OpenAI's form (`tool_calls`) are read as well.
+
+Written: `loss_scale` on the messages of a reply that has a weight, 0 on those of failed replies; a thought as a
+`<think>` block before the text. Cannot be carried: that a thought stood apart, call ids, feedback names, empty text
+beside calls, consecutive replies (ms-swift joins them), `parallel_tool_calls`, unknown fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tltrain.formats import jsonio
+from tltrain.formats.fields import (
+    FieldError,
+    each,
+    id_or_none,
+    json_in,
+    list_of,
+    record_of,
+    rest,
+    text_of,
+)
+from tltrain.formats.openai import message_of, weight_of
+from tltrain.formats.replies import call_of, weight_after, with_feedback
+from tltrain.formats.tools import tools_of, tools_or
+from tltrain.trajectory import Call, Message, Tool, Trajectory
+
+_KNOWN = frozenset(("id", "messages", "tools"))
+_TURN = frozenset(("role", "content", "loss", "loss_scale"))
+_LABELS = frozenset(("loss", "loss_scale"))
+
+
+def detect(record: Any) -> bool:
+    """Messages with such roles or labels, or `tools` as a text."""
+    messages = record.get("messages") if type(record) is dict else None
+    if type(messages) is not list or not all(type(message) is dict for message in messages):
+        return False
+    roles = {message.get("role") for message in messages if type(message.get("role")) is str}
+    labelled = any(message.keys() & _LABELS for message in messages)
+    return bool(roles & {"tool_call", "tool_response"}) or labelled or type(record.get("tools")) is str
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The sample in `record`."""
+    sample = record_of(record)
+    messages: list[Message] = []
+    each(lambda value: _add(messages, record_of(value)), list_of(sample, "messages"), "messages")
+    given = sample.get("tools")
+    own = None if given is None or given == "" else tools_of(json_in(given, "tools") if type(given) is str else given)
+    listed = tools_or(own, tools, messages)
+    return [Trajectory(tuple(messages), listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
+
+
+def _add(messages: list[Message], turn: dict[str, Any]) -> None:
+    weights = [weight for field in ("loss_scale", "loss") if (weight := weight_of(turn, field)) is not None]
+    weight = weights[0] if weights else None
+    role = turn.get("role")
+    if role == "tool_call":
+        call = _call(turn)
+        reply = messages[-1] if messages and messages[-1].role == "assistant" else None
+        if reply is None:
+            messages.append(Message("assistant", None, (call,), weight=weight, extra=rest(turn, _TURN)))
+        else:
+            known = [one for one in (reply.weight, weight) if one is not None]
+            messages[-1] = replace(reply, calls=(*reply.calls, call), weight=min(known, default=None))
+    elif role == "tool_response":
+        messages.append(Message("tool", text_of(turn, "content"), extra=rest(turn, _TURN)))
+    else:
+        message = message_of(rest(turn, _LABELS))
+        messages.append(message if weight is None else replace(message, weight=weight))
+
+
+def _call(turn: dict[str, Any]) -> Call:
+    try:
+        return call_of(json_in(text_of(turn, "content"), ""))
+    except FieldError as error:
+        raise error.inside("content") from None
+
+
+def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any]:
+    """The sample as one record; replies in `failed` (message indices) get `loss_scale` 0. Raises FieldError."""
+    turns: list[dict[str, Any]] = []
+    for at, message, feedback in with_feedback(trajectory.messages):
+        weight = weight_after(message, at in failed)
+        label = {} if weight is None else {"loss_scale": weight}
+        turns.extend(turn | label for turn in _turns(message))
+        turns.extend({"role": "tool_response", "content": one.content or ""} for one in feedback)
+    record: dict[str, Any] = {} if trajectory.id is None else {"id": trajectory.id}
+    tools = [tool.to_json(with_extra=True) for tool in trajectory.tools]
+    return {**record, "messages": turns, "tools": jsonio.dumps(tools)}
+
+
+def _turns(message: Message) -> list[dict[str, Any]]:
+    text = message.content or ""
+    if message.thought is not None:
+        text = f"<think>\n{message.thought}\n</think>\n\n{text}"
+    role = "tool_response" if message.role == "tool" else message.role
+    turns = [] if message.calls and not text else [{"role": role, "content": text}]
+    for call in message.calls:
+        content = jsonio.dumps({"name": call.name, "arguments": call.arguments})
+        turns.append({"role": "tool_call", "content": content})
+    return turns

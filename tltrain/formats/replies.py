@@ -1,0 +1,49 @@
+"""What several formats share about replies: calls as bare objects, feedback without ids, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from tltrain.formats.fields import FieldError, arguments_of, id_or_none, record_of, rest, text_of
+from tltrain.trajectory import Call, Message, Trajectory
+
+_CALL = frozenset(("name", "arguments", "id"))
+
+
+def call_of(value: Any) -> Call:
+    """The call of an object `{"name", "arguments"}`, with an `id` or without."""
+    record = record_of(value)
+    name, arguments = text_of(record, "name"), arguments_of(record.get("arguments"))
+    return Call(name, arguments, id_or_none(record, "id"), rest(record, _CALL))
+
+
+def with_feedback(messages: tuple[Message, ...], start: int = 0) -> Iterator[tuple[int, Message, list[Message]]]:
+    """Index and message from `start` on, a reply with calls together with the feedback that follows it, in the order
+    of its calls.
+
+    Raises FieldError where order alone could not say which call a feedback answers: one before it has none, or it
+    answers no call.
+    """
+    at = start
+    while at < len(messages):
+        after = at + 1
+        while messages[at].calls and after < len(messages) and messages[after].role == "tool":
+            after += 1
+        yield at, messages[at], _in_order(messages[at:after], at)
+        at = after
+
+
+def _in_order(part: tuple[Message, ...], at: int) -> list[Message]:
+    copies = tuple(replace(message) for message in part)  # one object may stand for two messages; a copy is only one
+    found = [site.feedback for site in Trajectory(copies).call_sites()]
+    count = len(part) - 1
+    if len([feedback for feedback in found[:count] if feedback is not None]) < count:
+        raise FieldError(f"messages[{at}]", "without ids it could not be said which calls the feedback answers")
+    return [feedback for feedback in found[:count] if feedback is not None]
+
+
+def weight_after(message: Message, failed: bool) -> float | None:
+    """A message's weight: 0 for a failed reply, else its own label."""
+    return 0 if failed else message.weight

@@ -1,0 +1,52 @@
+"""RoTBench: ReAct turns, the tool list in the system text, and a last turn that lists the acceptable replies.
+
+The first of them is the trajectory's last reply; the texts of the others are kept in `extra["alternatives"]`. The
+system text stays as it is, tool list included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tltrain.formats import conversations
+from tltrain.formats.fields import FieldError, expected, rest, text_or_none
+from tltrain.formats.tools import tools_or
+from tltrain.trajectory import Message, Tool, Trajectory
+
+MARKER = "you have access of the following tools:"
+_KNOWN = frozenset(("id", "conversations"))
+
+
+def detect(record: Any) -> bool:
+    """Turns under a system text with the tool list, the last a list of replies."""
+    turns = conversations.turns_of(record)
+    return turns is not None and MARKER in conversations.first_text(turns) and type(turns[-1].get("value")) is list
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The item in `record`: history and the first acceptable reply."""
+    alternatives: list[str] = []
+
+    def message(turn: dict[str, Any]) -> list[Message]:
+        if type(turn.get("value")) is not list:
+            return conversations.react_message(turn)
+        if not turn["value"] or not all(type(text) is str for text in turn["value"]):
+            raise FieldError("value", "expected a list of at least one text")
+        alternatives.extend(turn["value"][1:])
+        return [conversations.react_reply(turn["value"][0])]
+
+    trajectory = read_turns(record, tools, source, message)
+    if alternatives:
+        trajectory.extra["alternatives"] = alternatives
+    return [trajectory]
+
+
+def read_turns(record: Any, tools: Sequence[Tool] | None, source: str, message: Any) -> Trajectory:
+    """The trajectory whose turns `message` reads, with the tools that the first turn's text lists."""
+    if type(record) is not dict:
+        raise expected("object", record)
+    messages = conversations.messages_of(record, message)
+    listed = conversations.tools_in(messages[0].content or "", MARKER, "conversations[0].value") if messages else None
+    listed = tools_or(listed, tools, messages)
+    return Trajectory(messages, listed, text_or_none(record, "id"), source, extra=rest(record, _KNOWN))

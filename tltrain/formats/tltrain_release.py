@@ -1,0 +1,73 @@
+"""The TL-Training release: `{id, conversations: [{role, content}]}`, the tools as JSON in the first system content.
+
+A call is the tool's name, a newline, and the arguments as JSON; any other reply is text. That first system content is
+taken for the tools and is no message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tltrain.formats.fields import (
+    FieldError,
+    arguments_of,
+    each,
+    id_or_none,
+    json_in,
+    list_of,
+    record_of,
+    rest,
+    text_of,
+)
+from tltrain.formats.tools import tools_of, tools_or
+from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
+
+_ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "function": "tool"}
+_KNOWN = frozenset(("id", "conversations"))
+_TURN = frozenset(("role", "content"))
+
+
+def detect(record: Any) -> bool:
+    """`conversations` with roles and contents."""
+    turns = record.get("conversations") if type(record) is dict else None
+    return type(turns) is list and bool(turns) and type(turns[0]) is dict and {"role", "content"} <= turns[0].keys()
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The sample in `record`."""
+    sample = record_of(record)
+    turns = list_of(sample, "conversations")
+    listed = _listed(turns)
+    names = frozenset(tool.name for tool in listed or ())
+    messages = each(lambda turn: _message(turn, names), turns, "conversations")[0 if listed is None else 1 :]
+    listed = tools_or(listed, tools, messages)
+    return [Trajectory(messages, listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
+
+
+def _listed(turns: list[Any]) -> tuple[Tool, ...] | None:
+    first = turns[0] if turns else None
+    if type(first) is not dict or first.get("role") != "system" or str(first.get("content")).lstrip()[:1] != "[":
+        return None
+    field = "conversations[0].content"
+    return tools_of(json_in(text_of(first, "content"), field), field)
+
+
+def _message(value: Any, names: frozenset[str]) -> Message:
+    turn = record_of(value)
+    written, text = text_of(turn, "role"), text_of(turn, "content")
+    role = _ROLES.get(written)
+    if role is None:
+        raise FieldError("role", f"expected one of {', '.join(_ROLES)}, got {written!r}")
+    call = _call(text, names) if role == "assistant" else None
+    extra = rest(turn, _TURN)
+    return Message(role, text, extra=extra) if call is None else Message(role, None, (call,), extra=extra)
+
+
+def _call(text: str, names: frozenset[str]) -> Call | None:
+    """The call, where the first line is a tool's name, or what follows it is a JSON object."""
+    name, newline, written = text.partition("\n")
+    if not newline:
+        return None
+    arguments = arguments_of(written, "content")
+    return Call(name, arguments) if name in names or isinstance(arguments, dict) else None

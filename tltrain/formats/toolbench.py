@@ -1,0 +1,138 @@
+"""ToolBench: search trees over real web APIs, and the conversations made from them.
+
+A tree gives one trajectory for each path from the root to a leaf, those that reach an answer first. What
+`extra["branch"]` says: `answer`, whether the path ends in one; `fork`, the index of the first message that no earlier
+trajectory of this tree has (messages before it are counted there); `pruned`. Ids are `<query id>/<number>` where the
+query has one, else the number. System text and first user message are those of the training messages, where there
+are any; else there is the query alone.
+
+A conversation lists its tools in the system text as Python writes them; the text stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tltrain.formats import conversations
+from tltrain.formats.fields import FieldError, arguments_of, each, id_or_none, list_of, record_of, rest, text_of
+from tltrain.formats.openai import message_of
+from tltrain.formats.tools import tools_of, tools_or
+from tltrain.trajectory import Call, Message, Tool, Trajectory
+
+_MARKER = "you have access to the following APIs:"
+_ANSWERED = 3
+"""`observation_code` of a call to Finish that gives an answer."""
+_GENERATION = frozenset(("function", "train_messages", "query"))
+
+Path = tuple[dict[str, Any], ...]
+"""Nodes from below the root to a leaf."""
+
+
+def detect(record: Any) -> bool:
+    """A tree with its answer, or turns under a system text with the API list."""
+    if type(record) is dict and "answer_generation" in record and "tree" in record:
+        return True
+    turns = conversations.turns_of(record)
+    return turns is not None and _MARKER in conversations.first_text(turns)
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The trajectories of the tree, or the one of the conversation, in `record`."""
+    if type(record) is dict and "conversations" in record:
+        return [_read_conversation(record, tools, source)]
+    tree = record_of(record)
+    generation = record_of(tree.get("answer_generation"))
+    listed = tools_of(generation.get("function"), "answer_generation.function")
+    opening = _opening(generation)
+    root = record_of(record_of(tree.get("tree")).get("tree"))
+    extra = {"win": tree.get("win"), **rest(generation, _GENERATION)}
+    trajectories: list[Trajectory] = []
+    seen: list[Path] = []
+    for path in sorted(_paths(root), key=lambda path: not _answers(path)):
+        shared = max((_common(path, other) for other in seen), default=0)
+        seen.append(path)
+        fork = len(opening) + len(_messages(path[:shared]))
+        branch = {"answer": _answers(path), "pruned": bool(path[-1].get("pruned")), "fork": fork}
+        messages = (*opening, *_messages(path))
+        trajectories.append(
+            Trajectory(messages, listed, str(len(trajectories)), source, extra={**extra, "branch": branch})
+        )
+    return trajectories
+
+
+def _opening(generation: dict[str, Any]) -> tuple[Message, ...]:
+    training = generation.get("train_messages")
+    if type(training) is list and training and type(training[0]) is list:
+        first = each(message_of, training[0], "answer_generation.train_messages[0]")
+        count = next((at for at, message in enumerate(first) if message.role == "assistant"), len(first))
+        return first[:count]
+    return (Message("user", text_of(generation, "query")),)
+
+
+def _paths(root: dict[str, Any]) -> Iterator[Path]:
+    """Paths to all leaves in the order of the search, without recursion."""
+    stack: list[Path] = [(root,)]
+    while stack:
+        path = stack.pop()
+        children = path[-1].get("children") or []
+        if type(children) is not list or not all(type(child) is dict for child in children):
+            raise FieldError("tree", "children: expected a list of objects")
+        if not children and len(path) > 1:
+            yield path[1:]
+        stack.extend((*path, child) for child in reversed(children))
+
+
+def _answers(path: Path) -> bool:
+    return path[-1].get("observation_code") == _ANSWERED
+
+
+def _common(path: Path, other: Path) -> int:
+    """How many nodes two paths share, not counting a reply that is shared in part (thought, but not the call)."""
+    shared = next((at for at, pair in enumerate(zip(path, other, strict=False)) if pair[0] is not pair[1]), None)
+    count = min(len(path), len(other)) if shared is None else shared
+    while 0 < count < len(path) and path[count - 1].get("node_type") != "Action Input":
+        count -= 1
+    return count
+
+
+def _messages(path: Path) -> list[Message]:
+    """Thought, Action and Action Input make one reply; a thought followed by no action is a reply of text."""
+    messages: list[Message] = []
+    thought: str | None = None
+    name: str | None = None
+    for node in path:
+        kind, text = node.get("node_type"), text_of(node, "description")
+        if kind == "Thought":
+            if thought is not None:
+                messages.append(Message("assistant", thought))
+            thought = text
+        elif kind == "Action":
+            name = text
+        elif kind == "Action Input" and name is not None:
+            messages.append(Message("assistant", thought, (Call(name, arguments_of(text, "description")),)))
+            messages.extend(_feedback(node, name))
+            thought = name = None
+        else:
+            raise FieldError("node_type", f"expected Thought, or Action and Action Input, got {kind!r}")
+    if name is not None:  # the search ended before the input
+        messages.append(Message("assistant", thought, (Call(name, ""),)))
+    elif thought is not None:
+        messages.append(Message("assistant", thought))
+    return messages
+
+
+def _feedback(node: dict[str, Any], name: str) -> list[Message]:
+    if node.get("observation") is None:
+        return []
+    extra = {"observation_code": node["observation_code"]} if "observation_code" in node else {}
+    return [Message("tool", text_of(node, "observation"), name=name, extra=extra)]
+
+
+def _read_conversation(record: dict[str, Any], tools: Sequence[Tool] | None, source: str) -> Trajectory:
+    list_of(record, "conversations")
+    messages = conversations.messages_of(record, conversations.react_message)
+    listed = conversations.tools_in(messages[0].content or "", _MARKER, "conversations[0].value") if messages else None
+    listed = tools_or(listed, tools, messages)
+    extra = rest(record, {"id", "conversations"})
+    return Trajectory(messages, listed, id_or_none(record, "id"), source, extra=extra)

@@ -1,0 +1,22 @@
+"""ToolEyes: queries, and ReAct turns where there are any, under a system text with the tool list. `path` names the
+tool library. The system text stays as it is, tool list included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tltrain.formats import conversations, rotbench
+from tltrain.trajectory import Tool, Trajectory
+
+
+def detect(record: Any) -> bool:
+    """Turns under a system text with the tool list."""
+    turns = conversations.turns_of(record)
+    return turns is not None and rotbench.MARKER in conversations.first_text(turns)
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The query in `record`, and what was done about it."""
+    return [rotbench.read_turns(record, tools, source, conversations.react_message)]

@@ -1,0 +1,101 @@
+"""ToolRL: `instruction` with the tools in words, `input` with the dialogue so far, `output` with the reply, in tags.
+
+`<user>`, `<think>` (our `thought`), `<tool_call>` (one JSON object a line), `<response>` (our content) and `<obs>`
+(feedback, one for all calls of a reply; where it is a JSON list that names each call in turn, one message a call). The
+blank around a tag's text belongs to the tag. The instruction stays as the system text, tool list included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from tltrain.dialects import hermes
+from tltrain.errors import DataError
+from tltrain.formats import jsonio
+from tltrain.formats.fields import FieldError, json_in, record_of, rest, text_of
+from tltrain.formats.tools import tool_of, tools_or
+from tltrain.trajectory import Message, Tool, Trajectory
+
+_KNOWN = frozenset(("instruction", "input", "output"))
+_TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: ((?:.|\n)*?)\nParameters: (\{.*\})[ \t]*$", re.MULTILINE)
+_TAG = re.compile(r"\s*<(user|think|tool_call|response|obs)>")
+_TITLE = "**Dialogue Records History**"
+
+
+def detect(record: Any) -> bool:
+    """Instruction, input and output, with the dialogue's title or a thought."""
+    if type(record) is not dict or not record.keys() >= _KNOWN:
+        return False
+    return str(record["input"]).startswith(_TITLE) or str(record["output"]).lstrip().startswith("<think>")
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The dialogue in `record`, the output its last reply."""
+    sample = record_of(record)
+    instruction = text_of(sample, "instruction")
+    messages = [Message("system", instruction)]
+    for field in ("input", "output"):
+        for tag, text in _blocks(text_of(sample, field).removeprefix(_TITLE), field):
+            _add(messages, tag, text, field)
+    listed = tools_or(_tools(instruction) or None, tools, messages)
+    return [Trajectory(tuple(messages), listed, source=source, extra=rest(sample, _KNOWN))]
+
+
+def _blocks(text: str, field: str) -> Iterator[tuple[str, str]]:
+    """The tagged texts in order; a text may hold tags, but not its own closing one."""
+    at = 0
+    while match := _TAG.match(text, at):
+        end = text.find(f"</{match[1]}>", match.end())
+        if end < 0:
+            raise FieldError(field, f"<{match[1]}> without </{match[1]}>")
+        yield match[1], text[match.end() : end].strip()
+        at = end + len(match[1]) + 3
+    if left := text[at:].strip():
+        raise FieldError(field, f"expected a tag, got {left[:40]!r}")
+
+
+def _add(messages: list[Message], tag: str, text: str, field: str) -> None:
+    """Adds a block to the dialogue: a thought begins a reply; calls and response go on with it."""
+    if tag == "user":
+        messages.append(Message("user", text))
+    elif tag == "think":
+        messages.append(Message("assistant", thought=text))
+    elif tag == "obs":
+        messages.extend(_feedback(text, messages[-1]))
+    else:
+        if messages[-1].role != "assistant":
+            messages.append(Message("assistant"))
+        messages[-1] = _with_calls(messages[-1], text, field) if tag == "tool_call" else _with_text(messages[-1], text)
+
+
+def _with_calls(reply: Message, text: str, field: str) -> Message:
+    parsed = hermes.parse(f"{hermes.OPEN}{text}{hermes.CLOSE}")
+    if parsed.broken is not None:
+        raise FieldError(f"{field}.tool_call", parsed.broken)
+    return replace(reply, calls=reply.calls + parsed.calls)
+
+
+def _with_text(reply: Message, text: str) -> Message:
+    return replace(reply, content=text if reply.content is None else f"{reply.content}\n{text}")
+
+
+def _feedback(text: str, reply: Message) -> list[Message]:
+    try:
+        values = jsonio.loads(text)
+    except DataError:
+        return [Message("tool", text)]
+    names = [call.name for call in reply.calls]
+    if len(names) > 1 and type(values) is list and [type(v) is dict and v.get("name") for v in values] == names:
+        return [Message("tool", jsonio.dumps(value), name=value["name"]) for value in values]
+    return [Message("tool", text)]
+
+
+def _tools(instruction: str) -> tuple[Tool, ...]:
+    found = _TOOL.findall(instruction)
+    return tuple(
+        tool_of({"name": name, "description": description, "parameters": json_in(table, "instruction")})
+        for name, description, table in found
+    )

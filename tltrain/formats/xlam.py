@@ -1,0 +1,38 @@
+"""xLAM / APIGen: `query`, `tools` and `answers`, the last two as JSON texts or as JSON.
+
+The answers are the calls of one reply; without any there is no reply. Parameters are tables of arguments with Python's
+type names and become JSON Schemas: required is what has no default and is not said to be optional.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tltrain.formats.fields import each, id_or_none, json_in, record_of, rest, text_of
+from tltrain.formats.replies import call_of
+from tltrain.formats.tools import tools_of, tools_or
+from tltrain.trajectory import Message, Tool, Trajectory
+
+_KNOWN = frozenset(("id", "query", "tools", "answers"))
+
+
+def detect(record: Any) -> bool:
+    """A `query` with `answers`."""
+    return type(record) is dict and "query" in record and type(record.get("answers")) in (str, list)
+
+
+def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
+    """The query in `record` and its answers."""
+    sample = record_of(record)
+    calls = each(call_of, _decoded(sample, "answers"), "answers")
+    query = Message("user", text_of(sample, "query"))
+    messages = (query, Message("assistant", calls=calls)) if calls else (query,)
+    own = None if sample.get("tools") is None else tools_of(_decoded(sample, "tools"))
+    listed = tools_or(own, tools, messages)
+    return [Trajectory(messages, listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
+
+
+def _decoded(sample: dict[str, Any], field: str) -> Any:
+    value = sample.get(field)
+    return json_in(value, field) if type(value) is str else value
