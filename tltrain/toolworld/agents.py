@@ -74,10 +74,29 @@ TRAINING_AGENTS = (
         "get_contact_email get_contact_phone find_contact",
     ),
 )
-UNSEEN_AGENTS: tuple[Agent, ...] = (
+UNSEEN_AGENTS = (
     _agent(
-        "field_trip",
-        "You plan outings around the weather.",
-        "get_weather get_weather_rain get_weather_wind find_hottest_day find_coldest_day sum_monthly_rain",
+        "practice",
+        "You sit at the front desk of a doctors' practice and its evening school.",
+        "find_patient get_patient_allergies get_patient_prescriptions get_appointments_by_patient cancel_appointment "
+        "find_course get_course_schedule enrol_student",
+    ),
+    _agent(
+        "field_service",
+        "You support a power company's field technicians and their vans.",
+        "get_vehicle get_vehicle_mileage get_vehicle_service list_vehicles_by_driver list_vehicles_by_depot "
+        "assign_vehicle find_meters get_meter_reading list_outages report_outage",
+    ),
+    _agent(
+        "evening_school",
+        "You help the staff of an evening school, who also share some cars.",
+        "find_course get_course get_course_schedule get_course_students list_courses_by_teacher "
+        "list_courses_by_student grade_student get_vehicle get_vehicle_fuel log_vehicle_fuel",
+    ),
+    _agent(
+        "health_centre",
+        "You assist a health centre, its patients and its power meters.",
+        "get_patient_visits get_appointments_by_doctor book_appointment find_patient get_patient_prescriptions "
+        "get_meter_reading get_meter_usage get_meter_tariff get_meter_bill submit_meter_reading find_meters",
     ),
 )

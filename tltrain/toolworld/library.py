@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from tltrain.toolworld.service import Service, ToolFunction
 from tltrain.toolworld.tools_calendar import calendar
+from tltrain.toolworld.tools_clinic import clinic
 from tltrain.toolworld.tools_contacts import contacts
+from tltrain.toolworld.tools_courses import courses
+from tltrain.toolworld.tools_energy import energy
+from tltrain.toolworld.tools_fleet import fleet
 from tltrain.toolworld.tools_inventory import inventory
 from tltrain.toolworld.tools_orders import orders
 from tltrain.toolworld.tools_tickets import tickets
@@ -12,7 +16,7 @@ from tltrain.toolworld.tools_weather import weather
 from tltrain.toolworld.world import World
 
 TRAINING_SERVICES: tuple[Service, ...] = (calendar, contacts, orders, tickets, weather, inventory)
-UNSEEN_SERVICES: tuple[Service, ...] = ()
+UNSEEN_SERVICES: tuple[Service, ...] = (clinic, courses, energy, fleet)
 """Domains whose tools never occur in training."""
 SERVICES: dict[str, Service] = {service.name: service for service in (*TRAINING_SERVICES, *UNSEEN_SERVICES)}
 FUNCTIONS: dict[str, ToolFunction] = {

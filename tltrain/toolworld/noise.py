@@ -115,7 +115,7 @@ def _hallucinated_argument(noise: Noise, agent: Agent, call: Call) -> Call | Non
     name, value = noise.rng.choice(SURPLUS)
     if name in _tool(call).properties:
         return None
-    return Call(call.name, {**_arguments(call), name: value})
+    return Call(call.name, {**plain_arguments(call), name: value})
 
 
 def _missing_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
@@ -123,11 +123,11 @@ def _missing_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
     if not required:
         return None
     dropped = noise.rng.choice(required)
-    return Call(call.name, {name: value for name, value in _arguments(call).items() if name != dropped})
+    return Call(call.name, {name: value for name, value in plain_arguments(call).items() if name != dropped})
 
 
 def _misspelt_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
-    arguments, properties = _arguments(call), _tool(call).properties
+    arguments, properties = plain_arguments(call), _tool(call).properties
     if not arguments:
         return None
     old = noise.rng.choice(list(arguments))
@@ -150,7 +150,7 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _bad_value(noise: Noise, agent: Agent, call: Call) -> Call | None:
-    arguments = _arguments(call)
+    arguments = plain_arguments(call)
     if not arguments:
         return None
     name = noise.rng.choice(list(arguments))
@@ -191,7 +191,7 @@ def _wrong_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
 
 def _redundant_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
     """An optional argument nobody asked for, with a value that works."""
-    properties, arguments = _tool(call).properties, _arguments(call)
+    properties, arguments = _tool(call).properties, plain_arguments(call)
     optional = [name for name in properties if name not in arguments]
     if not optional:
         return None
@@ -207,7 +207,8 @@ def _tool(call: Call) -> Tool:
     return FUNCTIONS[call.name].tool
 
 
-def _arguments(call: Call) -> dict[str, Any]:
+def plain_arguments(call: Call) -> dict[str, Any]:
+    """The arguments of a call of ours, always an object."""
     assert isinstance(call.arguments, dict)
     return call.arguments
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from tltrain.errors import ConfigError
 from tltrain.toolworld.agents import TRAINING_AGENTS, UNSEEN_AGENTS, Agent
 from tltrain.toolworld.dispatch import Outcome, run
 from tltrain.toolworld.library import FUNCTIONS, TRAINING_SERVICES, UNSEEN_SERVICES, open_world
-from tltrain.toolworld.noise import Noise, Spoiled
+from tltrain.toolworld.noise import Noise, Spoiled, plain_arguments
 from tltrain.toolworld.service import Draw, fill, plain_values
 from tltrain.toolworld.small_talk import CLOSINGS, GENERAL, OPENINGS, PAIRS, REFUSALS, TRIPLES
 from tltrain.toolworld.world import FIRST_NAMES, LAST_NAMES, World
@@ -120,12 +121,12 @@ class _Author:
     def _wordings(self, asks: tuple[str, ...], held_out: tuple[str, ...]) -> tuple[str, ...]:
         return {"train": asks, "test_seen": held_out, "test_unseen": asks + held_out}[self.split]
 
-    def _share(self, values: Sequence[Any]) -> Any:
-        """One value; every fourth is kept for the test split on seen tools."""
-        if self.split == "test_unseen":
-            return self.rng.choice(values)
-        kept = self.split == "test_seen"
-        return self.rng.choice([value for index, value in enumerate(values) if (index % 4 == 3) == kept])
+    def _share(self, *groups: Sequence[Any]) -> Any:
+        """One value of the groups; every fourth of a group is kept for the test splits, new domains are all for them."""
+        if self.split == "test_unseen" and groups != (GENERAL,):
+            return self.rng.choice([value for group in groups for value in group])
+        kept = self.split != "train"
+        return self.rng.choice([value for group in groups for i, value in enumerate(group) if (i % 4 == 3) == kept])
 
     def _ask(self, name: str) -> tuple[str, Planned]:
         function = FUNCTIONS[name]
@@ -143,9 +144,7 @@ class _Author:
         slots = chain.draw(self.draw)
         wording = self.rng.choice(self._wordings(chain.asks, chain.held_out))
         values = plain_values(slots)
-        stages: list[list[Planned]] = [
-            [(name, lambda results, make=make: make(values, results))] for name, make in chain.steps
-        ]
+        stages: list[list[Planned]] = [[(name, partial(make, values))] for name, make in chain.steps]
         return _Task("chain", fill(wording, slots, self.rng), stages)
 
     def _parallel(self, agent: Agent) -> _Task:
@@ -159,14 +158,16 @@ class _Author:
         return _Task("parallel", frame.format(*[query for query, _ in asked]), [[planned for _, planned in asked]])
 
     def _none(self, agent: Agent) -> _Task:
-        near = [pair for service in agent.services for pair in service.talk]
-        question, answer = self._share(near if self.rng.random() < 0.5 else GENERAL)
+        if self.rng.random() < 0.5:
+            question, answer = self._share(*[service.talk for service in agent.services])
+        else:
+            question, answer = self._share(GENERAL)
         return _Task("none", question, answer=answer)
 
     def _refusal(self, agent: Agent) -> _Task:
         if self.rng.random() < 0.5:
-            near = [wording for service in agent.services for wording in service.beyond]
-            query = fill(self._share(near), self._common_slots(), self.rng)
+            near = self._share(*[service.beyond for service in agent.services])
+            query = fill(near, self._common_slots(), self.rng)
         else:
             query, _ = self._ask(self.rng.choice(self._foreign(agent)))
         topics = " and ".join(service.topic for service in agent.services)
@@ -212,7 +213,7 @@ class _Scene:
             calls = [Call(tool, make(results)) for tool, make in stage]
             done = self._stage(calls, last=position == len(task.stages) - 1)
             results += [outcome.result for _, outcome in done]
-            answers = [FUNCTIONS[call.name].answer(call.arguments, outcome.result) for call, outcome in done]
+            answers = [FUNCTIONS[call.name].answer(plain_arguments(call), outcome.result) for call, outcome in done]
         self.messages.append(Message("assistant", " ".join(answers) or task.answer))
         label = {"agent": self.agent.name, "kind": task.kind, "split": split, "sites": self.sites}
         return Trajectory(tuple(self.messages), self.agent.tools, name, extra={"toolworld": label})
