@@ -17,7 +17,7 @@ from tltrain.report.examples import readable, wrong_examples
 from tltrain.report.report import report_page, write_report
 from tltrain.report.rundir import Score, parse_scores, read_run
 from tltrain.report.summary import Difference, comparisons, difference, headline, lead, setbacks
-from tltrain.report.tables import terminal_table
+from tltrain.report.tables import score_table, terminal_table
 
 
 def rows(*values: tuple[str, float, float | None], split: str = "unseen") -> list[dict[str, Any]]:
@@ -240,6 +240,12 @@ def test_terminal_table_of_many_tests_is_long() -> None:
     assert [line.split()[:4] for line in text.splitlines() if "[red]m" in line] == [
         ["rotbench", level, "[red]m", "50.0"] for level in ("clean", "slight", "heavy")
     ]
+
+
+def test_score_table_of_many_tests_has_a_row_for_each() -> None:
+    scores = [score("m", level, ts=50.0, bench="rotbench") for level in ("clean", "slight", "medium", "heavy")]
+    assert score_table(parse_scores(scores)).count("<tr>") == 1 + 4
+    assert score_table(parse_scores(scores[:3])).count("<tr>") == 1 + 1
 
 
 def test_terminal_table_leaves_gaps_where_a_model_was_not_tested() -> None:

@@ -66,8 +66,15 @@ def _long_form(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
 
 
 def score_table(scores: Sequence[Score]) -> Markup:
-    """The table of a report: a row a model, the metrics of each test side by side with the number of items scored."""
+    """The table of a report: metrics and the number of items scored.
+
+    Up to three tests stand side by side with the models down; more of them have a row for each model and test.
+    """
     tests = by_test(scores)
+    if len(tests) > 3:
+        titles = [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in _metrics(scores)]
+        lines = [[row.test, row.model, *(_percent(row, column.title) for column in titles), row.n] for row in scores]
+        return table([Column("test"), Column("model"), *titles, Column("n", numeric=True, help="items scored")], lines)
     columns, groups = [Column("model")], [("", 1)]
     for test, rows in tests.items():
         metrics = _metrics(rows)
