@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -317,5 +317,4 @@ def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
 def _themed(style: str) -> str:
     for colour, variable in _THEME.items():
         style = style.replace(colour, variable)
-    style = re.sub(r"(font-family: |\d+px )[^;]*DejaVu Sans[^;]*", r"\1system-ui, sans-serif", style)
-    return str(escape(style)) if "<" in style else style
+    return re.sub(r"font-family: [^;]*", "font-family: system-ui, sans-serif", style)
