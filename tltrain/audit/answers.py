@@ -17,7 +17,12 @@ from tltrain.audit.kinds import excerpt
 from tltrain.audit.literals import read_value, unwrap
 from tltrain.audit.statements import code_failed, text_failed
 
-Part = Literal["error", "error code", "status", "code", "success", "exit", "failed", "message", "envelope", "wrapper", ""]
+Part = Literal[
+    "error", "error code", "status", "code", "success", "exit", "failed", "message", "remark", "envelope", "wrapper", ""
+]
+
+Field = tuple[Part, str, Any]
+"""What a field says about the call, its name, its value."""
 
 DEEPEST = 4
 """Wrappers looked through."""
@@ -30,31 +35,76 @@ _PARTS: dict[str, Part] = {
         "error",
     ),
     **dict.fromkeys("errorcode errcode errorno errno errorstatus".split(), "error code"),
-    **dict.fromkeys("status state outcome resultstatus responsestatus statuscode httpstatus httpcode httpstatuscode".split(), "status"),
+    **dict.fromkeys(
+        "status outcome resultstatus responsestatus statuscode httpstatus httpcode httpstatuscode".split(), "status"
+    ),
     **dict.fromkeys("cod stat".split(), "status"),
-    **dict.fromkeys("code resultcode retcode returncode responsecode infocode".split(), "code"),
+    **dict.fromkeys("code resultcode retcode responsecode infocode type reasoncode codigo código".split(), "code"),
     **dict.fromkeys("success ok issuccess issuccessful successful succeeded issucceeded isok".split(), "success"),
     **dict.fromkeys("exitcode exitstatus returncode".split(), "exit"),
     **dict.fromkeys("iserror haserror haserrors failed isfailed hasfailed".split(), "failed"),
     **dict.fromkeys(
-        "message messages msg detail details description reason info information note title statusmessage statustext text "
-        "responsedetails errordetail resolution mensaje mensagem meldung nachricht mesaj messaggio bericht 消息 信息 提示".split(),
+        "message messages msg detail details statusmessage statustext statusmsg resultmsg resultmessage responsemessage "
+        "responsedetails mensaje mensagem meldung nachricht mesaj messaggio 消息 信息 提示".split(),
         "message",
     ),
     **dict.fromkeys(
-        "type requestid traceid timestamp time path instance documentationurl docs help version jsonrpc id hint retryafter "
-        "retryable name tool toolname function meta metadata ts codigo statuscodes moreinfo servertime".split(),
+        "title text note information info description reason remark resolution hint help".split(), "remark"
+    ),
+    **dict.fromkeys(
+        "requestid traceid timestamp time path instance documentationurl docs version jsonrpc retryafter retryable meta metadata "
+        "moreinfo servertime tool toolname function".split(),
         "envelope",
     ),
     **dict.fromkeys(
         "response responses result results output outputs data body content payload return returned returnvalue value "
-        "observation toolresult feedback answer header".split(),
+        "observation toolresult header".split(),
         "wrapper",
     ),
 }
-_NOTHING = {"", "none", "null", "nil", "no", "no error", "no errors", "ok", "okay", "success", "successful", "succeeded"}
-_NOTHING |= {"false", "0", "00", "000", "0000", "n/a", "na", "-", "200", "undefined", "noerror", "not applicable", "empty"}
-_FAILED_WORDS = {"error", "err", "fail", "failed", "failure", "exception", "unsuccessful", "rejected", "denied", "refused", "ko", "nok"}
+_NOTHING = {
+    "",
+    "none",
+    "null",
+    "nil",
+    "no",
+    "no error",
+    "no errors",
+    "ok",
+    "okay",
+    "success",
+    "successful",
+    "succeeded",
+}
+_NOTHING |= {
+    "false",
+    "0",
+    "00",
+    "000",
+    "0000",
+    "n/a",
+    "na",
+    "-",
+    "200",
+    "undefined",
+    "noerror",
+    "not applicable",
+    "empty",
+}
+_FAILED_WORDS = {
+    "error",
+    "err",
+    "fail",
+    "failed",
+    "failure",
+    "exception",
+    "unsuccessful",
+    "rejected",
+    "denied",
+    "refused",
+    "ko",
+    "nok",
+}
 _MARKUP_FAULT = re.compile(
     r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:\w{1,30}:)?\w{0,30}(?:error|fault|exception)\w{0,30}[\s>]|"
     r".{0,400}<(?:\w{1,30}:)?(?:fault|faultstring|error|errormessage|error_message)>\s*[^<\s]|"
@@ -102,7 +152,9 @@ def _array_failed(items: list[Any], depth: int) -> str | None:
     """An array fails as its only item does, or as all of a few do; parts of one text are put together."""
     if not items or len(items) > 8:
         return None
-    if all(isinstance(item, dict) and item.get("type") == "text" and isinstance(item.get("text"), str) for item in items):
+    if all(
+        isinstance(item, dict) and item.get("type") == "text" and isinstance(item.get("text"), str) for item in items
+    ):
         return answer_failed("\n".join(item["text"] for item in items), depth + 1)
     if isinstance(items[0], str) and len(items) > 1:
         return None
@@ -112,11 +164,21 @@ def _array_failed(items: list[Any], depth: int) -> str | None:
 
 def _object_failed(value: Mapping[str, Any], depth: int) -> str | None:
     fields = [(part_of(key), key, item) for key, item in islice(value.items(), _MOST_FIELDS) if isinstance(key, str)]
-    envelope = all(part != "" or _is_nothing(item) for part, _, item in fields)
+    data = [item for part, _, item in fields if part == "" and not _is_nothing(item)]
     for part, key, item in fields:
-        if _field_failed(part, item, envelope, value):
+        if _field_failed(part, item, not data, value):
             return f"{part} field {key}: {excerpt(_shown(item, value))}"
-    return _envelope_failed(fields) if envelope and _holds_nothing(fields) else _wrapped_failed(fields, envelope, depth)
+    if _is_envelope(fields, data) and (reason := _message_failed(fields)):
+        return reason
+    return _wrapped_failed(fields, not data, depth)
+
+
+def _is_envelope(fields: list[Field], data: list[Any]) -> bool:
+    """Whether messages speak of the call: nothing else is there (a list of choices aside), or a numeric code is."""
+    if any(part == "wrapper" and not _is_nothing(item) for part, _, item in fields):
+        return False
+    numbered = any(part in ("code", "status", "error code") and _is_failure_number(item) for part, _, item in fields)
+    return numbered or not data or (len(data) == 1 and isinstance(data[0], list))
 
 
 def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any]) -> bool:
@@ -126,7 +188,11 @@ def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any
         case "error code":
             return _is_code(item) and not _says_success(value)
         case "status":
-            return _http_failure(item) or item is False or _is_failed_word(item, envelope or len(value) <= 3)
+            return (
+                _http_failure(item)
+                or (item is False and envelope)
+                or _is_failed_word(item, envelope or len(value) <= 3)
+            )
         case "code":
             return envelope and (_http_failure(item) or _is_failed_word(item, True))
         case "success":
@@ -134,28 +200,29 @@ def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any
         case "failed":
             return item is True or (isinstance(item, str) and item.lower() == "true")
         case "exit":
-            return isinstance(item, int) and item != 0
+            return isinstance(item, int) and item != 0 and not 200 <= item < 300
     return part in ("envelope", "wrapper") and _is_failed_word(item, envelope)
 
 
-def _envelope_failed(fields: list[tuple[Part, str, Any]]) -> str | None:
-    """Judge the messages of an object that holds nothing else."""
+def _message_failed(fields: list[Field]) -> str | None:
+    """Judge the messages of an envelope. A remark (a title, a note) counts beside a message or code, or alone."""
+    telling = ["message", "status", "code"]
+    if len(fields) == 1 or any(part in ("message", "code", "status") for part, _, _ in fields):
+        telling.append("remark")
     for part, _, item in fields:
-        if not isinstance(item, str):
-            if part == "message" and (reason := value_failed(item, DEEPEST)):
-                return reason
+        if part not in telling:
             continue
-        reason = (text_failed(item.strip()) if part == "message" else None) or code_failed(item)
-        if reason:
-            return reason
+        told = text_failed(item.strip()) or code_failed(item) if isinstance(item, str) else value_failed(item, DEEPEST)
+        if told:
+            return told
     return None
 
 
-def _wrapped_failed(fields: list[tuple[Part, str, Any]], envelope: bool, depth: int) -> str | None:
+def _wrapped_failed(fields: list[Field], alone: bool, depth: int) -> str | None:
     """Look into what wraps the answer. A text counts only where it is all there is."""
     for part, key, item in fields:
-        looked_through = part == "wrapper" or (part == "message" and not isinstance(item, str)) or key in ("meta", "text", "message")
-        if looked_through and (envelope or isinstance(item, dict)):
+        looked_through = part == "wrapper" or (part == "message" and isinstance(item, dict)) or key in ("meta", "text")
+        if looked_through and (alone or isinstance(item, dict)):
             reason = value_failed(item, depth + 1)
             if reason:
                 return reason
@@ -166,10 +233,6 @@ def _wrapped_failed(fields: list[tuple[Part, str, Any]], envelope: bool, depth: 
 def part_of(key: str) -> Part:
     """What a field of this name says about a call; "" where it is data."""
     return _PARTS.get("".join(filter(str.isalnum, key)).lower(), "") if len(key) <= 40 else ""
-
-
-def _holds_nothing(fields: list[tuple[Part, str, Any]]) -> bool:
-    return all(part != "wrapper" or _is_nothing(item) for part, _, item in fields)
 
 
 def _is_nothing(item: Any) -> bool:
@@ -183,7 +246,9 @@ def _says_something(item: Any, depth: int = 0) -> bool:
     if isinstance(item, dict | list):
         inner = item.values() if isinstance(item, dict) else item
         return depth < DEEPEST and any(_says_something(each, depth + 1) for each in islice(inner, 50))
-    return item is True or (isinstance(item, int) and depth > 0 and item != 0) or (isinstance(item, int) and item >= 400)
+    return (
+        item is True or (isinstance(item, int) and depth > 0 and item != 0) or (isinstance(item, int) and item >= 400)
+    )
 
 
 def _is_code(item: Any) -> bool:
@@ -196,22 +261,32 @@ def _http_failure(item: Any) -> bool:
     return isinstance(item, int) and 400 <= item < 600
 
 
+def _is_failure_number(item: Any) -> bool:
+    return isinstance(item, int) and not isinstance(item, bool) and item not in (0, 1) and not 200 <= item < 300
+
+
 def _is_failed_word(item: Any, envelope: bool) -> bool:
     """Whether a status names failure; `failed` may also be the state of a thing that was asked for."""
     if not isinstance(item, str) or len(item) > 60:
         return False
     word = item.strip().lower()
-    return word in ("error", "err", "exception") or (envelope and (word in _FAILED_WORDS or code_failed(item) is not None))
+    return word in ("error", "err", "exception") or (
+        envelope and (word in _FAILED_WORDS or code_failed(item) is not None)
+    )
 
 
 def _says_success(value: Mapping[str, Any]) -> bool:
-    return any(isinstance(item, str) and item.lower() in ("success", "ok", "成功") for item in islice(value.values(), 20))
+    return any(
+        isinstance(item, str) and item.lower() in ("success", "ok", "成功") for item in islice(value.values(), 20)
+    )
 
 
 def _shown(item: Any, value: Mapping[str, Any]) -> str:
     """What a reason quotes: the field, and the first message beside a flag or code."""
     if isinstance(item, str | dict | list):
         return str(item)[:400]
-    beside: Iterator[Any] = (other for key, other in islice(value.items(), 20) if part_of(str(key)) == "message")
+    beside: Iterator[Any] = (
+        other for key, other in islice(value.items(), 20) if part_of(str(key)) in ("message", "remark")
+    )
     message = next(beside, None)
     return f"{item}, {message}" if isinstance(message, str) else str(item)

@@ -15,7 +15,7 @@ LOOSE_DEPTH = 40
 _OPENS = re.compile(r"""\{\s*(?:["'}]|\w+["']|$)|\[\s*(?:[\[{"'\]\d-]|true\b|false\b|null\b|True\b|False\b|None\b|$)""")
 _FENCE = re.compile(r"```\w*\s*\n(.*)\n\s*```", re.S)
 _TAGGED = re.compile(r"<(tool_response|tool_result|function_results?|observation|obs|result|output)>(.*)</\1>", re.S)
-_PREFIX = re.compile(r"[A-Za-z][\w ]{0,30}:\s*(?=[{\[])")
+_PREFIX = re.compile(r"(?:status code: 2\d\d[.,;]? )?[a-z][\w ]{0,30}: ?\s*(?=[{\[])", re.IGNORECASE)
 _TOKEN = re.compile(
     r"""\s*(?:([{\[(])|([}\])])|(,)|:|[bu]?"([^"\\]*(?:\\.[^"\\]*)*)"?|[bu]?'([^'\\]*(?:\\.[^'\\]*)*)'?|([^\s,:{}\[\]()'"]+))""",
     re.S,

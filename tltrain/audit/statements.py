@@ -109,7 +109,7 @@ KINDS = (
         r"\W{0,4}(?:an? |the |there was an? |there were |tool |api |http |system |server |internal |fatal |runtime |execution |network |"
         r"database |request |response |message |unexpected |unknown |client |input |parsing |parse |type |value |connection |"
         r"timeout |validation |authentication |authorization |permission |syntax |critical )*"
-        r"errors?\b(?! (?:message|code|rate|handling|log|bar|page)s?\b|-free|s? (?:is|are|were|was) |s? found: ?0)"
+        r"errors?\b(?! (?:message|code|rate|handling|log|bar|page)s?\b|-free|s? (?:is|are|were|was) |s? found: ?0|s?: (?:0|none|no|\[\])\b)"
         r"(?:\]|:|!| [-–]|$|\.$|\.\.\.| (?:occurred|executing|while|when|during|in (?:tool|function|the)|calling|fetching|processing|"
         r"getting|from|parsing|running|connecting|tokenizing|response|retrieving|loading|reading|accessing|converting|\d))",
         r"(?:errore|erreur|fehler|erro|hata|fout|błąd|ошибка|помилка|lỗi|kesalahan|fel|fejl|virhe)\b ?[:!]",
@@ -136,6 +136,10 @@ KINDS = (
         r"['\"`]?[a-z][\w.-]{0,40}['\"`]? (?:is|are) (?:required|missing|mandatory|too (?:long|short|large|big|small|high|low)|out of range|invalid|incorrect|malformed|unknown)\b",
         rf"(?:argument|parameter|field|value|option|property) \S+ (?:expected|expects|requires|lacks|was expected)",
         r"(?:could not|couldn't|cannot|failed to|unable to) (?:parse|read|decode|understand|interpret)\b",
+        rf".{{0,80}}\b{_INPUT} ['\"`]?[\w.-]+['\"`]? (?:is|are|was) (?:required|missing|mandatory|empty|invalid|incorrect|malformed|out of|too |not )",
+        rf"(?:the |your )?(?:{_INPUT} )?['\"`]?[\w.-]+['\"`]? (?:cannot|can not|can't|may not|must not) be (?:empty|null|blank|negative|zero|greater|less|lower|higher|in the|before|after|used|longer|shorter)\b",
+        r".{0,120}\b(?:expected|expects) .{1,60}\b(?:but |, )(?:got|received|found|was)\b|.{0,80}\b(?:must be one of|allowed values|valid (?:values|options) (?:are|is|:)|(?:available|supported) (?:tools|functions|options|values) ?(?:are|:))",
+        r"(?:.{0,80}[^\w])?['\"`][\w.-]{1,40}['\"`] is (?:missing|required|invalid|unknown|not )|.{0,60}\bdid(?: not|n't) understand\b",
         r".{0,80}\b(?:is|are) not (?:a |an )?(?:valid|recogni[sz]ed|known|proper|correct|allowed|accepted|one of|in the list|a field|a parameter)\b",
         r"(?:required|mandatory) (?:\w+ )?(?:parameter|argument|field|propert\w+|option|input)s?\b|no (?:query|input|arguments?|parameters?) (?:was|were )?(?:given|provided|specified)",
         r"i need .{1,60} (?:before|to|in order)|amount of .{1,60} exceeds",
@@ -150,6 +154,8 @@ KINDS = (
         r"(?:failed|unable|cannot|can't|couldn't|could not|can not|impossible)(?: to)?:? \w",
         r"(?:[\w-]+ ){1,4}failed(?:[:.!,]| (?:to|because|due|with|after|as)\b|$)",
         rf".{{0,80}}\b{_IS_NOT} (?:\w+ly )?(?:supported|allowed|permitted|authori[sz]ed|authenticated|subscribed|available|implemented|enabled|configured|accessible|reachable|possible|enough|included|include|part of|have (?:access|permission)|completed|processed|sent|created|provided|given|sufficient|offer|eligible|respond|cancell?ed|connect|exist|found)\b",
+        r"(?:[\w'-]+ ){1,5}not (?:supported|authori[sz]ed|permitted|allowed|implemented|available|accepted|successful)[.!]?$",
+        r".{0,80}\balready (?:exists?|taken|in use|registered|booked)\b|.{0,60}\bunsuccessful",
         r"(?:not|un)[ -]?(?:supported|authori[sz]ed|authenticated|permitted|allowed|implemented|available|logged in|connected)[.!]?$",
         r".{0,60}\b(?:temporarily|currently|presently) (?:unavailable|disabled|offline|down|out of service)|.{0,60}\b(?:under|for|down for|in) maintenance\b",
         r".{0,60}\bsomething went wrong|.{0,60}\bwent wrong\b|.{0,40}\btimed? ?-?out\b[.!]?(?:$|:| after| while| waiting)|.{0,60}\b(?:session|token|key|link|code)\b.{0,20} (?:has |is |was )?expired",
@@ -165,6 +171,7 @@ KINDS = (
         r".{0,80}\b(?:does not|doesn't|do not|don't|did not) exists?\b.{0,40}$",
         r"(?:there (?:is|are|was|were) )?no such \w",
         r"(?:there (?:is|are|was) )?no (?:\w+ ){1,3}(?:with (?:that|this|the|an?|id|name|number|code)|named|called|by (?:that|the) name|exists?|of that name|for (?:that|the) (?:id|name))\b",
+        r"no (?:\w+ ){0,2}\w*[^\Ws] (?:was |could be |is )?(?:found|available)[.!]?(?: for\b.{0,60})?$",
         r"there (?:is|are|was) no (?:[\w-]+ ){1,3}[\w-]*\d[\w-]*[.!]?$",
         r"(?:we |i |it )?(?:could not|couldn't|can't|cannot|can not|unable to|did not|didn't|failed to) (?:find|locate|identify|match)\b",
         longest=200,
@@ -174,7 +181,7 @@ _NO_FAILURE = re.compile(
     r"(?:translat\w+|definition|quote|title|headlines?|summary|lyrics) ?:|"
     r".{0,60}\b(?:no|0|zero|without(?: any)?) (?:\w+ )?(?:errors?|issues|problems|failures|warnings)\b|"
     r".{0,40}\bno (?:\w+ ){0,2}(?:results?|records?|matches|entries|rows|items|documents)\b(?! with)|"
-    r".{0,80}\b(?:success(?:ful|fully)?|succeeded|as requested|no longer valid)\b(?! (?:rate|flag))"
+    r".{0,80}(?<!not )\b(?:success(?:ful|fully)?|succeeded|as requested)\b(?! (?:rate|flag))"
 )
 _CODE_WORD = re.compile(
     r"error|invalid|denied|forbidden|unauthori[sz]ed|unauthenticated|exceeded|over_query|over_\w*limit|missing|not_?found|nosuch|"
