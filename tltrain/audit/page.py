@@ -11,8 +11,10 @@ from tltrain.audit.calls import CATEGORIES
 from tltrain.audit.page_compare import comparison_sections
 from tltrain.audit.page_data import (
     SHORT_CATEGORIES,
+    block,
     data_sections,
     ending_section,
+    listing,
     mae_section,
     per_cent,
     reader_section,
@@ -31,7 +33,6 @@ from tltrain.report.page import (
     page,
     paragraph,
     side_by_side,
-    table,
 )
 
 Audit = Mapping[str, Any]
@@ -42,7 +43,7 @@ FAILURES_OPEN = 3
 STYLE = """
 .kind { margin: 1.5rem 0 2rem; }
 .kind h3 .count { color: var(--bad); }
-.examples { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 21rem), 1fr)); gap: 1rem 1.25rem; }
+.examples { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 21rem), 1fr)); gap: 1rem 1.25rem; }
 .failure { min-width: 0; border: 1px solid var(--line); border-top: 3px solid var(--bad); border-radius: .35rem;
   padding: .6rem .85rem .75rem; break-inside: avoid; }
 .failure p { margin: .2rem 0 .5rem; font-size: .92rem; }
@@ -151,10 +152,10 @@ def _step_figure(calls: Mapping[str, Any]) -> Markup:
 
 def _put_right(calls: Mapping[str, Any]) -> str:
     part = calls["put_right"] / calls["failed"]
-    return (
-        f"After {per_cent(part)} of the failed calls the next reply calls something that works: failed calls stay "
-        "worth reading as context, even where they are not worth imitating."
-    )
+    sentence = f"After {per_cent(part)} of the failed calls the next reply calls something that works"
+    if part < 0.5:
+        return sentence + "."
+    return sentence + ": worth reading as context, even where they are not worth imitating."
 
 
 def _failures(audit: Audit) -> Section:
@@ -194,16 +195,16 @@ def _example(example: Mapping[str, Any]) -> Markup:
 
 def _names(audit: Audit) -> Section | None:
     """Names that models made up, beside the nearest that exist."""
-    calls = audit["calls"]
+    tools, arguments = audit["calls"]["unknown_tools"], audit["calls"]["unknown_arguments"]
     parts = []
-    if calls["unknown_tools"]:
-        rows = [[row["name"], row["nearest"], row["count"]] for row in calls["unknown_tools"]]
+    if tools:
+        rows = [[row["name"], row["nearest"], row["count"]] for row in tools]
         columns = [Column("tool called"), Column("nearest tool given"), Column("calls", True)]
-        parts.append(join([heading("Tools that do not exist"), table(columns, rows)]))
-    if calls["unknown_arguments"]:
-        rows = [[row["name"], row["tool"], row["nearest"], row["count"]] for row in calls["unknown_arguments"]]
+        parts.append(block(heading("Tools that do not exist"), listing(columns, rows, "names", len(rows))))
+    if arguments:
+        rows = [[row["name"], row["tool"], row["nearest"], row["count"]] for row in arguments]
         columns = [Column("argument"), Column("of tool"), Column("nearest that exists"), Column("calls", True)]
-        parts.append(join([heading("Arguments that do not exist"), table(columns, rows)]))
+        parts.append(block(heading("Arguments that do not exist"), listing(columns, rows, "names", len(rows))))
     return Section("Made-up names", side_by_side(*parts)) if parts else None
 
 
@@ -222,12 +223,8 @@ def _tools_used(audit: Audit) -> Section | None:
         [row["tool"], row["calls"], row["failed"], Cell(per_cent(row["share"]), row["share"])]
         for row in calls["by_tool"]
     ]
-    listing = table(columns, rows)
-    more = calls["tools"] - len(rows)
-    if more > 0:
-        listing += paragraph(f"{more:,} rarer tools are left out.")
-    parts.append(details(f"All {len(rows)} tools called", listing, open=len(rows) <= TOOLS_DRAWN))
-    return Section("By tool", join(parts))
+    parts.append(block(heading("Tools called"), listing(columns, rows, "tools called", calls["tools"])))
+    return Section("By tool", side_by_side(*parts))
 
 
 def _error(part: float, number: int) -> float | None:

@@ -41,6 +41,19 @@ def per_cent(part: float) -> str:
     return f"{100 * part:.1f} %"
 
 
+def block(*parts: Markup) -> Markup:
+    """Parts that stay together where others stand beside them."""
+    return Markup("<div>{}</div>").format(join(parts))
+
+
+def listing(columns: list[Column], rows: list[list[Any]], what: str, total: int) -> Markup:
+    """A short table as it is, a long one folded with its first rows in view."""
+    if len(rows) <= OPEN_ROWS:
+        return table(columns, rows)
+    title = f"All {total:,} {what}" if len(rows) == total else f"The first {len(rows)} of {total:,} {what}"
+    return join([table(columns, rows[:8]), details(title, table(columns, rows))])
+
+
 def mae_section(audit: Audit) -> Section | None:
     """What stays to be learnt once failed calls are masked."""
     mae = audit["mae"]
@@ -167,7 +180,7 @@ def _confusable(confusable: Mapping[str, Any]) -> Markup:
     text = "Offered together in one trajectory, and alike in name or description: here a model decides on few tokens."
     if not confusable["complete"]:
         text += " Only the commonest tool sets were looked at."
-    return join([heading("Easily confused"), paragraph(text), _listing(columns, rows, "pairs", confusable["pairs"])])
+    return join([heading("Easily confused"), paragraph(text), listing(columns, rows, "pairs", confusable["pairs"])])
 
 
 def _invalid(invalid: Mapping[str, Any]) -> Markup:
@@ -175,7 +188,7 @@ def _invalid(invalid: Mapping[str, Any]) -> Markup:
         return Markup()
     rows = [[row["tool"], "; ".join(row["troubles"]), row["trajectories"]] for row in invalid["tools"]]
     columns = [Column("tool"), Column("what is wrong"), Column("occurrences", True)]
-    return join([heading("Invalid specifications"), _listing(columns, rows, "specifications", invalid["number"])])
+    return join([heading("Invalid specifications"), listing(columns, rows, "specifications", invalid["number"])])
 
 
 def _never_used(tools: Mapping[str, Any]) -> Markup:
@@ -184,15 +197,7 @@ def _never_used(tools: Mapping[str, Any]) -> Markup:
         return Markup()
     rows = [[row["tool"], row["trajectories"]] for row in never["tools"]]
     columns = [Column("tool"), Column("offered in trajectories", True)]
-    return join([heading("Never called"), _listing(columns, rows, "tools", never["number"])])
-
-
-def _listing(columns: list[Column], rows: list[list[Any]], what: str, total: int) -> Markup:
-    """A short table as it is, a long one folded with its first rows in view."""
-    if len(rows) <= OPEN_ROWS:
-        return table(columns, rows)
-    title = f"All {total:,} {what}" if len(rows) == total else f"The first {len(rows)} of {total:,} {what}"
-    return join([table(columns, rows[:8]), details(title, table(columns, rows))])
+    return join([heading("Never called"), listing(columns, rows, "tools", never["number"])])
 
 
 def data_sections(audit: Audit) -> list[Section]:
@@ -238,6 +243,7 @@ def _lengths(audit: Audit) -> Section | None:
 def _limits(lengths: Mapping[str, Any]) -> Markup:
     if not lengths["limits"]:
         return Markup()
+    enough = next((row["limit"] for row in lengths["limits"] if not row["cut"]), None)
     columns = [
         Column("length limit", True),
         Column("trajectories cut", True),
@@ -248,8 +254,9 @@ def _limits(lengths: Mapping[str, Any]) -> Markup:
     rows = [
         [row["limit"], row["cut"], _share(row["share"]), row["tokens_lost"], _share(row["share_lost"])]
         for row in lengths["limits"]
+        if row["cut"] or row["limit"] in (lengths["max_length"], enough)
     ]
-    return join([heading("What a length limit would cut"), table(columns, rows)])
+    return block(heading("What a length limit would cut"), table(columns, rows))
 
 
 def _share(value: float) -> Cell:
@@ -285,4 +292,4 @@ def _problems(audit: Audit) -> Section | None:
         return None
     columns = [Column("file"), Column("line", True), Column("reason")]
     rows = [[row["path"], row["line"], row["reason"]] for row in problems["shown"]]
-    return Section("Could not be read", _listing(columns, rows, "records", problems["number"]))
+    return Section("Could not be read", listing(columns, rows, "records", problems["number"]))

@@ -12,13 +12,16 @@ MAX_READ = 20_000
 MAX_PATTERN = 110
 _MESSAGE_KEYS = ("error", "errors", "error_message", "message", "msg", "detail", "details", "reason", "description")
 _WRAPPERS = ("response", "result", "data", "output", "content", "observation")
+_QUOTED_MESSAGE = re.compile(r"""['"](?:error|message|msg|detail|reason)['"]: ?(?:"([^"]{3,300})|'([^']{3,300}))""")
+"""A message in what is no JSON but looks like it: Python's own way of writing an object."""
 _MASKS = (
     (re.compile(r"https?://\S+"), "<url>"),
     (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+"), "<address>"),
     (re.compile(r'"[^"\n]{0,200}"|`[^`\n]{0,200}`|“[^”\n]{0,200}”|(?<!\w)\'[^\'\n]{0,200}\'(?!\w)'), "‘…’"),
-    (re.compile(r"\b[0-9a-fA-F]{8,}(-[0-9a-fA-F]{4,})*\b|\b(?=\w*\d)[\w-]*\d[\w-]*(\.\d+)*"), "#"),
-    (re.compile(r"#([ ,:./x-]*#)+"), "#"),
 )
+_NUMBER = re.compile(r"\b[0-9a-fA-F]{8,}(-[0-9a-fA-F]{4,})*\b|\b(?=\w*\d)[\w-]*\d[\w-]*(\.\d+)*")
+_STATUS = re.compile(r"(?:http|status|code)\W*$", re.IGNORECASE)
+_NUMBERS = re.compile(r"#([ ,:./x-]*#)+")
 
 
 def feedback_pattern(text: str) -> str:
@@ -26,7 +29,14 @@ def feedback_pattern(text: str) -> str:
     message = _message(text[:MAX_READ].strip(), depth=0)
     for mask, stand_in in _MASKS:
         message = mask.sub(stand_in, message)
+    message = _NUMBERS.sub("#", _NUMBER.sub(_numberless, message))
     return shorten(" ".join(message.split()), MAX_PATTERN) or "(empty)"
+
+
+def _numberless(match: re.Match[str]) -> str:
+    """The stand-in of a number or id; an HTTP status tells too much to be left out."""
+    before = match.string[max(0, match.start() - 12) : match.start()]
+    return match[0] if re.fullmatch(r"[45]\d\d", match[0]) and _STATUS.search(before) else "#"
 
 
 def fault_pattern(message: str) -> str:
@@ -38,17 +48,21 @@ def fault_pattern(message: str) -> str:
 
 def _message(text: str, depth: int) -> str:
     """The part of the text that says what went wrong: an error field, a traceback's last line, or the first line."""
-    if text[:1] in "{[" and depth < 4:
-        try:
-            found = _in_value(json.loads(text), depth)
-        except (ValueError, RecursionError):
-            found = None
-        if found:
-            return found
+    found = _in_object(text, depth) if text[:1] in ("{", "[") and depth < 4 else None
+    if found:
+        return found
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
     return lines[-1] if any(line.startswith("Traceback (most recent") for line in lines) else lines[0]
+
+
+def _in_object(text: str, depth: int) -> str | None:
+    try:
+        return _in_value(json.loads(text), depth)
+    except (ValueError, RecursionError):
+        quoted = _QUOTED_MESSAGE.search(text)
+        return None if quoted is None else quoted[1] or quoted[2]
 
 
 def _in_value(value: Any, depth: int) -> str | None:

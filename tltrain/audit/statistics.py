@@ -26,7 +26,7 @@ ENDINGS = {
     "finish": "a call of finish",
     "user": "a message of the user's",
     "call": "a call without feedback",
-    "feedback": "feedback that nobody answers",
+    "feedback": "feedback, unanswered",
     "gave_up": "giving up",
     "empty": "an empty reply",
     "no_reply": "no reply at all",
