@@ -36,7 +36,7 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 NAMES = TEXTS | st.sampled_from(
-    ["get-x", "a.b", "math/factorial", "for", "None", "ﬁ", "360_search", "x Action Input: y"]
+    ["get-x", "a.b", '"a"', " a", "a\r", "math/factorial", "for", "None", "ﬁ", "360_search", "x Action Input: y"]
 )
 CALLS = st.lists(st.builds(Call, NAMES, st.dictionaries(NAMES, VALUES, max_size=4)), min_size=1, max_size=3)
 BESIDE = st.sampled_from(["", "Let me look.", "two\nlines\n", "\n\n", " (not a call) ", "Größe: 1 < 2", "Thought: hm"])
@@ -104,6 +104,7 @@ HOSTILE = {
         "<tool_call>" + " " * 200_000,
         block('{"name": "f", "arguments": {"a": "\ud800"}}'),
         block('{"name": "f", "arguments": {"a": "\\ud800"}}'),
+        block('{"name": "f", "arguments": {"\\ud800": 1}}'),
         block('{"name": "\\udfff", "arguments": {}}'),
         block("__import__('os')"),
         block('{"name": "f", "arguments": {"a": 1, "a": 2}}'),

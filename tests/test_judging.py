@@ -143,7 +143,7 @@ def test_the_best_matching_counts_not_the_first() -> None:
 def test_counts_of_single_calls() -> None:
     verdict = judge([A, Call("book", {"city": "Bonn", "nights": 1}), Call("fly")], [[A, B, B, A]], TOOLS)
     assert verdict.counts == Counts(n=4, TS=2, PI=2, CF=1)
-    assert judge(Parsed((), "", "open"), [[A, B]], TOOLS).counts == Counts(n=2, TS=0, PI=0, CF=0)
+    assert judge(Parsed((A,), "", "cut"), [[A, B]], TOOLS).counts == Counts(n=2, TS=0, PI=0, CF=0)
     assert judge([A, B], [[]], TOOLS).counts == Counts(n=2, TS=0, PI=0, CF=0)
 
 
@@ -153,6 +153,14 @@ def test_several_golds_the_best_row_counts() -> None:
     assert judge([], golds, TOOLS).CF
     near = judge([book(city="Rome", nights=3)], golds, TOOLS)
     assert (near.reward, near.finding, near.gold) == (-0.25, "value", 1)
+
+
+def test_tools_and_names_may_be_right_for_another_gold_than_the_best_row() -> None:
+    worst = judge([book(city="Rome", night=2, notes="")], [[GOLD], [A]], TOOLS)
+    assert (worst.reward, worst.finding, worst.TS, worst.PI) == (-1.5, "tool_wrong", True, False)
+    golds = [[A, book(city="Oslo")], [Call("find", {"city": "Bonn"}), book(city="Oslo", nights=2)]]
+    mixed = judge([A, B], golds, TOOLS)
+    assert (mixed.reward, mixed.gold, mixed.TS, mixed.PI, mixed.CF) == ((1 - 0.5) / 2, 0, True, True, False)
 
 
 def test_a_gold_is_right_whatever_the_schema_says() -> None:
