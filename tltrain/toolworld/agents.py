@@ -52,26 +52,92 @@ TRAINING_AGENTS = (
     _agent(
         "shop_desk",
         "You answer the phone of a web shop.",
-        "get_order get_order_items get_order_tracking get_orders_by_customer cancel_order cancel_order_item "
-        "find_contact get_contact_phone send_message",
+        "get_order get_order_items get_order_tracking get_orders_by_customer find_customer cancel_order "
+        "cancel_order_item get_contact_phone send_message",
     ),
     _agent(
         "office",
-        "You run an office diary and address book.",
-        "list_events find_event create_event create_reminder move_event cancel_event "
-        "find_contact get_contact_phone get_contact_email",
+        "You run a manager's diary and address book.",
+        "list_events list_events_by_guest find_event create_event move_event cancel_event find_contact "
+        "get_contact_phone get_contact_email",
+    ),
+    _agent(
+        "address_book",
+        "You keep an address book and a household's money.",
+        "find_contact find_contacts_by_company find_contacts_by_city get_contact_birthday "
+        "update_contact_phone get_balance get_expenses_by_category get_expenses_by_month convert_currency",
     ),
     _agent(
         "warehouse",
         "You assist a wholesaler's warehouse.",
-        "get_stock get_stock_price get_stock_lead_time find_article list_low_stock move_stock "
-        "get_order get_order_items get_order_tracking",
+        "find_article get_stock get_stock_price get_stock_lead_time list_low_stock move_stock get_order "
+        "get_order_items get_order_tracking",
     ),
     _agent(
         "help_desk",
         "You assist an IT help desk.",
         "get_ticket get_ticket_comments get_tickets_by_assignee create_ticket close_ticket assign_ticket "
-        "get_contact_email get_contact_phone find_contact",
+        "find_contact get_contact_email send_message",
+    ),
+    _agent(
+        "archivist",
+        "You look after a shared drive and edit short texts.",
+        "list_files list_files_by_owner find_file read_file read_file_info move_file count_words "
+        "count_characters replace_word",
+    ),
+    _agent(
+        "editor",
+        "You edit short texts and keep the drafts in order.",
+        "count_words count_characters count_letter replace_word change_case reverse_text is_palindrome "
+        "copy_file move_file delete_file",
+    ),
+    _agent(
+        "trip_planner",
+        "You plan trips.",
+        "find_flights find_trains book_flight book_train get_booking get_bookings_by_passenger "
+        "cancel_booking list_events create_event",
+    ),
+    _agent(
+        "weather_desk",
+        "You know past weather and convert units.",
+        "get_weather get_weather_rain get_weather_wind find_hottest_day find_coldest_day sum_monthly_rain "
+        "convert_temperature convert_speed compute_speed",
+    ),
+    _agent(
+        "analyst",
+        "You analyse numbers and rainfall.",
+        "compute_mean compute_median compute_mode compute_range compute_deviation get_series "
+        "get_series_years get_weather_rain sum_monthly_rain",
+    ),
+    _agent(
+        "kitchen",
+        "You help in a kitchen.",
+        "find_recipes_by_ingredient find_recipes_by_diet get_recipe_steps get_recipe_ingredients "
+        "get_recipe_time get_recipe_calories add_shopping_item convert_mass convert_volume",
+    ),
+    _agent(
+        "librarian",
+        "You work at a public library's counter.",
+        "find_book find_books_by_author find_books_by_subject get_book get_loans_by_member renew_loan "
+        "return_loan reserve_book create_reminder list_events",
+    ),
+    _agent(
+        "bookkeeper",
+        "You help a freelancer with sums and files.",
+        "convert_currency add_tax split_bill get_balance get_expenses_by_category add_expense find_file "
+        "read_file read_file_info",
+    ),
+    _agent(
+        "support_lead",
+        "You manage help desk tickets and the spare parts in stock.",
+        "get_ticket get_ticket_comments get_tickets_by_assignee assign_ticket add_ticket_comment "
+        "find_article get_stock get_stock_price set_reorder_level",
+    ),
+    _agent(
+        "engineer",
+        "You convert units and compute statistics.",
+        "convert_length convert_mass convert_volume convert_temperature convert_speed compute_speed "
+        "compute_mean compute_range get_series",
     ),
 )
 UNSEEN_AGENTS = (
