@@ -28,7 +28,7 @@ _TOKEN = re.compile(
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])",
     re.DOTALL,
 )
-_LINE_END = re.compile(r"[ \t]*(?:\n|\Z)")
+_LINE_END = re.compile(r"[ \t\r]*(?:\n|\Z)")
 _JSON_NAMES = {"true": True, "false": False, "null": None}
 
 

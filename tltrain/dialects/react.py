@@ -16,7 +16,7 @@ from tltrain.trajectory import Call, Tool
 _ACTION = re.compile(r"^[ \t]*Action:[ \t]*", re.MULTILINE)
 _INPUT = "Action Input:"
 _THOUGHT = re.compile(r"\s*Thought: ?")
-_LINE_END = re.compile(r"[ \t]*(?:\n|\Z)")
+_LINE_END = re.compile(r"[ \t\r]*(?:\n|\Z)")
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:
