@@ -235,6 +235,7 @@ def test_hermes_as_written() -> None:
         ("move(3, y=-4)", [Call("move", {"x": 3, "y": -4})]),
         ("move(3, 4)", [Call("move", {"x": 3, "y": 4})]),
         ("f(a=1)\ng(b=(1, 2))", [Call("f", {"a": 1}), Call("g", {"b": [1, 2]})]),
+        ("f(a=1)\r\ng(b=2)\r\n", [Call("f", {"a": 1}), Call("g", {"b": 2})]),
         ("f(a=1); g(b=2);", [Call("f", {"a": 1}), Call("g", {"b": 2})]),
         ("[f(a=1), math.factorial(n=5)]", [Call("f", {"a": 1}), Call("math.factorial", {"n": 5})]),
         ("[\n f(a=1),\n g()\n]", [Call("f", {"a": 1}), Call("g")]),
