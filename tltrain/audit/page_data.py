@@ -80,9 +80,11 @@ def mae_section(audit: Audit) -> Section | None:
     return Section("What MAE would mask", join([bar, figures, paragraph(text)]))
 
 
-def ending_section(audit: Audit) -> Section:
+def ending_section(audit: Audit) -> Section | None:
     """How trajectories end."""
     trajectories = audit["trajectories"]
+    if not trajectories["total"]:
+        return None
     endings = {ENDINGS[name]: count for name, count in trajectories["endings"].items() if count}
     chart = charts.bars("How trajectories end", endings, total=trajectories["total"], colour=1)
     bad = sum(trajectories["endings"][name] for name in WITHOUT_ANSWER)
