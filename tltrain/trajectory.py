@@ -62,7 +62,7 @@ class Call:
         """The OpenAI form, `extra` included; `arguments` as an object for chat templates, or as text for the API."""
         arguments = self.arguments
         if arguments_as_text and not isinstance(arguments, str):
-            arguments = json.dumps(arguments, ensure_ascii=False)
+            arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
         value: dict[str, Any] = {"type": "function", "function": {"name": self.name, "arguments": arguments}}
         return (value if self.id is None else {"id": self.id, **value}) | self.extra
 

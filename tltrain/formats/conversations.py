@@ -70,4 +70,4 @@ def tools_in(text: str, marker: str, field: str) -> tuple[Tool, ...] | None:
     start = text.find("[", text.find(marker) + len(marker)) if marker in text else -1
     if start < 0:
         return None
-    return tools_of(json_or_literal(text[start : text.rindex("]") + 1], field), field)
+    return tools_of(json_or_literal(text[start : text.rfind("]") + 1], field), field)

@@ -24,7 +24,7 @@ MAX_VALUE = 64 * 2**20
 
 _CHUNK = 2**20
 _BLANK = " \t\r\n"
-_CONTINUED = b"{[,:"
+_CONTINUED = (b"{", b"[", b",", b":")
 """How the first line of a document written over several lines can end."""
 
 Record = tuple[int, Any]
@@ -84,26 +84,22 @@ def records(stream: BinaryIO) -> Iterator[Record]:
     line, first = _first_line(stream)
     if not first:
         return
-    if first.startswith(b"[") or _continues(first):
+    if first.startswith(b"[") or first.rstrip().endswith(_CONTINUED):
         yield from _Scanner(stream, first, line).records()
     else:
+        if not first.endswith(b"\n"):
+            first += stream.readline(MAX_VALUE + 1 - len(first))
         yield from _lines(stream, first, line)
 
 
 def _first_line(stream: BinaryIO) -> tuple[int, bytes]:
-    line = 0
-    while raw := stream.readline(MAX_VALUE + 1):
-        line += 1
-        if line == 1:
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-        if stripped := raw.lstrip():
-            return line, stripped
-    return line, b""
-
-
-def _continues(first: bytes) -> bool:
-    """Whether a document goes on after its first line, rather than being one of many lines."""
-    return first.rstrip()[-1:] in [_CONTINUED[at : at + 1] for at in range(len(_CONTINUED))]
+    """The first line that is not blank, or the first piece of it where it is long, as one array on one line is."""
+    line = 1
+    raw = stream.readline(_CHUNK).removeprefix(codecs.BOM_UTF8)
+    while raw.isspace():
+        line += raw.endswith(b"\n")
+        raw = stream.readline(_CHUNK)
+    return line, raw.lstrip()
 
 
 def _lines(stream: BinaryIO, raw: bytes, line: int) -> Iterator[Record]:
@@ -120,7 +116,7 @@ def _lines(stream: BinaryIO, raw: bytes, line: int) -> Iterator[Record]:
 
 def _line(raw: bytes) -> Any:
     try:
-        return loads(raw.decode())
+        return loads(raw.rstrip(b"\r\n").decode())
     except UnicodeDecodeError as error:
         return DataError(_not_utf8(error))
     except DataError as error:
@@ -183,8 +179,8 @@ class _Scanner:
                     continue
                 self.line += self.text.count("\n", self.at, error.pos)
                 raise DataError(_syntax(error, column=False)) from None
-            if end == len(self.text) and self._more():
-                continue  # a number may go on
+            if type(value) in (int, float) and end + 2 >= len(self.text) and self._more():
+                continue  # it may go on: 1 may be 1e+9
             line = self.line
             self.line += self.text.count("\n", self.at, end)
             self.at = end

@@ -83,13 +83,13 @@ def _calls(text: str) -> tuple[Call, ...]:
 
 
 def _parts(text: str, expecting: int) -> list[str]:
-    """The feedback of each of several calls, where the text is a JSON list of as many texts."""
+    """The feedback of each of several calls, where the text is a JSON list of texts, one a call."""
     if expecting > 1 and text.startswith("["):
         try:
             values = jsonio.loads(text)
         except DataError:
             return [text]
-        if len(values) == expecting and all(type(value) is str for value in values):
+        if 0 < len(values) <= expecting and all(type(value) is str for value in values):
             return list(values)
     return [text]
 

@@ -43,9 +43,7 @@ _SAMPLE = frozenset(("id", "messages", "tools", "functions", "parallel_tool_call
 def detect(record: Any) -> bool:
     """`messages` with roles; or a bare list of messages."""
     messages = record.get("messages") if type(record) is dict else record
-    if type(messages) is not list:
-        return False
-    return all(type(message) is dict and message.get("role") in _ROLES for message in messages)
+    return type(messages) is list and all(type(message) is dict and "role" in message for message in messages)
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:

@@ -1,0 +1,227 @@
+"""Trajectories and tools out of files, folders or the standard input, in constant memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tltrain.errors import DataError
+from tltrain.formats import jsonio
+from tltrain.formats.fields import FieldError
+from tltrain.formats.table import FORMATS, Format, format_name
+from tltrain.formats.tools import tool_of, tools_of
+from tltrain.trajectory import Tool, Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A record that could not be read: where, and why."""
+
+    path: str
+    line: int | None
+    reason: str
+
+
+def read(
+    source: str | Path,
+    format: str | None = None,
+    tools: Sequence[Tool] | None = None,
+    strict: bool = True,
+    problems: list[Problem] | None = None,
+) -> Iterator[Trajectory]:
+    """The trajectories of a file, of all `.json`, `.jsonl` and `.ndjson` files below a folder, or of "-", the input.
+
+    `format` is a name of `FORMATS`; by default each file's first records decide, never its name. `tools` are for logs
+    without specifications; such logs get tools inferred from each trajectory's calls otherwise (`infer_tools`). A
+    file's first record may give its tools once for all (`{"tools": [...]}`), or hold all samples
+    (`{"tools": [...], "samples": [...]}`).
+
+    Raises DataError with path and line at the first record that cannot be read; with `strict=False` such a record is
+    appended to `problems` and skipped. A source that does not exist, or an unknown format, raises in any case.
+    """
+    format = None if format is None else format_name(format, FORMATS)
+    files = ["-"] if str(source) == "-" else _files(Path(source))
+    return _read_files(files, format, tools, None if strict else problems if problems is not None else [])
+
+
+def read_tools(path: str | Path) -> list[Tool]:
+    """The tools of a file, or of "-", the input.
+
+    A list, lines, or an object with `tools`, of specifications as OpenAI, MCP (`tools/list` results too), Anthropic or
+    Seal-Tools write them. Of a file of trajectories: the tools these list, each different one once. Raises DataError.
+    """
+    name = "<stdin>" if str(path) == "-" else str(path)
+    found: list[Tool] = []
+    with _opened(path) as stream:
+        records = jsonio.records(stream)
+        first = next(records, None)
+        if first is None:
+            raise DataError("the file is empty: no records in it", name)
+        if any(module.detect(first[1]) for module in FORMATS.values()):
+            samples = chain([first], records)
+            for trajectory in _read_records(samples, name, None, None, None):
+                found.extend(tool for tool in trajectory.tools if tool not in found)
+            return found
+        for line, value in chain([first], records):
+            try:
+                found.extend(_specifications(value))
+            except DataError as error:
+                raise DataError(error.reason, name, line) from None
+    return found
+
+
+def _specifications(value: Any) -> tuple[Tool, ...]:
+    if isinstance(value, DataError):
+        raise value
+    if type(value) is dict and type(value.get("result")) is dict:
+        value = value["result"]
+    if type(value) is dict and "tools" in value:
+        return tools_of(value["tools"])
+    if type(value) is dict and "functions" in value:
+        return tools_of(value["functions"], "functions")
+    return (tool_of(value),)
+
+
+def _read_files(
+    files: Iterable[str | Path], format: str | None, tools: Sequence[Tool] | None, problems: list[Problem] | None
+) -> Iterator[Trajectory]:
+    for file in files:
+        name = "<stdin>" if file == "-" else str(file)
+        try:
+            with _opened(file) as stream:
+                yield from _read_records(jsonio.records(stream), name, format, tools, problems)
+        except DataError as error:
+            if problems is None:
+                raise
+            problems.append(Problem(name, error.line, error.reason))
+
+
+def _read_records(
+    records: Iterator[jsonio.Record],
+    name: str,
+    format: str | None,
+    tools: Sequence[Tool] | None,
+    problems: list[Problem] | None,
+) -> Iterator[Trajectory]:
+    head = list(islice(records, _HEAD))
+    if not head:
+        raise DataError("the file is empty: no records in it", name)
+    records = chain(head, records)
+    if _is_message(head[0][1]):
+        records = _one_conversation(records)
+    module = FORMATS[format] if format else None
+    found = False
+    for line, place, record, shared in _samples(records):
+        found = True
+        try:
+            if isinstance(record, DataError):
+                raise record
+            if module is None:
+                module = _detected([record, *(sample for _, _, sample, _ in _samples(head))], name)
+            yield from module.read(record, tools if shared is None else shared, f"{name}:{line}")
+        except DataError as error:
+            if error.path is not None:
+                raise
+            reason = error.inside(place).reason if place and isinstance(error, FieldError) else error.reason
+            if problems is None:
+                raise DataError(reason, name, line) from None
+            problems.append(Problem(name, line, reason))
+    if not found:
+        raise DataError("tool specifications, but no trajectories", name)
+
+
+def _is_message(record: Any) -> bool:
+    return type(record) is dict and "role" in record and "messages" not in record
+
+
+def _one_conversation(records: Iterable[jsonio.Record]) -> Iterator[jsonio.Record]:
+    """A file whose records are messages is one bare conversation; its first broken record spoils it."""
+    messages = []
+    for line, value in records:
+        if isinstance(value, DataError):
+            yield line, value
+            return
+        messages.append(value)
+    yield 1, messages
+
+
+_HEAD = 16
+"""Records looked at to detect a format; the first ones may be broken, or hold nothing telling."""
+_SAMPLES = ("samples", "trajectories", "data")
+
+
+def _samples(records: Iterable[jsonio.Record]) -> Iterator[tuple[int, str, Any, tuple[Tool, ...] | None]]:
+    """Line, place in it, sample, and the tools that its file gives once for all samples.
+
+    Opens `{"tools": …, "samples": […]}` and takes in `{"tools": …}`.
+    """
+    shared: tuple[Tool, ...] | None = None
+    for line, value in records:
+        wrapped = _wrapped(value)
+        only_tools = type(value) is dict and value.keys() == {"tools"}
+        if only_tools or (wrapped and "tools" in value):
+            try:
+                shared = tools_of(value["tools"])
+            except DataError as error:
+                yield line, "", error, None
+                continue
+        if wrapped:
+            yield from ((line, f"{wrapped}[{at}]", sample, shared) for at, sample in enumerate(value[wrapped]))
+        elif not only_tools:
+            yield line, "", value, shared
+
+
+def _wrapped(value: Any) -> str | None:
+    """The field that holds all samples of a file, where the value is no sample itself."""
+    fields = value.keys() if type(value) is dict else ()
+    field = next((field for field in _SAMPLES if field in fields and type(value[field]) is list), None)
+    if field is None or any(module.detect(value) for module in FORMATS.values()):
+        return None
+    return field
+
+
+def _detected(samples: list[Any], name: str) -> Format:
+    for module in FORMATS.values():
+        if any(module.detect(sample) for sample in samples):
+            return module
+    if all(_is_specification(sample) for sample in samples):
+        raise DataError("tool specifications, but no trajectories", name)
+    raise DataError(f"no known format: tried {', '.join(FORMATS)}", name)
+
+
+def _is_specification(record: Any) -> bool:
+    try:
+        tool_of(record)
+    except DataError:
+        return False
+    return True
+
+
+def _files(source: Path) -> list[Path]:
+    if source.is_dir():
+        found = sorted(file for file in source.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+        if not found:
+            raise DataError(f"no {', '.join(_SUFFIXES)} files in this folder", source)
+        return found
+    if not source.exists():
+        raise DataError("no such file or folder", source)
+    return [source]
+
+
+_SUFFIXES = (".json", ".jsonl", ".ndjson")
+
+
+def _opened(file: str | Path) -> AbstractContextManager[BinaryIO]:
+    if str(file) == "-":
+        return nullcontext(sys.stdin.buffer)
+    try:
+        return Path(file).open("rb")
+    except FileNotFoundError:
+        raise DataError("no such file or folder", file) from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file) from None

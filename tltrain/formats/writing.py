@@ -1,0 +1,102 @@
+"""Trajectories and steps to JSON Lines in any format that can be written."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TextIO
+
+from tltrain.errors import DataError
+from tltrain.files import replacing
+from tltrain.formats import jsonio
+from tltrain.formats.reading import Problem, read
+from tltrain.formats.table import STEP_WRITERS, WRITERS, WriteRecord, format_name
+from tltrain.formats.tokens import Step
+from tltrain.trajectory import Tool, Trajectory
+
+
+def write(
+    trajectories: Iterable[Trajectory],
+    target: str | Path | TextIO,
+    format: str = "openai",
+    failed: Callable[[Trajectory], Collection[int]] | None = None,
+    strict: bool = True,
+    problems: list[Problem] | None = None,
+) -> int:
+    """Writes trajectories as JSON Lines to a file, whole or not at all, to an open stream, or to "-", the output.
+
+    `format` is a name of `WRITERS`; each file says what its format cannot carry. `failed` gives the message indices of
+    a trajectory's failed replies, which get weight 0. Returns how many were written. Raises DataError, with the place
+    the trajectory came from, where one cannot be written; with `strict=False` it goes to `problems` instead.
+    """
+    record = WRITERS[format_name(format, WRITERS)]
+
+    def lines() -> Iterator[str]:
+        for trajectory in trajectories:
+            try:
+                yield _line(trajectory, record, failed(trajectory) if failed else ())
+            except DataError as error:
+                path, line = _place(trajectory.source)
+                if strict:
+                    raise DataError(error.reason, path, line) from None
+                if problems is not None:
+                    problems.append(Problem(path or "", line, error.reason))
+
+    return _write_lines(lines(), target)
+
+
+def write_steps(steps: Iterable[Step], target: str | Path | TextIO, format: str = "steps") -> int:
+    """Writes steps as JSON Lines, where `write` writes: "steps" with ids and weights, or "trl" with `labels`."""
+    record = STEP_WRITERS[format_name(format, STEP_WRITERS)]
+    return _write_lines((jsonio.dumps(record(step)) for step in steps), target)
+
+
+def convert(
+    source: str | Path,
+    target: str | Path | TextIO,
+    to: str,
+    format: str | None = None,
+    tools: Sequence[Tool] | None = None,
+    failed: Callable[[Trajectory], Collection[int]] | None = None,
+    strict: bool = True,
+    problems: list[Problem] | None = None,
+) -> int:
+    """Reads as `read` does and writes as `write` does, in constant memory. Returns how many trajectories."""
+    return write(read(source, format, tools, strict, problems), target, to, failed, strict, problems)
+
+
+def _place(source: str | None) -> tuple[str | None, int | None]:
+    path, _, line = (source or "").rpartition(":")
+    return (path, int(line)) if path and line.isdecimal() else (source, None)
+
+
+def _line(trajectory: Trajectory, record: WriteRecord, failed: Collection[int]) -> str:
+    try:
+        return jsonio.dumps(record(trajectory, failed))
+    except DataError:
+        raise
+    except ValueError:
+        raise DataError("a number that JSON cannot hold (NaN or an infinity)") from None
+
+
+def _write_lines(lines: Iterable[str], target: str | Path | TextIO) -> int:
+    if not isinstance(target, (str, Path)):
+        return _write_stream(lines, target)
+    if str(target) == "-":
+        return _write_stream(lines, sys.stdout)
+    if Path(target).is_dir():
+        raise DataError("expected a file to write, but this is a folder", target)
+    try:
+        with replacing(Path(target)) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            return _write_stream(lines, stream)
+    except OSError as error:
+        raise DataError(f"cannot be written: {error.strerror}", target) from None
+
+
+def _write_stream(lines: Iterable[str], stream: TextIO) -> int:
+    count = 0
+    for line in lines:
+        stream.write(line + "\n")
+        count += 1
+    return count
