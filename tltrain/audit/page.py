@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.audit.calls import CATEGORIES
-from tltrain.audit.page_compare import comparison_sections
+from tltrain.audit.page_compare import both_headlines, comparison_sections
 from tltrain.audit.page_data import (
     SHORT_CATEGORIES,
     block,
@@ -64,9 +64,9 @@ def audit_page(audit: Audit, other: Audit | None = None) -> str:
     One HTML document without network access; everything from the data is escaped.
     """
     if other is not None:
-        sections = [*comparison_sections(audit, other), *_sections(audit)]
+        sections = [*comparison_sections(audit, other), _folded("A", audit), _folded("B", other)]
         names = f"{audit.get('data', 'A')} and {other.get('data', 'B')}"
-        return page(f"Audit of {names}", *sections, headline=_both(audit, other), note=_note(audit), style=STYLE)
+        return page(f"Audit of {names}", *sections, headline=both_headlines(audit, other), style=STYLE)
     title = f"Audit of {audit['data']}" if audit.get("data") else "Audit"
     return page(title, *_sections(audit), headline=audit["headline"], note=_note(audit), style=STYLE)
 
@@ -85,13 +85,11 @@ def _sections(audit: Audit) -> list[Section]:
     return [section for section in found if section is not None]
 
 
-def _both(audit: Audit, other: Audit) -> str:
-    def one(each: Audit, name: str) -> str:
-        return (
-            f"{each.get('data', name)}: {per_cent(each['calls']['share'])} of {each['calls']['total']:,} calls failed"
-        )
-
-    return f"{one(audit, 'A')}; {one(other, 'B')}."
+def _folded(side: str, audit: Audit) -> Section:
+    """All of one audit of two, behind a click."""
+    whole = (Markup("<h2>{}</h2>{}").format(section.title, section.body) for section in _sections(audit))
+    sentence = paragraph(" ".join([audit["headline"], _note(audit)]))
+    return Section(f"All about {side}", join([sentence, details(f"Unfold the audit of {side}", join(whole))]))
 
 
 def _note(audit: Audit) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -19,45 +20,61 @@ Audit = Mapping[str, Any]
 def comparison_sections(a: Audit, b: Audit) -> list[Section]:
     """Measures, categories and endings of both."""
     values = compare(a, b)
-    legend = f"A is {values['a']}, B is {values['b']}. The parts below the comparison are about A."
+    legend = f"A is {values['a']}, B is {values['b']}; lengths are in {a['lengths']['unit']}."
     columns = [Column("measure"), Column("A", True), Column("B", True), Column("B less A", True)]
-    rows = [
-        [
-            row["name"],
-            *(_cell(row[side], row["unit"]) for side in ("a", "b")),
-            _cell(row["difference"], row["unit"], signed=True),
-        ]
-        for row in values["measures"]
-    ]
-    parts = [paragraph(legend), side_by_side(table(columns, rows), _categories(values)), _endings(values)]
-    return [Section("Side by side", join(parts))]
+    rows = [_row(row) for row in values["measures"]]
+    wrong = _charts(
+        "What went wrong, in {}",
+        "Calls, and their share of all calls.",
+        [(each["calls"]["by_category"], each["calls"]["total"]) for each in (a, b)],
+        SHORT_CATEGORIES,
+    )
+    ends = _charts(
+        "How trajectories end, in {}",
+        "Trajectories, and their share of all.",
+        [(each["trajectories"]["endings"], each["trajectories"]["total"]) for each in (a, b)],
+        ENDINGS,
+    )
+    return [Section("Side by side", join([paragraph(legend), table(columns, rows), wrong, ends]))]
 
 
-def _categories(values: Mapping[str, Any]) -> Markup:
-    rows = [row for row in values["by_category"] if row["a"] or row["b"]]
-    groups = {SHORT_CATEGORIES[row["category"]]: _bars(row) for row in rows}
-    return _figure("Calls that failed, by what went wrong", groups, "Per cent of all calls of each data set.")
+def both_headlines(a: Audit, b: Audit) -> str:
+    """One sentence on two data sets."""
+    names = [Path(str(each.get("data", side))).name for each, side in ((a, "A"), (b, "B"))]
+    if names[0] == names[1]:
+        names = ["A", "B"]
+    parts = (
+        f"{name}: {per_cent(each['calls']['share'])} of {each['calls']['total']:,} calls failed"
+        for name, each in zip(names, (a, b), strict=True)
+    )
+    return "; ".join(parts) + "."
 
 
-def _endings(values: Mapping[str, Any]) -> Markup:
-    groups = {ENDINGS[row["ending"]]: _bars(row) for row in values["endings"] if row["a"] or row["b"]}
-    return _figure("How trajectories end", groups, "Per cent of all trajectories of each data set.")
-
-
-def _figure(title: str, groups: Mapping[str, Mapping[str, tuple[float, None]]], caption: str) -> Markup:
-    if not groups:
+def _charts(title: str, caption: str, both: list[tuple[Mapping[str, int], int]], names: Mapping[str, str]) -> Markup:
+    """The same bars of A and of B, on one scale; what occurs in neither is left out."""
+    kinds = [name for name in names if any(counts[name] for counts, _ in both)]
+    if not kinds:
         return Markup()
-    limit = max(1.0, *(value for group in groups.values() for value, _ in group.values()))
-    return figure(charts.grouped_bars(title, groups, colours={"A": 1, "B": 2}, limit=limit), caption, title=title)
+    limit = 100 * max(counts[name] / max(total, 1) for counts, total in both for name in kinds)
+    drawn = [
+        charts.bars(
+            title.format(side), {names[name]: counts[name] for name in kinds}, total=total, limit=limit, colour=colour
+        )
+        for side, colour, (counts, total) in zip("AB", (1, 2), both, strict=True)
+    ]
+    return side_by_side(
+        *(figure(chart, caption, title=title.format(side)) for side, chart in zip("AB", drawn, strict=True))
+    )
 
 
-def _bars(row: Mapping[str, Any]) -> dict[str, tuple[float, None]]:
-    return {"A": (100 * row["a"], None), "B": (100 * row["b"], None)}
+def _row(row: Mapping[str, Any]) -> list[Any]:
+    cells = [_cell(row[side], row["unit"]) for side in ("a", "b")]
+    return [row["name"], *cells, _cell(row["difference"], row["unit"], signed=True)]
 
 
 def _cell(value: float | None, unit: str, signed: bool = False) -> Cell:
     if value is None:
         return Cell("–", "")
     sign = "+" if signed and value > 0 else ""
-    text = per_cent(value) if unit == "share" else number(value)
+    text = number(value) if unit == "number" else f"{100 * value:.1f} points" if signed else per_cent(value)
     return Cell((sign + text).replace("-", "\u2212"), value)
