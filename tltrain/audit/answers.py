@@ -24,6 +24,7 @@ Part = Literal[
 Field = tuple[Part, str, Any]
 """What a field says about the call, its name, its value."""
 
+_ALWAYS = ("error", "error code", "success", "failed")
 DEEPEST = 4
 """Wrappers looked through."""
 _MOST_FIELDS = 500
@@ -39,7 +40,7 @@ _PARTS: dict[str, Part] = {
         "status outcome resultstatus responsestatus statuscode httpstatus httpcode httpstatuscode".split(), "status"
     ),
     **dict.fromkeys("cod stat".split(), "status"),
-    **dict.fromkeys("code resultcode retcode responsecode infocode type reasoncode codigo código".split(), "code"),
+    **dict.fromkeys("code resultcode retcode responsecode infocode type reasoncode codigo código ret".split(), "code"),
     **dict.fromkeys("success ok issuccess issuccessful successful succeeded issucceeded isok".split(), "success"),
     **dict.fromkeys("exitcode exitstatus returncode".split(), "exit"),
     **dict.fromkeys("iserror haserror haserrors failed isfailed hasfailed".split(), "failed"),
@@ -137,15 +138,18 @@ def markup_failed(text: str) -> str | None:
     return None
 
 
-def value_failed(value: Any, depth: int = 0) -> str | None:
-    """Why an answer's JSON value reports failure; None where it does not."""
+def value_failed(value: Any, depth: int = 0, assured: bool = False) -> str | None:
+    """Why an answer's JSON value reports failure; None where it does not.
+
+    `assured`: what wraps the value says that the call succeeded, so that only an error field can say otherwise.
+    """
     if depth > DEEPEST:
         return None
-    if isinstance(value, str):
-        return answer_failed(value, depth)
     if isinstance(value, dict):
-        return _object_failed(value, depth)
-    return _array_failed(value, depth) if isinstance(value, list) else None
+        return _object_failed(value, depth, assured)
+    if isinstance(value, str):
+        return None if assured else answer_failed(value, depth)
+    return _array_failed(value, depth) if isinstance(value, list) and not assured else None
 
 
 def _array_failed(items: list[Any], depth: int) -> str | None:
@@ -162,13 +166,13 @@ def _array_failed(items: list[Any], depth: int) -> str | None:
     return reasons[0] if all(reasons) else None
 
 
-def _object_failed(value: Mapping[str, Any], depth: int) -> str | None:
+def _object_failed(value: Mapping[str, Any], depth: int, assured: bool) -> str | None:
     fields = [(part_of(key), key, item) for key, item in islice(value.items(), _MOST_FIELDS) if isinstance(key, str)]
     data = [item for part, _, item in fields if part == "" and not _is_nothing(item)]
     for part, key, item in fields:
-        if _field_failed(part, item, not data, value):
+        if _field_failed(part, item, not data, value) and (part in _ALWAYS or not assured):
             return f"{part} field {key}: {excerpt(_shown(item, value))}"
-    if _is_envelope(fields, data) and (reason := _message_failed(fields)):
+    if not assured and _is_envelope(fields, data) and (reason := _message_failed(fields, depth)):
         return reason
     return _wrapped_failed(fields, not data, depth)
 
@@ -188,11 +192,7 @@ def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any
         case "error code":
             return _is_code(item) and not _says_success(value)
         case "status":
-            return (
-                _http_failure(item)
-                or (item is False and envelope)
-                or _is_failed_word(item, envelope or len(value) <= 3)
-            )
+            return _http_failure(item) or (item is False and envelope) or _is_failed_word(item, envelope)
         case "code":
             return envelope and (_http_failure(item) or _is_failed_word(item, True))
         case "success":
@@ -204,7 +204,7 @@ def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any
     return part in ("envelope", "wrapper") and _is_failed_word(item, envelope)
 
 
-def _message_failed(fields: list[Field]) -> str | None:
+def _message_failed(fields: list[Field], depth: int) -> str | None:
     """Judge the messages of an envelope. A remark (a title, a note) counts beside a message or code, or alone."""
     telling = ["message", "status", "code"]
     if len(fields) == 1 or any(part in ("message", "code", "status") for part, _, _ in fields):
@@ -212,7 +212,9 @@ def _message_failed(fields: list[Field]) -> str | None:
     for part, _, item in fields:
         if part not in telling:
             continue
-        told = text_failed(item.strip()) or code_failed(item) if isinstance(item, str) else value_failed(item, DEEPEST)
+        told = (
+            text_failed(item.strip()) or code_failed(item) if isinstance(item, str) else value_failed(item, depth + 1)
+        )
         if told:
             return told
     return None
@@ -220,10 +222,11 @@ def _message_failed(fields: list[Field]) -> str | None:
 
 def _wrapped_failed(fields: list[Field], alone: bool, depth: int) -> str | None:
     """Look into what wraps the answer. A text counts only where it is all there is."""
+    assured = any(part in ("success", "status") and _is_success(item) for part, _, item in fields)
     for part, key, item in fields:
         looked_through = part == "wrapper" or (part == "message" and isinstance(item, dict)) or key in ("meta", "text")
         if looked_through and (alone or isinstance(item, dict)):
-            reason = value_failed(item, depth + 1)
+            reason = value_failed(item, depth + 1, assured)
             if reason:
                 return reason
     return None
@@ -251,6 +254,10 @@ def _says_something(item: Any, depth: int = 0) -> bool:
     )
 
 
+def _is_success(item: Any) -> bool:
+    return item is True or (isinstance(item, str) and item.lower() in ("success", "ok", "true", "succeeded"))
+
+
 def _is_code(item: Any) -> bool:
     return str(item).strip().lower() not in _NOTHING if isinstance(item, str | int) else False
 
@@ -270,9 +277,7 @@ def _is_failed_word(item: Any, envelope: bool) -> bool:
     if not isinstance(item, str) or len(item) > 60:
         return False
     word = item.strip().lower()
-    return word in ("error", "err", "exception") or (
-        envelope and (word in _FAILED_WORDS or code_failed(item) is not None)
-    )
+    return word in ("error", "err") or (envelope and (word in _FAILED_WORDS or code_failed(item) is not None))
 
 
 def _says_success(value: Mapping[str, Any]) -> bool:

@@ -19,13 +19,18 @@ def _language(name: str, *patterns: str, longest: int = LONGEST) -> Kind:
 
 
 LATIN = (
+    kind(
+        "error text",
+        r"(?:errore|erreur|fehler|erro|hata|fout|błąd|ошибка|помилка|lỗi|kesalahan|fel|fejl|virhe)\b ?[:!]",
+        longest=2_000,
+    ),
     _language(
         "Spanish",
         r"\bno se (?:pudo|puede|pudieron|ha podido|permite|encontr[óo]|reconoce|admite)(?! resultado)|\bno (?:es|son|está) (?:un[ao]? )?"
         r"(?:válid|correct|disponible|autorizad|permitid)|\binválid[oa]|\b(?:acceso|permiso|solicitud|pago) (?:denegad|rechazad|fallid)|"
         r"\bno (?:autorizad|encontrad|disponible|permitid|existe|tiene permiso)|\b(?:intente|inténtelo|intenta|inténtalo|vuelva a)\b|"
         r"\bpor favor,? (?:introduzca|proporcione|especifique|indique|ingrese|verifique|inicie)|\bes obligatori|\bfalta (?:el|la|un)|"
-        r"\bdesconocid[oa]\b|\b(?:ha )?(?:falló|fallado|caducad|superado|excedid)|\blímite .{0,20}(?:excedid|alcanzad|superad)|\bsolicitud incorrecta",
+        r"\bdesconocid[oa]\b|\b(?:saldo|fondos|crédito) insuficiente|\b(?:ha )?(?:falló|fallado|caducad|superado|excedid)|\blímite .{0,20}(?:excedid|alcanzad|superad)|\bsolicitud incorrecta",
     ),
     _language(
         "Portuguese",
@@ -38,13 +43,13 @@ LATIN = (
         r"\bintrouvable|\bn['’](?:a|ont|est|existe|existent|êtes|avez)\b.{0,20}\b(?:pas|plus|aucun)\b|\bimpossible de |\b(?:non|pas) "
         r"(?:trouvé|valide|autorisé|disponible|reconnu|pris en charge)|\binvalide|\baccès (?:refusé|interdit)|\bréessay|\bveuillez "
         r"(?:fournir|saisir|entrer|vérifier|indiquer|préciser|spécifier|vous|réessayer|renseigner)|\best (?:obligatoire|requis|manquant)|"
-        r"\b(?:temporairement )?indisponible|\béchec|\ba échoué|\b(?:limite|quota) .{0,20}(?:dépassé|atteint)|\binconnue?\b|\ba expiré|\bune erreur",
+        r"\b(?:temporairement )?indisponible|\béchec|\ba échoué|\b(?:limite|quota) .{0,20}(?:dépassé|atteint)|\binconnue?\b|\ba expiré|\b(?:solde|fonds|crédits?) insuffisant|\bune erreur",
     ),
     _language(
         "German",
         r"\bungültig|\bnicht (?:gefunden|möglich|autorisiert|berechtigt|erlaubt|gestattet|zulässig|unterstützt|verfügbar|erreichbar|"
         r"vorhanden|bekannt|angemeldet|erkannt|bearbeitet)|\bverweigert|\bkonnten? (?:leider )?(?:\w+ ){0,4}nicht|\bexistier(?:t|en) nicht|"
-        r"\bbitte (?:\w+ )?(?:geben|prüfen|überprüfen|versuchen|melden|wählen|angeben)|\bfehlgeschlagen|\bes fehl(?:t|en)|\bfehlende|"
+        r"\bbitte (?:\w+ )?(?:geben|prüfen|überprüfen|versuchen|melden|wählen|angeben)|\bfehlgeschlagen|\bes fehl(?:t|en)|\bfehlende[rs]? (?:\w+ )?(?:parameter|argument|feld|wert|angabe|eingabe)|"
         r"\bunbekannte[rsn]?\b|\büberschritten|\babgelaufen|\berforderlich|\babgelehnt|\bzu viele (?:anfragen|versuche)|\bein fehler",
     ),
     _language(
@@ -72,27 +77,27 @@ LATIN = (
 OTHER_SCRIPTS = (
     _language(
         "Chinese",
-        r"错误|錯誤|失败|失敗|无效|無效|不存在|未找到|找不到|没有找到|(?:没有|无|無).{0,4}(?:权限|權限)|无权|未授权|未登录|超过|超出|达到.{0,6}上限|已达|"
-        r"(?:请|請)(?:重新|重试|稍后|稍後|稍候|提供|检查|檢查|先|输入|輸入|确认|填写)|不支持|不能为空|不可为空|缺少|不正确|不合法|不足|拒绝|拒絕|"
+        r"(?:(?<=.)(?:错误|錯誤)|(?:错误|錯誤)(?=.)|失败|失敗)(?![率码碼列]|代码)|繁忙|无效|無效|不存在|未找到|找不到|(?:没有|无|無).{0,4}(?:权限|權限)|无权|未授权|未登录|超过|超出|达到.{0,6}上限|已达|"
+        r"(?:请|請)(?:重新|重试|稍[后後候].{0,3}试|提供|检查|檢查|先|输入|輸入|确认|填写)|不支持|不能为空|不可为空|缺少|不正确|不合法|(?:余额|库存|权限|额度|积分|资金|配额|餘額).{0,2}不足|拒绝|拒絕|"
         r"禁止|非法|异常|異常|超时|超時|无法|無法|过期|過期|频繁|未知的|必填|必须",
         longest=_CJK,
     ),
     _language(
         "Japanese",
-        r"エラー|失敗|無効|見つかりません(?!.{0,4}でした.{0,4}結果)|できません|不正な|不正です|権限が|拒否|もう一度|再度|お試しください|多すぎ|期限切れ|"
+        r"エラー(?!率|コード|一覧)|失敗(?!率)|無効|見つかりません(?!.{0,4}でした.{0,4}結果)|できません|不正な|不正です|権限が|拒否|もう一度|再度|お試しください|多すぎ|期限切れ|"
         r"必須|存在しません|入力してください|指定してください|タイムアウト|サポートされていません|利用できません|必要です|足りません",
         longest=_CJK + 40,
     ),
     _language(
         "Korean",
-        r"오류|실패|잘못된|찾을 수 없|할 수 없|수 없습니다|권한이|거부|다시 시도|초과|유효하지 않|올바르지 않|필수|만료|지원하지 않|존재하지 않|입력해 ?주|입력하세요|필요합니다",
+        r"오류|실패|잘못된|찾을 수 없|할 수 없|수 없습니다|권한이|거부|다시 시도|초과|유효하지 않|올바르지 않|필수|만료|지원하지 않|존재하지 않|입력해 ?주|입력하세요|필요합니다|부족합니다",
         longest=_CJK + 40,
     ),
     _language(
         "Russian",
-        r"ошибк|невер[не]|недопустим|некорректн|недействительн|не (?:найден|удалось|существует|поддерживается|указан|доступен|авторизован|разрешен|может быть пуст)|"
+        r"ошибк|невер[не]|недопустим|некорректн|недействительн|не (?:найден[аы]?\b|удалось|существует|поддерживается|указан|доступен|авторизован|разрешен|может быть пуст)|"
         r"запрещ|отказан|отклонен|превышен|слишком много|попробуйте|повторите|обязател|истек|неизвестн|недоступн|введите|укажите|недостаточно|сбой",
-        r"помилк|невірн|недійсн|не знайдено|не вдалося|заборонен|спробуйте|перевищен",
+        r"помилк|невірн|недійсн|не знайден[аий]?\b|не вдалося|заборонен|спробуйте|перевищен",
     ),
     _language(
         "Arabic",

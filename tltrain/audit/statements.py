@@ -1,8 +1,10 @@
-"""What failure looks like in plain text: one table of kinds, each a pattern and the longest text it is trusted in.
+"""What failure looks like in plain English text and in what programs print: one table of kinds.
 
-Programs report failure in few forms, and those are safe anywhere at the start of a line. Services report it in
+Programs report failure in few forms, and those are safe at the start of an answer of any length. Services report it in
 sentences; the same words occur in the prose, logs and reviews that tools return as data, so a sentence counts only
-where it is (nearly) the whole answer. Patterns have no nested repetition: their time is bounded by the text's length.
+where it is (nearly) the whole answer: the kinds of `SENTENCES` have a longest text, and `_EXCUSES` lists the short
+answers that only sound like them. Patterns match lower-cased text from its beginning, except where a kind says
+otherwise, and have no nested repetition: their time is bounded by the length looked at.
 """
 
 from __future__ import annotations
@@ -16,36 +18,43 @@ HEAD, TAIL = 4_000, 1_500
 """Characters looked at: failure is told at the beginning, an exception's own line also at the end."""
 ANY = HEAD + TAIL + 1
 
-_REASON_PHRASES = (
-    "bad request|unauthori[sz]ed|payment required|forbidden|not found|method not allowed|not acceptable|request timeout|"
-    "conflict|gone|precondition failed|payload too large|unsupported media type|unprocessable (?:entity|content)|"
-    "too many requests|internal server error|not implemented|bad gateway|service unavailable|gateway time-?out"
+_REASON = (
+    "(?:bad request|unauthori[sz]ed|payment required|forbidden|not found|method not allowed|not acceptable|"
+    "request timeout|conflict|gone|precondition failed|payload too large|unsupported media type|"
+    "unprocessable (?:entity|content)|too many requests|internal server error|not implemented|bad gateway|"
+    "service (?:temporarily )?unavailable|gateway time-?out)"
 )
 _INPUT = (
-    r"(?:api|access|auth\w*|tool|function|action|method|operation|command|endpoint|service|request|input|output|parameters?|"
-    r"params?|arguments?|args|options?|flags?|fields?|values?|formats?|types?|date|time|timestamp|key|token|user\w*|"
-    r"pass\w*|credentials?|id|ids|identifiers?|names?|number|index|code|currency|country|city|location|language|latitude|"
-    r"longitude|coordinates?|url|uri|path|file|json|xml|yaml|syntax|query|response|symbol|ticker|category|genre|unit|units|"
-    r"account|customer|e-?mail|address|phone|zip|postcode|range|character|page|limit|column|table|header|body|payload|"
-    r"signature|session|client|credit|content|encoding|region|resource|object|entry|property|attribute|call)"
+    r"(?:api|access|auth\w*|tool|function|action|method|operation|command|endpoint|service|request|input|output|"
+    r"param\w*|arg\w*|options?|flags?|fields?|values?|formats?|types?|date|time|timestamp|key|token|user\w*|pass\w*|"
+    r"credentials?|ids?|identifiers?|names?|number|index|code|currency|country|city|location|language|latitude|"
+    r"longitude|coordinates?|url|uri|path|file|json|xml|yaml|syntax|query|response|symbol|ticker|category|genre|"
+    r"units?|account|customer|e-?mail|address|phone|zip|postcode|range|character|page|limit|column|table|header|"
+    r"body|payload|signature|session|client|credit|content|encoding|region|resource|object|entry|property|"
+    r"attribute|call)"
 )
-_PLEASE = (
-    r"provide|specify|supply|enter|give (?:a|the|an|me)|retry|try again|correct|log ?in|sign in|subscribe|upgrade|authenticate|"
-    r"fill in|pass|use (?:a|an|the|one of|only)|call again|include|wait|reduce|(?:check|verify|review|fix|change|ensure|contact|visit) "
+_NAME = r"['\"`]?[\w.\[\]-]{1,40}['\"`]?"
+_QUOTED = r"['\"`][\w.-]{1,40}['\"`]"
+_WRONG = (
+    r"(?:required|missing|mandatory|too (?:long|short|large|big|small|high|low)|out of (?:range|bounds)|invalid|"
+    r"incorrect|malformed|unknown)"
 )
-_IS_NOT = r"(?:is|are|was|were|has|have|does|do|did|could|can|should|must|may|will)(?: not|n['’]t|not)(?: been| be)?"
-_ACTOR = (
-    r"(?:sorry, )?(?:i|we|you|it|the (?:server|service|request|system|tool|api|database|operation|application|model))"
+_ACTOR = r"(?:we|you|it|the (?:server|service|request|system|tool|api|database|operation|application|model))"
+_PAST_NOT = r"(?:cannot|can't|(?:could|can|were|are|was|is|do|did|does|have|has|had)(?: ?not|n['’]t| never))"
+_PERFORM = (
+    r"(?:help|find|process|complete|access|understand|perform|do that|assist|fulfil|provide|answer|parse|retrieve|"
+    r"locate|recogni[sz]e|support|execute|open|read|reach|connect)"
 )
 
-KINDS = (
+PROGRAMS = (
     kind("bare key of a KeyError", r"'[^'\s]{1,60}(?: [^'\s]{1,30}){0,2}(?<![.!?,])'$", longest=100, cased=True),
     kind(
         "exception",
         r"(?:[Uu]ncaught |[Uu]nhandled |Exception in thread \"[^\"]*\" |[Ee]rror: )?[A-Za-z_][\w.$]{0,100}"
         r"(?:Error|Exception|Failure|Timeout|Interrupt)(?:: |:$|\(['\"(]|\n|$)",
         r"(?:.{0,40}\b)?(?:[Ee]xception|EXCEPTION)(?: (?:occurred|raised|thrown|caught|while|during|in|when)\b|: )",
-        r"panic: |thread '[^']*' panicked at |.{1,300}\((?:[A-Z]\w{1,60}(?:Error|Exception))\)$",
+        r"[Uu]nhandled exception\b|StopIteration$|.{0,60}\b(?:raised|threw) an? (?:exception|error)\b",
+        r"panic: |thread '[^']*' panicked at |.{1,300}\([A-Z]\w{1,60}(?:Error|Exception)\)$",
         longest=ANY,
         cased=True,
     ),
@@ -57,45 +66,34 @@ KINDS = (
         within=True,
     ),
     kind(
-        "exception text",
-        r"\w+\(\) (?:got an? |missing \d|takes )|\bunexpected keyword argument|\bname '\w+' is not defined",
-        r"object (?:has no attribute|is not (?:callable|iterable|subscriptable|json serializable)|does not support)",
-        r"\bis not json serializable|\b(?:index|indices) (?:out of (?:range|bounds)|must be integers)",
-        r"\bcould not convert |\binvalid literal for |\bexpecting (?:value|property name|',' delimiter)",
-        r"\breferenced before assignment|^(?:integer |float )?(?:division|modulo)(?: or modulo)? by zero|\bunhashable type",
-        r"\[errno -?\d+\]|\[winerror \d+\]|\bmax retries exceeded|\bunsupported operand|\bmaximum recursion depth",
-        r"\bvalues to unpack|\d+ validation errors? for |\bdoes not match format|^no module named |^cannot import name ",
-        r"\bcodec can't (?:de|en)code|^can only concatenate|\bmath domain error|\bundefined method `|\bnullpointer",
-        r"cannot (?:read|set) propert\w+ of (?:undefined|null)|\bis not a function$|\bjson\.?parse|\bread timed out",
-        longest=1_500,
-        within=True,
-    ),
-    kind(
         "HTTP status",
-        r"(?:http(?:/\d(?:\.\d)?)?|(?:http )?status(?: ?code)?|(?:http )?error(?: code)?|response(?: code)?)[ :=(]{1,3}[45]\d\d\b",
-        rf"[45]\d\d\b[ :,-]{{1,3}}(?:client error|server error|error\b|{_REASON_PHRASES})",
-        rf"(?:{_REASON_PHRASES})[.!]?$",
+        r"(?:http(?:/\d(?:\.\d)?)?|(?:http )?status(?: ?code)?|(?:http )?error(?: code)?|response(?: code)?)"
+        r"[ :=(]{1,3}[45]\d\d\b|error code: \d{3,}",
+        rf"[45]\d\d\b[ :,-]{{1,3}}(?:client error|server error|error\b|{_REASON})|{_REASON}[.!]?$",
         r".{0,300}\bstatus(?:[ _]?code)?[ :=]{1,3}(?:of )?[45]\d\d\b",
-        rf".{{0,80}}\b(?:received|returned|responded with|replied|got|answered)(?: an?| with)?(?: http)?(?: status)?(?: code)? [45]\d\d (?:{_REASON_PHRASES})",
-        r"error code: \d{3,}",
+        r".{0,80}\b(?:received|returned|responded with|replied|got|answered)(?: an?| with)?(?: http)?(?: status)?"
+        rf"(?: code)? [45]\d\d {_REASON}",
         longest=ANY,
     ),
     kind(
         "shell error",
-        r"[^\s:]{1,60}: (?:[^:\n]{1,60}: ){0,2}(?:command not found|no such file or directory|permission denied|cannot \w|"
-        r"unrecognized option|(?:invalid|illegal|unknown) option|missing (?:\w+ )?operand|could not resolve|operation not permitted|"
-        r"is a directory|not a directory|syntax error|not found|no such|connection (?:refused|timed out|reset)|option .{1,40} is required|\(\d+\) )",
+        r"[^\s:('\"]{1,60}: (?:[^:\n]{1,60}: ){0,2}(?:command not found|no such file or directory|permission denied|"
+        r"cannot \w|unrecognized option|(?:invalid|illegal|unknown) option|missing (?:\w+ ){0,3}operand|"
+        r"could not resolve|unable to|operation not permitted|is a directory|not a directory|syntax error|not found|"
+        r"no such|no matching|connection (?:refused|timed out|reset)|option .{1,40} is required|\(\d+\) )",
         r".{0,100}\bis not recognized as an internal or external command",
-        r"(?:npm|pnpm|yarn) err!|make(?:\[\d+\])?: \*\*\*|fatal: |e: unable|ssh: |docker: ",
+        r"(?:npm|pnpm|yarn) err!|make(?:\[\d+\])?: \*\*\*|fatal: |e: unable|ssh: |docker: |[\w.-]+: error: ",
         r".{0,80}\bexit(?:ed)?(?: with)?(?: an?)?(?: non-zero)?(?: exit)?(?: status| code)[ :=]{1,2}-?[1-9]",
         r"usage: [^\n]*\n[\s\S]{0,500}error: |[^\n]{0,200}\nusage: |[^\n]{0,200}\ntry '[^'\n]+ --help'",
+        r"segmentation fault|.{0,60}\(core dumped\)|killed$|out of memory|.{0,60}\bdirectory not empty",
         longest=ANY,
     ),
     kind(
         "database error",
-        r".{0,60}\bsyntax error|.{0,60}\berror in your sql syntax|no such (?:table|column|function|view|index|database)\b|"
-        r"(?:ora|sqlstate|pls)[-\[ (]{1,2}\w{5}|error \d{4} \(|msg \d+, level \d+",
-        r".{0,60}\bconstraint (?:failed|violat)|.{0,60}\bviolates .{0,40}constraint|duplicate (?:key|entry)\b",
+        r".{0,60}\bsyntax error|.{0,60}\berror in your sql syntax|"
+        r"no such (?:table|column|function|view|index|database)\b|"
+        r"(?:ora|sqlstate|pls)[-\[ (]{1,2}\w{5}|error \d{4} \(|msg \d+, level \d+|duplicate (?:key|entry)\b",
+        r".{0,60}\bconstraint (?:failed|violat)|.{0,60}\bviolates .{0,40}constraint",
         r".{0,60}\b(?:relation|table|column|view|database|schema|collection)\b.{0,80}(?:does not exist|doesn't exist)",
         longest=ANY,
     ),
@@ -106,89 +104,176 @@ KINDS = (
     ),
     kind(
         "error text",
-        r"\W{0,4}(?:an? |the |there was an? |there were |tool |api |http |system |server |internal |fatal |runtime |execution |network |"
-        r"database |request |response |message |unexpected |unknown |client |input |parsing |parse |type |value |connection |"
-        r"timeout |validation |authentication |authorization |permission |syntax |critical )*"
-        r"errors?\b(?! (?:message|code|rate|handling|log|bar|page)s?\b|-free|s? (?:is|are|were|was) |s? found: ?0|s?: (?:0|none|no|\[\])\b)"
-        r"(?:\]|:|!| [-–]|$|\.$|\.\.\.| (?:occurred|executing|while|when|during|in (?:tool|function|the)|calling|fetching|processing|"
-        r"getting|from|parsing|running|connecting|tokenizing|response|retrieving|loading|reading|accessing|converting|\d))",
-        r"(?:errore|erreur|fehler|erro|hata|fout|błąd|ошибка|помилка|lỗi|kesalahan|fel|fejl|virhe)\b ?[:!]",
+        r"\W{0,4}(?:(?:an?|the|there (?:was an?|were)|tool|api|http|system|server|internal|fatal|runtime|execution|"
+        r"network|database|request|response|message|unexpected|unknown|client|input|parsing|parse|type|value|"
+        r"connection|timeout|validation|authentication|authorization|permission|syntax|critical|math|domain|"
+        r"calculation|processing|read|write|disk|memory|protocol|service) ){0,4}"
+        r"errors?\b(?! (?:message|code|rate|handling|log|bar|page)s?\b|-free|s?:? ?(?:found: ?)?(?:0|none|no|\[\])\b)"
+        r"(?:\]|:|!|,| [-–]|$|\.$|\.\.\.| (?:has (?:been|occurred)|occurred|executing|while|when|during|from|calling|"
+        r"in (?:tool|function|the)|fetching|processing|getting|parsing|running|connecting|tokenizing|response|"
+        r"retrieving|loading|reading|accessing|converting|\d))",
+        r"(?:[\w'/.()-]+:? ){0,4}error: (?!-?[\d.]+\s*(?:$|%|,))\S|\W{0,2}error(?:\)| [a-z]{1,4}\d{1,5}:)",
         longest=ANY,
+    ),
+)
+"""What programs print, in answers of any length."""
+
+SENTENCES = (
+    kind(
+        "exception text",
+        r"\w+\(\) (?:got an? |missing \d|takes )|\bunexpected keyword argument|\bname '\w+' is not defined",
+        r"object (?:has no attribute|is not (?:callable|iterable|subscriptable)|does not support)|\bunhashable type",
+        r"\bis not json serializable|\b(?:index|indices)\b.{0,12} (?:out of (?:range|bounds)|must be integers)",
+        r"\bcould not convert |\binvalid literal for |\bexpecting (?:value|property name|',' delimiter)",
+        r"\breferenced before assignment|^(?:integer |float )?(?:division|modulo)(?: or modulo)? by zero",
+        r"\[errno -?\d+\]|\[winerror \d+\]|\bmax retries exceeded|\bunsupported operand|\bmaximum recursion depth",
+        r"\bvalues to unpack|\d+ validation errors? for |\bdoes not match format|^no module named |^cannot import name ",
+        r"\bcodec can't (?:de|en)code|^can only concatenate|\bundefined method `|\bnullpointer|\bread timed out",
+        r"\bline \d+ column \d+ \(char \d+\)|^unconverted data remains|\bconnection aborted\.|\bremote end closed",
+        r"cannot (?:read|set) propert\w+ of (?:undefined|null)|\bis not a function$|\bbroken pipe\b",
+        longest=1_500,
+        within=True,
     ),
     kind(
         "rate limit",
-        r".{0,80}\b(?:rate|request|usage|quota|call|query|daily|monthly|api|length|size|plan)[- ]limit(?:s|ing)?\b.{0,20}(?:exceed|reach|hit\b|apply|applies)",
-        r".{0,60}\btoo many (?:\w+ )?(?:requests|calls|attempts|queries|connections)|.{0,60}\b(?:are|is|been|was) (?:being )?throttl|.{0,30}\bquota_?exceeded",
-        r".{0,40}\byou(?:'ve| have|r \w+ has)? (?:exceeded|reached|used up|run out|hit)\b|.{0,80}\bquota\b.{0,30}(?:exceed|reached|exhaust)",
-        r".{0,40}\bexceed(?:s|ed|ing)? (?:the|your|its) .{0,40}(?:limit|quota|maximum)",
+        r".{0,80}\b(?:rate|request|usage|quota|call|query|daily|monthly|api|length|size|plan)[- ]limit(?:s|ing|ed)?\b"
+        r"(?:\W*$|.{0,20}(?:exceed|reach|hit\b|apply|applies))",
+        r".{0,60}\btoo many (?:\w+ )?(?:requests|calls|attempts|queries|connections)",
+        r".{0,60}\b(?:are|is|been|was) (?:being )?throttl|.{0,30}\bquota_?exceeded|"
+        r".{0,80}\bquota\b.{0,30}(?:exceed|reached|exhaust)",
+        r".{0,40}\byou(?:'ve| have|r \w+ has)? (?:exceeded|reached|used up|run out|hit)\b",
+        r".{0,60}\b(?:limit|cap|quota|maximum(?: \w+){0,4}) (?:has been |was |is )?(?:reached|exceeded|exhausted)\b",
+        r".{0,40}(?<!not )(?<!not to )\bexceed(?:s|ed|ing)? (?:the|your|its) .{0,40}(?:limit|quota|maximum)",
         r"(?=.{0,400}(?:premium|subscribe|upgrade)).{0,200}(?:rate limit|call frequency|requests per|calls per)",
         longest=500,
     ),
     kind(
         "request to correct",
-        rf".{{0,160}}\bplease,? (?:\w+ly |also |either |first |re-?)?(?:{_PLEASE})(?!.{{0,60}}\b(?:inbox|receipt|thank|enjoy)\b)",
-        r".{0,160}\b(?:and|then|,|or|please) (?:try|call|send it|submit)(?: it| this)? again\b|.{0,160}\btry again (?:later|in|with|after|using)\b|.{0,120}\bdid you mean\b",
-        rf"(?:the |an? |your )?(?:invalid|unrecogni[sz]ed|unsupported|unexpected|malformed|undefined|illegal|incompatible|insufficient)[ :]+.{{1,120}}$",
-        rf"(?:the |an? |your )?(?:unknown|missing|bad|wrong|incorrect|ambiguous|duplicate|expired|incomplete|empty|too (?:many|few)|not enough)[ :]+(?:\S+ ){{0,3}}{_INPUT}\b",
+        r".{0,160}(?<!to )\bplease,? (?:\w+ly |also |either |first |re-?)?(?:provide|specify|supply|enter|retry|"
+        r"try again|correct|log ?in|sign in|subscribe|upgrade|authenticate|fill in|pass|call again|include|wait|"
+        r"reduce|rephrase|(?:give|use) (?:a|an|the|me|one of|only)\b|(?:check|verify|review|fix|change|ensure|contact|"
+        r"visit) )(?!.{0,60}\b(?:inbox|receipt|thank|enjoy)\b)",
+        r".{0,160}\b(?:and|then|,|or) (?:try|call|send it|submit)(?: it| this)? again\b|try again\b|"
+        r".{0,160}\btry again (?:later|in|with|after|using)\b|.{0,120}\bdid you mean\b|.{0,60}\bdid(?: not|n't) understand",
+        r"(?:the |an? |your )?(?:invalid|unrecogni[sz]ed|unsupported|unexpected|malformed|undefined|illegal|"
+        r"incompatible|insufficient)[ :]+.{1,120}$",
+        r"(?:the |an? |your )?(?:unknown|missing|bad|wrong|incorrect|ambiguous|duplicate|expired|incomplete|empty|"
+        rf"too (?:many|few)|not enough)[ :]+(?:\S+ ){{0,3}}{_INPUT}\b|missing[: ]+['\"`]",
         r"(?:the |an? |your )?(?:unknown|unrecogni[sz]ed) (?:\w+ ){1,2}['\"]?\S+['\"]?(?:[,.].{0,80})?$",
-        rf"(?:the |your |required |mandatory |query )*(?:{_INPUT} )?['\"`]?[a-z][\w.\[\]-]{{0,40}}['\"`]?:?(?: {_INPUT})? (?:must|should|needs to|has to) (?:not )?(?:be|have|contain|match|start|end|come|lie|supply|equal)\b",
-        rf".{{0,80}}\b(?:{_INPUT}|['\"`][\w.-]+['\"`]) (?:is|are) (?:required|missing|mandatory|too (?:long|short|large|big|small|high|low)|out of (?:range|bounds)|invalid|incorrect|malformed|empty|expired|unknown|wrong|not )",
-        r"['\"`]?[a-z][\w.-]{0,40}['\"`]? (?:is|are) (?:required|missing|mandatory|too (?:long|short|large|big|small|high|low)|out of range|invalid|incorrect|malformed|unknown)\b",
-        rf"(?:argument|parameter|field|value|option|property) \S+ (?:expected|expects|requires|lacks|was expected)",
+        rf"(?:the |your |required |query )?(?:{_INPUT} )?(?!you |we |they |he |she ){_NAME}:?(?: {_INPUT})? "
+        r"(?:must|should|needs to|has to) (?:not )?(?:be (?!able|aware|careful|at the|there|here|made|used|taken)|"
+        r"have (?:a|an|at|one|exactly)\b|contain|match|start|end|come after|lie|supply|equal)",
+        rf"(?:the |your )?(?:{_INPUT} )?(?:\w+ ){{0,2}}{_NAME} (?:cannot|can not|can't|may not|must not) be "
+        r"(?:empty|null|blank|negative|zero|greater|less|lower|higher|in the|before|after|longer|shorter)\b",
+        rf".{{0,80}}\b{_INPUT}(?: {_NAME})? (?:is|are|was) (?:{_WRONG}|empty|expired|wrong|not )",
+        rf"(?:.{{0,80}}\W)?{_QUOTED} (?:is|are) (?:{_WRONG}|not |a required)|{_NAME} (?:is|are) {_WRONG}\b",
+        rf".{{0,60}}\b{_INPUT} (?:missing|required)[.!]?$|.{{0,60}}\bhas (?:the|a) wrong\b|additional propert\w+ are not",
+        r"(?:argument|parameter|field|value|option|property) \S+ (?:expected|expects|requires|lacks|was expected)",
+        rf".{{0,80}}\brequires (?:the |an? )?(?:\w+ )?{_INPUT}\b|.{{0,30}}hallucinat|amount of .{{1,60}} exceeds",
+        r"you (?:need to|have to|must)(?: first)? (?:pass|provide|specify|give|supply|set|be logged|log in|sign)",
+        r"(?:provide|specify|supply) (?:at least|an?|the|one|either|both)\b|i need .{1,60} (?:before|to|in order)",
         r"(?:could not|couldn't|cannot|failed to|unable to) (?:parse|read|decode|understand|interpret)\b",
-        rf".{{0,80}}\b{_INPUT} ['\"`]?[\w.-]+['\"`]? (?:is|are|was) (?:required|missing|mandatory|empty|invalid|incorrect|malformed|out of|too |not )",
-        rf"(?:the |your )?(?:{_INPUT} )?['\"`]?[\w.-]+['\"`]? (?:cannot|can not|can't|may not|must not) be (?:empty|null|blank|negative|zero|greater|less|lower|higher|in the|before|after|used|longer|shorter)\b",
-        r".{0,120}\b(?:expected|expects) .{1,60}\b(?:but |, )(?:got|received|found|was)\b|.{0,80}\b(?:must be one of|allowed values|valid (?:values|options) (?:are|is|:)|(?:available|supported) (?:tools|functions|options|values) ?(?:are|:))",
-        r"(?:.{0,80}[^\w])?['\"`][\w.-]{1,40}['\"`] is (?:missing|required|invalid|unknown|not )|.{0,60}\bdid(?: not|n't) understand\b",
-        r".{0,80}\b(?:is|are) not (?:a |an )?(?:valid|recogni[sz]ed|known|proper|correct|allowed|accepted|one of|in the list|a field|a parameter)\b",
-        r"(?:required|mandatory) (?:\w+ )?(?:parameter|argument|field|propert\w+|option|input)s?\b|no (?:query|input|arguments?|parameters?) (?:was|were )?(?:given|provided|specified)",
-        r"i need .{1,60} (?:before|to|in order)|amount of .{1,60} exceeds",
+        r".{0,120}\b(?:expected|expects) .{1,60}(?:\bbut |, )(?:got|received|found|was|is)\b|.{0,80}\bmust be one of|"
+        r".{0,80}\b(?:(?:allowed|valid|available|supported) (?:values|options|tools|functions)) ?(?:are|is|:)",
+        r".{0,80}\b(?:is|are) not (?:a |an )?(?:valid|recogni[sz]ed|known|proper|correct|one of|in the list|in \[|"
+        r"a field|a parameter|number|integer|string|list|object|date|boolean)\b",
+        r".{0,80}\b(?:is|are) not (?:allowed|accepted|permitted)(?:[.,;:!]|$| (?:for this|for the|here|with this|as)\b)",
+        r"(?:required|mandatory) (?:\w+ )?(?:parameter|argument|field|propert\w+|option|input)s?\b",
+        r"no (?:query|input|arguments?|parameters?) (?:was |were )?(?:given|provided|specified)",
+        r"(?!your (?:search|query)|the (?:search|query)).{0,60}\b(?:does|did) not match any\b",
+        r"(?:\w+ ){1,4}too (?:large|long|big|short|small)[.!]?$",
         longest=400,
     ),
     kind(
         "refusal",
-        r"(?:access|permission|request|operation|transfer|payment|connection|authori[sz]ation|authentication|login|transaction|order|booking|refund|call|query|action|card|your \w+|the \w+|this \w+)(?: \w+){0,2} (?:was |is |has been |have been |were )?(?:denied|refused|rejected|declined|blocked|aborted|forbidden|disabled|suspended|revoked|failed|expired|timed out)\b",
-        r"(?:sorry|oops|unfortunately|apologies|we(?:'re| are) sorry|i(?:'m| am) sorry|regrettably)\b",
-        rf"{_ACTOR} (?:could|can|cannot|were|are|am|was|is|do|did|does|have|has|had)(?: ?not|n['’]t| never| no )",
-        rf"{_ACTOR} (?:were |are |am |was |is |'re )?(?:unable|not able|failed|having (?:trouble|problems|difficult))",
+        r"(?:the |your |this )?(?:access|permission|request|operation|transfer|payment|connection|authori[sz]ation|authentication|login|"
+        r"transaction|order|booking|refund|call|query|action|card)(?: \w+){0,2} (?:was |is |has been |have been |"
+        r"were )?(?:denied|refused|rejected|declined|forbidden|failed|timed out)\b",
+        r"(?:your|this|the) \w+(?: \w+){0,2} (?:was|is|has been|have been|were) (?:denied|refused|rejected|declined|"
+        r"forbidden|blocked|aborted|disabled|suspended|revoked|expired|deprecated|no longer)\b(?! (?:by|in|on)\b)",
+        r"(?:we(?:'re| are) |i(?:'m| am) )?sorry[,.:!]? (?:but |that |for )?(?:we|i|you|the|this|that|it|there|no|your|"
+        r"pal|could|can|an|something|access|page|service|unable|inconvenience)\b|(?:oops|unfortunately|regrettably)\b",
+        rf"(?:sorry, )?{_ACTOR} (?:{_PAST_NOT}|(?:were |are |was |is |'re )?(?:unable|not able|failed|having trouble))",
+        r"(?:sorry, )?(?:but )?i(?:['’]m| am)? (?:cannot|can't|could not|couldn't|unable to|not able to|do not|don't|"
+        rf"did not|didn't) (?:\w+ )?{_PERFORM}\b",
         r"(?:failed|unable|cannot|can't|couldn't|could not|can not|impossible)(?: to)?:? \w",
-        r"(?:[\w-]+ ){1,4}failed(?:[:.!,]| (?:to|because|due|with|after|as)\b|$)",
-        rf".{{0,80}}\b{_IS_NOT} (?:\w+ly )?(?:supported|allowed|permitted|authori[sz]ed|authenticated|subscribed|available|implemented|enabled|configured|accessible|reachable|possible|enough|included|include|part of|have (?:access|permission)|completed|processed|sent|created|provided|given|sufficient|offer|eligible|respond|cancell?ed|connect|exist|found)\b",
-        r"(?:[\w'-]+ ){1,5}not (?:supported|authori[sz]ed|permitted|allowed|implemented|available|accepted|successful)[.!]?$",
-        r".{0,80}\balready (?:exists?|taken|in use|registered|booked)\b|.{0,60}\bunsuccessful",
-        r"(?:not|un)[ -]?(?:supported|authori[sz]ed|authenticated|permitted|allowed|implemented|available|logged in|connected)[.!]?$",
-        r".{0,60}\b(?:temporarily|currently|presently) (?:unavailable|disabled|offline|down|out of service)|.{0,60}\b(?:under|for|down for|in) maintenance\b",
-        r".{0,60}\bsomething went wrong|.{0,60}\bwent wrong\b|.{0,40}\btimed? ?-?out\b[.!]?(?:$|:| after| while| waiting)|.{0,60}\b(?:session|token|key|link|code)\b.{0,20} (?:has |is |was )?expired",
-        r".{0,40}\b(?:login|log-?in|authentication|payment|authorization|subscription|api key|credentials?)(?: is| are)? (?:required|needed|missing)|.{0,40}\ban api key is required",
-        r"(?:connection|network|socket) (?:error|refused|reset|aborted|closed|lost|timeout)|no (?:response|answer) from |no route to |not enough \w+",
-        r"only (?:the |an? )?(?:[\w-]+ ){1,6}(?:can|may|are allowed|is allowed) ",
-        r".{0,60}\bdisabled for your |.{0,40}\bno (?:rights|permission|access|quota)\b",
+        r"(?:[\w-]+ ){1,4}(?<!not )failed(?:[:.!,;]| (?:to|because|due|with|after|as)\b|$)",
+        r".{0,80}\b(?:is|are|was|were|has|have|does|do|did|could|can|should|must|may|will)(?: not|n['’]t|not)(?: been| be)? "
+        r"(?:\w+ly )?(?:supported|authori[sz]ed|authenticated|subscribed|available|implemented|enabled|configured|"
+        r"accessible|reachable|possible|enough|included|include|part of|have (?:access|permission)|completed|processed|"
+        r"sent|created|provided|given|sufficient|offer|eligible|respond|cancell?ed|connect|exist|found)\b",
+        r"(?:[\w'#-]+ ){0,5}not (?:supported|authori[sz]ed|permitted|allowed|implemented|available|accepted|successful|"
+        r"resolved|delivered|reachable|ready|loaded|saved|sent|connected|created|processed|completed|recogni[sz]ed|"
+        r"responding|configured|installed|logged in|authenticated)[.!]?$|(?:[\w'#-]+ ){0,5}not authori[sz]ed\b",
+        r"(?:[\w'#-]+ ){1,4}could not be \w+|(?:the |your |this )?(?:[\w'#-]+ ){1,2}(?:cannot|can not) be \w+ed\b.{0,60}$",
+        r".{0,80}(?<!that )\balready (?:exists?|taken|in use|registered|booked)\b|.{0,60}\bunsuccessful",
+        r".{0,60}\b(?:temporarily|currently|presently) (?:unavailable|disabled|offline|down|out of service)|"
+        r".{0,60}\b(?:under|for|down for|in) maintenance\b|.{0,60}\bwent wrong\b",
+        r".{0,60}\b(?:is|are) (?:currently |temporarily )?(?:overloaded|unreachable|unresponsive|not responding)",
+        r".{0,40}\btimed? ?-?out\b[.!]?(?:$|: (?!\d)| after| while| waiting)|.{0,40}\btimeout (?:of )?\d+ ?m?s\b|"
+        r".{0,60}\b(?:session|token|key|link|code)\b.{0,20} (?:has |is |was )?expired",
+        r".{0,40}\b(?:login|log-?in|authentication|payment|authorization|subscription|(?:an )?api key|credentials?)"
+        r"(?: is| are)? (?:required|needed|missing)",
+        r".{0,60}\brequires (?:[\w-]+ ){0,3}(?:rights|permissions?|privileges|access|role|scope|authentication|login|plan)\b",
+        r"(?:connection|network|socket) (?:error|refused|reset|aborted|closed|lost|timeout)|"
+        r"no (?:response|answer) from |no route to |not enough \w+",
+        r"only (?:the |an? )?(?:[\w-]+ ){1,6}(?:can|may|are allowed|is allowed) |.{0,40}\bdisabled for your |you lack\b",
+        r".{0,40}\bno (?:rights|permission|access|quota)\b|.{0,80}\byou (?:have been|are|were) (?:blocked|banned)",
         longest=400,
     ),
     kind(
         "not found",
-        r"(?:the |an? |this |that |requested |your |any )*(?:[\w#@'\"/.:-]+ ){0,7}(?:(?:is|was|were|could|has|have|can) ?(?:not|n't)(?: be| been)?|not) found\b.{0,60}$",
-        r".{0,80}\b(?:does not|doesn't|do not|don't|did not) exists?\b.{0,40}$",
-        r"(?:there (?:is|are|was|were) )?no such \w",
-        r"(?:there (?:is|are|was) )?no (?:\w+ ){1,3}(?:with (?:that|this|the|an?|id|name|number|code)|named|called|by (?:that|the) name|exists?|of that name|for (?:that|the) (?:id|name))\b",
-        r"no (?:\w+ ){0,2}\w*[^\Ws] (?:was |could be |is )?(?:found|available)[.!]?(?: for\b.{0,60})?$",
-        r"there (?:is|are|was) no (?:[\w-]+ ){1,3}[\w-]*\d[\w-]*[.!]?$",
-        r"(?:we |i |it )?(?:could not|couldn't|can't|cannot|can not|unable to|did not|didn't|failed to) (?:find|locate|identify|match)\b",
+        r"(?:the |an? |this |that |requested |your |any ){0,3}(?:[\w#@'\"/.:-]+ ){0,7}"
+        r"(?:(?:is|was|were|could|has|have|can) ?(?:not|n't)(?: be| been)?|not) found\b.{0,60}$",
+        r".{0,80}\b(?:does not|doesn't|do not|don't|did not) exists?\b.{0,40}$|(?:there (?:is|are|was|were) )?no such \w",
+        r"(?:there (?:is|are|was) )?no (?:\w+ ){1,3}(?:with (?:that|this|the|an?|id|name|number|code)|named|called|"
+        r"by (?:that|the) name|exists?|of that name|for (?:that|the) (?:id|name))\b",
+        r"no (?:\w+ ){0,2}\w*[^\Ws] (?:was |could be |is )?(?:found|available)[.!]?"
+        r"(?: (?:for|matching|with|by|in|at|named)\b.{0,60})?$",
+        r"(?:there (?:is|was) )?no (?:\w+ ){0,2}\w*[^\Ws] (?:matched|matches|registered|named|with|called|under)\b",
+        rf"no (?:\w+ ){{0,3}}(?:data|information|info|record|result|price|quote|entry) (?:is |was )?(?:available |found )?"
+        rf"for (?:the |this |that )?{_INPUT}\b|there (?:is|are|was) no (?:[\w-]+ ){{1,3}}[\w-]*\d[\w-]*[.!]?$",
+        r"(?:we |i |it )?(?:could not|couldn't|can't|cannot|can not|unable to|did not|didn't|failed to) "
+        r"(?:find|locate|identify|match)\b",
         longest=200,
     ),
+    kind(
+        "short answer that says no",
+        r"(?!.{0,100}\b(?:that|0 failed)\b)(?:[^.!?\n\"(={}]{1,70}[^\w.!?\n\"(={}])?(?:invalid|unable|(?<!\d )failed|"
+        r"failure|(?<=\w )(?:denied|rejected|refused|declined)(?! (?:\d|the |in |by ))|expired|unsupported|"
+        r"unauthori[sz]ed|unavailable|not available|overflow|out of (?:range|bounds)|malformed|incorrect|mismatch|"
+        r"(?<=: )(?:cannot|can['’]t|could not|couldn['’]t)|(?<=account )is locked|hang up|\w+_verify_failed|"
+        r"not in service|not in (?:our|the) (?:database|catalog\w*|list|system)|"
+        r"e(?:conn(?:refused|reset|aborted)|notfound|noent|timedout|ai_again|pipe|acces|perm|exist))\b[^\"({}]{0,50}$",
+        longest=100,
+    ),
 )
-_NO_FAILURE = re.compile(
-    r"(?:translat\w+|definition|quote|title|headlines?|summary|lyrics) ?:|"
+"""What services say, where it is the whole answer."""
+
+_EXCUSES = re.compile(
+    # code, definitions, dated facts, rules of a house, lists of findings
+    r"(?://|/\*|#!|def |class |import |from \w+ import|const |let |var |function |select |if \(|try:|print\(|assert |return )|"
+    r"(?!.{0,60}\b(?:required|invalid|unknown|unsupported|not)\b)[\w .,'!()-]{1,80} (?:is|are|was|were) (?:an?|the) "
+    r"(?!error|problem|conflict)|.{0,80}\bin (?:1[89]|20)\d\d\b|(?:to|if|when) [^.,]{1,80}, please |"
+    r"(?:found )?\d+ (?:problems?|errors?|issues?|warnings?)\b|"
+    # a person's answer to a question
+    r"q: |(?:.{0,40}\b)?(?:i (?:don't|do not|can't|cannot)(?! (?:\w+ )?(?:find|help|process|complete|access|understand|"
+    r"perform|open|read))|i would|i will|i'd|my|me)\b|"
+    # something was done, as asked
+    r"(?:(?!not )[\w'-]+ ){1,4}(?:added|filed|recorded|marked|saved|closed|removed|changed|resolved|logged(?! in)|"
+    r"renamed)\b(?! (?:because|:))|rule created|.{0,80}(?<!not )\b(?:success(?:fully)?|succeeded|as requested)\b|"
+    # texts about texts, no errors, nothing found
+    r"(?:the )?(?:translat\w+|definition|quote|title|headlines?|summary|lyrics)(?: is)? ?:|"
     r".{0,60}\b(?:no|0|zero|without(?: any)?) (?:\w+ )?(?:errors?|issues|problems|failures|warnings)\b|"
-    r".{0,40}\bno (?:\w+ ){0,2}(?:results?|records?|matches|entries|rows|items|documents)\b(?! with)|"
-    r".{0,80}(?<!not )\b(?:success(?:ful|fully)?|succeeded|as requested)\b(?! (?:rate|flag))"
-)
-_CODE_WORD = re.compile(
-    r"error|invalid|denied|forbidden|unauthori[sz]ed|unauthenticated|exceeded|over_query|over_\w*limit|missing|not_?found|nosuch|"
-    r"expired|unsupported|timeout|timed_out|unavailable|failed|failure|exception|conflict|rejected|bad_?request|too_?many|throttl",
-    re.IGNORECASE,
+    r".{0,40}\bno (?:\w+ ){0,2}(?:results?|records?|matches|entries|rows|items|documents)\b(?! (?:with|\w+ [\w'#.]))"
 )
 _CODE = re.compile(r"[A-Za-z]+(?:[_.-][A-Za-z0-9]+)+|[A-Z][a-z]+(?:[A-Z][a-z]+)+|[A-Z]{5,40}")
+_CODE_WORD = re.compile(
+    r"error|invalid|denied|forbidden|unauthori[sz]ed|unauthenticated|exceeded|over_query|over_\w*limit|missing|"
+    r"not_?found|nosuch|expired|unsupported|timeout|timed_out|unavailable|failed|failure|exception|conflict|rejected|"
+    r"bad_?request|too_?many|throttl",
+    re.IGNORECASE,
+)
 
 
 def text_failed(text: str) -> str | None:
@@ -196,10 +281,9 @@ def text_failed(text: str) -> str | None:
     if len(text) > ANY:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     lowered = text.lower()
-    excused = _NO_FAILURE.match(lowered) is not None
-    told = next((kind for kind in KINDS if kind.told_by(text, lowered) and not (excused and kind.longest < ANY)), None)
-    if told is None and not excused:
-        told = said_elsewhere(text, lowered)
+    told = next((kind for kind in PROGRAMS if kind.told_by(text, lowered)), None)
+    if told is None and not _EXCUSES.match(lowered):
+        told = next((kind for kind in SENTENCES if kind.told_by(text, lowered)), None) or said_elsewhere(text, lowered)
     return None if told is None else f"{told.name}: {excerpt(text)}"
 
 
