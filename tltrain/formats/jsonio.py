@@ -190,7 +190,10 @@ class _Scanner:
         return not self.ended and (error.pos >= len(self.text) - 16 or error.msg.startswith("Unterminated"))
 
     def _more(self) -> bool:
-        """Reads on, twice as much as is still unread, so that the work on one large value stays linear."""
+        """Reads on, twice as much as is still unread, so that the work on one large value stays linear.
+
+        False at the end of the file, with `text` and `at` as they were.
+        """
         if self.ended:
             return False
         unread = len(self.text) - self.at
@@ -204,7 +207,8 @@ class _Scanner:
         except UnicodeDecodeError as error:
             self.line += self.text.count("\n", self.at) + error.object[: error.start].count(b"\n")
             raise DataError(_not_utf8(error)) from None
-        self.text, self.at = self.text[self.at :] + piece, 0
+        if piece:
+            self.text, self.at = self.text[self.at :] + piece, 0
         return bool(piece) or not self.ended
 
 
