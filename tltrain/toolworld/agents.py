@@ -144,7 +144,8 @@ UNSEEN_AGENTS = (
     _agent(
         "practice",
         "You sit at the front desk of a doctors' practice and its evening school.",
-        "find_patient get_patient_allergies get_patient_prescriptions get_appointments_by_patient cancel_appointment "
+        "find_patient get_patient_allergies get_patient_prescriptions get_patient_visits get_appointments_by_patient "
+        "cancel_appointment "
         "find_course get_course_schedule enrol_student",
     ),
     _agent(
@@ -162,7 +163,7 @@ UNSEEN_AGENTS = (
     _agent(
         "health_centre",
         "You assist a health centre, its patients and its power meters.",
-        "get_patient_visits get_appointments_by_doctor book_appointment find_patient get_patient_prescriptions "
+        "find_patient get_patient_prescriptions get_appointments_by_doctor book_appointment "
         "get_meter_reading get_meter_usage get_meter_tariff get_meter_bill submit_meter_reading find_meters",
     ),
 )

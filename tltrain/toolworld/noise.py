@@ -18,19 +18,69 @@ VISIBLE_SHARE, SILENT_SHARE = 0.17, 0.03
 """Of all calls; a visible failure adds a call, a silent one stands in a gold call's place."""
 AGAIN = 0.08
 """How often a correction fails too."""
+PULL = 0.05
+"""How strongly the shares are pulled to what is wanted, per call too few or too many."""
 VERBS = {
-    "get": ("fetch", "lookup", "show"),
-    "find": ("search", "lookup", "locate"),
-    "list": ("get", "show", "fetch"),
-    "cancel": ("delete", "abort"),
-    "create": ("add", "new"),
     "add": ("create", "insert"),
-    "convert": ("change", "to"),
+    "assign": ("give", "set"),
+    "book": ("reserve", "schedule"),
+    "cancel": ("delete", "abort"),
+    "change": ("set", "to"),
+    "close": ("resolve", "finish"),
     "compute": ("calculate", "get"),
-    "book": ("reserve", "buy"),
-    "update": ("set", "change"),
+    "convert": ("change", "to"),
+    "copy": ("duplicate", "clone"),
+    "count": ("get", "number_of"),
+    "create": ("add", "new"),
+    "delete": ("remove", "erase"),
+    "enrol": ("register", "add"),
+    "find": ("search", "lookup", "locate"),
+    "get": ("fetch", "lookup", "show"),
+    "grade": ("mark", "rate"),
+    "is": ("check", "test"),
+    "list": ("get", "show", "fetch"),
+    "log": ("record", "add"),
+    "move": ("relocate", "transfer"),
+    "read": ("open", "get"),
+    "renew": ("extend", "prolong"),
+    "replace": ("substitute", "swap"),
+    "report": ("register", "log"),
+    "reserve": ("hold", "book"),
+    "return": ("accept", "finish"),
+    "reverse": ("invert", "flip"),
+    "send": ("write", "post"),
     "set": ("update", "change"),
+    "split": ("divide", "share"),
+    "submit": ("send", "store"),
+    "sum": ("total", "get"),
+    "update": ("set", "change"),
 }
+"""What else a tool's first word might have been."""
+SYNONYMS = {
+    "amount": "value",
+    "category": "type",
+    "city": "location",
+    "day": "date",
+    "destination": "to",
+    "dish": "recipe",
+    "folder": "directory",
+    "guest": "person",
+    "month": "date",
+    "name": "full_name",
+    "origin": "from",
+    "path": "file",
+    "plate": "vehicle_id",
+    "quantity": "amount",
+    "source": "from",
+    "start": "time",
+    "street": "address",
+    "target": "to",
+    "text": "content",
+    "title": "name",
+    "value": "amount",
+    "values": "numbers",
+}
+"""What else an argument might have been called."""
 SURPLUS: tuple[tuple[str, Any], ...] = (
     *(("format", "json"), ("verbose", True), ("limit", 10), ("language", "en"), ("details", True), ("page", 1)),
     *(("include_all", True), ("timezone", "UTC"), ("sort", "asc"), ("confirm", True), ("reason", "requested")),
@@ -48,48 +98,49 @@ class Spoiled:
 
 
 class Noise:
-    """Decides which calls go wrong and how, close to the shares wanted: what could not be done is made up for later."""
+    """Decides which calls go wrong and how, close to the shares wanted: what could not be done is made up for."""
 
     def __init__(self, rng: Random, silent: bool) -> None:
         self.rng = rng
         self._visible = VISIBLE_SHARE / (1 - VISIBLE_SHARE)
         self._silent = SILENT_SHARE / (1 - VISIBLE_SHARE) if silent else 0.0
-        self._visible_owed = self._silent_owed = 0
+        self._visible_behind = self._silent_behind = 0.0
+        """How many errors fewer than wanted were made so far."""
+        self._silent_owed: list[int] = []
+        """Kinds of silent error still to be made, as places in SILENT."""
 
     def spoil(self, agent: Agent, world: World, call: Call, again: bool) -> Spoiled | None:
         """A call that fails visibly, to be made before this gold one; None most of the time."""
-        if again:
-            wanted = self.rng.random() < AGAIN
-        else:
-            self._visible_owed += self.rng.random() < self._visible
-            wanted = self._visible_owed > 0
-        if not wanted:
+        chance = AGAIN
+        if not again:
+            self._visible_behind += self._visible
+            chance = self._visible + PULL * self._visible_behind
+        if self.rng.random() >= chance:
             return None
-        for error, damage in self._shuffled(VISIBLE):
+        for error, damage in self.rng.sample(VISIBLE, len(VISIBLE)):
             spoiled = self._tried(agent, world, damage(self, agent, call), error, failing=True)
             if spoiled is not None:
-                self._visible_owed -= 1
+                self._visible_behind -= 1
                 return spoiled
         return None
 
     def mislead(self, agent: Agent, world: World, call: Call, last: bool) -> Spoiled | None:
         """A call that works but is not the gold one; another result only where nothing depends on it (`last`)."""
-        self._silent_owed += self.rng.random() < self._silent
-        if self._silent_owed <= 0:
-            return None
-        for error, damage in self._shuffled(SILENT if last else SILENT[1:]):
+        self._silent_behind += self._silent
+        if self._silent and self.rng.random() < self._silent + PULL * self._silent_behind:
+            self._silent_behind -= 1
+            self._silent_owed.append(self.rng.randrange(len(SILENT)))
+        for kind in sorted(set(self._silent_owed)):
+            error, damage = SILENT[kind]
             spoiled = self._tried(agent, world, damage(self, agent, call), error, failing=False)
             if spoiled is not None and (last or spoiled.outcome.result == self._result(agent, world, call)):
-                self._silent_owed -= 1
+                self._silent_owed.remove(kind)
                 return spoiled
         return None
 
     def _result(self, agent: Agent, world: World, call: Call) -> Any:
         with world.scratch():
             return run(agent.tools, world, call).result
-
-    def _shuffled(self, kinds: tuple[tuple[str, Damage], ...]) -> list[tuple[str, Damage]]:
-        return self.rng.sample(kinds, len(kinds))
 
     def _tried(self, agent: Agent, world: World, call: Call | None, error: str, failing: bool) -> Spoiled | None:
         if call is None:
@@ -102,10 +153,11 @@ class Noise:
 def _hallucinated_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
     """A sibling this agent was not given, or a name that sounds right."""
     service = FUNCTIONS[call.name].service
-    siblings = [name for name in service.functions if name not in agent.names]
     verb, _, rest = call.name.partition("_")
-    invented = [f"{other}_{rest}" for other in VERBS.get(verb, ())]
-    invented += [f"{call.name}_{suffix}" for suffix in ("details", "info", "data")]
+    siblings = [name for name in service.functions if name not in agent.names and name.startswith(verb)]
+    invented = [f"{other}_{rest}" for other in VERBS[verb]]
+    if verb in ("get", "find", "list"):
+        invented += [f"{call.name}_{suffix}" for suffix in ("details", "info", "data")]
     pool = siblings if siblings and noise.rng.random() < 0.3 else invented
     name = noise.rng.choice(pool)
     return None if name in agent.names else Call(name, call.arguments)
@@ -140,13 +192,14 @@ def _misspelt_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
 def _spellings(name: str) -> Iterator[str]:
     head, *tail = name.split("_")
     yield f"{name}s" if not name.endswith("s") else name[:-1]
-    yield f"{name[0]}{name[2:]}" if len(name) > 4 else f"the_{name}"
+    if len(name) > 4:
+        yield f"{name[0]}{name[2:]}"
     if tail:
         yield head + "".join(part.title() for part in tail)
         yield tail[-1]
         yield head
     else:
-        yield f"{name}_name"
+        yield SYNONYMS.get(name, f"{name}_name")
 
 
 def _bad_value(noise: Noise, agent: Agent, call: Call) -> Call | None:
@@ -161,6 +214,8 @@ def _bad_value(noise: Noise, agent: Agent, call: Call) -> Call | None:
 def _worsened(rng: Random, value: Any, schema: dict[str, Any]) -> Any:
     if isinstance(value, list):
         return rng.choice((", ".join(map(str, value)), [*value, "n/a"]))
+    if isinstance(value, bool):
+        return "yes"
     if isinstance(value, int | float):
         return rng.choice((f"{value} units", f"about {value}", -value))
     if "enum" in schema:
@@ -179,12 +234,12 @@ def _worsened(rng: Random, value: Any, schema: dict[str, Any]) -> Any:
 
 
 def _wrong_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
-    """Another tool of the agent that takes the same arguments."""
-    given = set(call.arguments)
+    """Another tool of the agent that begins with the same word and takes the same arguments."""
+    given, verb = set(call.arguments), call.name.split("_")[0]
     fitting = [
         tool.name
         for tool in agent.tools
-        if tool.name != call.name and given <= set(tool.properties) and given >= set(tool.required) and given
+        if tool.name != call.name and tool.name.startswith(verb) and set(tool.required) <= given <= set(tool.properties)
     ]
     return Call(noise.rng.choice(fitting), call.arguments) if fitting else None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 OPENINGS = (
-    *("Hi! ", "Hello, ", "Good morning. ", "Quick question: ", "Hey there. ", "One thing: ", "Sorry to bother you. "),
+    *("Hi! ", "Hello. ", "Good morning. ", "Quick question: ", "Hey there. ", "One thing: ", "Sorry to bother you. "),
     *("I'm in a hurry. ", "Could you help me? ", "Let's see. ", "Next one. ", "I have a request. "),
 )
 CLOSINGS = (

@@ -105,7 +105,7 @@ def list_events_by_guest(world: World, guest: Annotated[str, "full name"]) -> li
     ),
     held_out=("On which date did I put the {title}?", "With whom do I have the {title}?"),
     answer=lambda a, r: (
-        f"The {a['title']} ({r['event_id']}) is on {r['day']} at {r['start']}, {r['minutes']} minutes with {r['guest']}."
+        f"The {a['title']} ({r['event_id']}) is on {r['day']} at {r['start']}, {r['minutes']} min with {r['guest']}."
     ),
 )
 def find_event(world: World, title: str) -> Row:
@@ -116,7 +116,7 @@ def find_event(world: World, title: str) -> Row:
 
 def _meeting(d: Draw) -> Slots:
     title = f"{d.pick(('Kick-off', 'Interview', 'Handover', 'Planning', 'Retrospective', 'Demo'))} {d.number(2, 60)}"
-    return {"title": title, "day": d.day(), "start": d.time(), "minutes": d.number(15, 120, 15)}
+    return {"title": title, "day": d.day(), "start": d.time(), "minutes": d.pick((15, 30, 45, 75, 90, 120))}
 
 
 @calendar.tool(
@@ -253,7 +253,7 @@ calendar.talk = (
 )
 calendar.beyond = (
     "Join the video call on {day} in my place and take notes.",
-    "Find out when {person} is on holiday this year.",
+    "Decorate the meeting room with flowers for {day}.",
     "Add more hours to {day}, I have too much to do.",
     "Order a taxi to {city} for {day}.",
 )

@@ -141,7 +141,7 @@ def get_appointments_by_doctor(world: World, doctor: str, day: Day | None = None
         raise LookupError(f"no doctor named {doctor}")
     sql = "SELECT id AS appointment_id, patient AS patient_id, day, start FROM appointments WHERE doctor = ?"
     where = "%" if day is None else check_day(day)
-    return world.all(f"{sql} AND day LIKE ? ORDER BY day, start LIMIT 4", doctor, where)
+    return world.all(f"{sql} AND day LIKE ? ORDER BY day, start", doctor, where)
 
 
 @clinic.tool(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tltrain.toolworld.service import Service, each
+from tltrain.toolworld.service import Said, Service, each
 from tltrain.toolworld.styles import FLAG
 from tltrain.toolworld.world import CITIES, Row, World, people
 
@@ -60,7 +60,7 @@ def find_contact(world: World, name: str) -> Row:
 
 
 @contacts.tool(
-    draw=lambda d: {"company": d.pick(COMPANIES)},
+    draw=lambda d: {"company": d.pick(COMPANIES), "city": d.city()},
     asks=(
         "Whom do I know at {company}?",
         "I'm meeting people from {company}. Which of my contacts work there?",
@@ -68,15 +68,24 @@ def find_contact(world: World, name: str) -> Row:
         "Do I have anybody at {company} in my address book?",
         "Show me everyone who works for {company}.",
         "Who are my people at {company}?",
+        "Who works for {company} in {city}, of those I know?",
+        "I'm off to {city}. Do I know somebody from {company} there?",
     ),
-    held_out=("Which persons in my address book belong to {company}?", "Any acquaintances at {company}?"),
+    held_out=(
+        "Which persons in my address book belong to {company}?",
+        "Any acquaintances at {company}?",
+        "Have I got contacts at {company} who live in {city}?",
+    ),
     answer=lambda a, r: f"At {a['company']} you know {each(r, '{name}')}.",
 )
-def find_contacts_by_company(world: World, company: str) -> list[Row]:
-    """Contacts who work for a company."""
+def find_contacts_by_company(world: World, company: str, city: str | None = None) -> list[Row]:
+    """Contacts who work for a company, in all cities or in one."""
     if company not in COMPANIES:
         raise LookupError(f"no company called {company}")
-    return world.all("SELECT id AS contact_id, name FROM contacts WHERE company = ?", company)
+    if city is not None and city not in CITIES:
+        raise LookupError(f"city {city} is not known")
+    sql = "SELECT id AS contact_id, name FROM contacts WHERE company = ? AND city LIKE ?"
+    return world.all(sql, company, city or "%")
 
 
 @contacts.tool(
@@ -179,7 +188,11 @@ def update_contact_phone(world: World, contact_id: str, phone: str) -> Row:
 
 
 @contacts.tool(
-    draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"], "text": d.pick(NOTES)},
+    draw=lambda d: {
+        "contact_id": d.row("SELECT id FROM contacts")["id"],
+        "text": d.pick(NOTES),
+        "urgent": Said(True, "urgent"),
+    },
     asks=(
         'Text {contact_id} this: "{text}"',
         'Let {contact_id} know: "{text}"',
@@ -187,16 +200,22 @@ def update_contact_phone(world: World, contact_id: str, phone: str) -> Row:
         'Write to {contact_id}: "{text}"',
         'Could you pass "{text}" on to {contact_id}?',
         'I want {contact_id} to read this from me: "{text}"',
+        'Mark this as {urgent} and text it to {contact_id}: "{text}"',
+        'Tell {contact_id} "{text}", flagged as {urgent}.',
     ),
-    held_out=('Tell {contact_id}: "{text}"', 'Forward the words "{text}" to contact {contact_id}.'),
+    held_out=(
+        'Tell {contact_id}: "{text}"',
+        'Forward the words "{text}" to contact {contact_id}.',
+        'As an {urgent} text for {contact_id}: "{text}"',
+    ),
     answer=lambda a, r: f"Your message to {a['contact_id']} is on its way.",
 )
-def send_message(world: World, contact_id: str, text: str) -> Row:
+def send_message(world: World, contact_id: str, text: str, urgent: bool = False) -> Row:
     """Send a short text to a contact."""
     _contact(world, contact_id)
     if not text.strip():
         raise ValueError("the text is empty")
-    return {"sent_to": contact_id, "length": len(text)}
+    return {"sent_to": contact_id, "length": len(text), "urgent": urgent}
 
 
 _NAME = "SELECT name FROM contacts"

@@ -20,14 +20,16 @@ Month = Annotated[str, "YYYY-MM"]
 
 
 def _tables(world: World, rng: Random) -> None:
-    meters, months, outages = [], [], []
+    meters, months = [], []
     for number in range(60):
         meter, total = f"M-{700 + number}", rng.randint(2000, 9000)
         street = STREETS[number % len(STREETS)]
         meters.append((meter, f"{street} {rng.randint(1, 90)}", street, rng.choice(TARIFFS), total))
         months += [(meter, month, rng.randint(90, 420)) for month in MONTHS]
-    for number in range(40):
-        outages.append((f"OUT-{100 + number}", rng.choice(STREETS), rng.choice(DAYS), rng.choice((20, 45, 90, 180))))
+    outages = [
+        (f"OUT-{100 + number}", rng.choice(STREETS), rng.choice(DAYS), rng.choice((20, 45, 90, 180)))
+        for number in range(40)
+    ]
     world.create("meters", "id, address, street, tariff, reading", meters)
     world.create("usage", "meter, month, kwh", months)
     world.create("outages", "id, street, day, minutes", outages)
@@ -168,8 +170,10 @@ def submit_meter_reading(world: World, meter_id: str, kwh: int) -> Row:
 
 
 @energy.tool(
-    draw=lambda d: {"street": d.pick(STREETS)},
+    draw=lambda d: {"street": d.pick(STREETS), "since": d.day()},
     asks=(
+        "Which blackouts has {street} had since {since}?",
+        "From {since} on, when was the power gone in {street}?",
         "How often was the power gone in {street}?",
         "Which blackouts have there been in {street}?",
         "When did the lights go out in {street}, and for how long?",
@@ -180,12 +184,12 @@ def submit_meter_reading(world: World, meter_id: str, kwh: int) -> Row:
     held_out=("On which days was {street} without power?", "What power failures did {street} have?"),
     answer=lambda a, r: f"Outages in {a['street']}: {each(r, '{day} ({minutes} min)')}.",
 )
-def list_outages(world: World, street: str) -> list[Row]:
-    """Past power cuts in a street."""
+def list_outages(world: World, street: str, since: Day | None = None) -> list[Row]:
+    """Past power cuts in a street, newest first."""
     if street not in STREETS:
         raise LookupError(f"unknown street: {street}")
-    sql = "SELECT id AS outage_id, day, minutes FROM outages WHERE street = ? ORDER BY day DESC LIMIT 4"
-    return world.all(sql, street)
+    sql = "SELECT id AS outage_id, day, minutes FROM outages WHERE street = ? AND day >= ? ORDER BY day DESC"
+    return world.all(sql, street, "" if since is None else check_day(since))
 
 
 @energy.tool(
@@ -217,6 +221,7 @@ energy.chain(
     asks=(
         "What does the first meter listed for {street} show right now?",
         "Find the meters in {street} and tell me the present count of the first one.",
+        "Look up which meters hang in {street}. What does the display of the first say?",
     ),
     held_out=("At how many kWh does the first meter in the list of {street} stand?",),
 )
@@ -227,6 +232,7 @@ energy.chain(
     asks=(
         "Take the first meter listed for {street}: what is the bill for {month}?",
         "How many euros are due for {month} at the first meter in the {street} list?",
+        "Find the meters in {street}; how high is the first one's bill for {month}?",
     ),
     held_out=("Look up the meters of {street}. What does the first one owe for {month}?",),
 )
@@ -237,6 +243,7 @@ energy.chain(
     asks=(
         "How many kWh did the first meter listed for {street} consume in {month}?",
         "Find the meters in {street}; how much power did the first use in {month}?",
+        "For {month}, what amount of energy was drawn at the first meter listed for {street}?",
     ),
     held_out=("In {month}, what was the consumption at the first meter of the {street} list?",),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tltrain.toolworld.service import Draw, Service, Slots
 from tltrain.toolworld.styles import SHELL
@@ -29,6 +29,7 @@ LINES = (
 )
 Path = Annotated[str, "like /reports/alpha.txt"]
 Folder = Annotated[str, "like /reports"]
+Ending = Literal[".txt", ".csv", ".log", ".md"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -60,8 +61,10 @@ def _path(d: Draw) -> Slots:
 
 
 @files.tool(
-    draw=lambda d: {"folder": d.pick(FOLDERS)},
+    draw=lambda d: {"folder": d.pick(FOLDERS), "ending": d.pick(ENDINGS)},
     asks=(
+        "Which {ending} documents are in {folder}?",
+        "Show me only what ends in {ending} under {folder}.",
         "What is in {folder}?",
         "Show me the contents of the folder {folder}.",
         "Which documents are lying in {folder}?",
@@ -69,13 +72,18 @@ def _path(d: Draw) -> Slots:
         "I lost track of what we keep in {folder}. What's there?",
         "Look into {folder} and tell me what it holds.",
     ),
-    held_out=("Which documents does {folder} contain?", "Have a look inside {folder}, please."),
-    answer=lambda a, r: f"In {a['folder']}: {', '.join(r)}.",
+    held_out=(
+        "Which documents does {folder} contain?",
+        "Have a look inside {folder}, please.",
+        "Just the {ending} ones in {folder}, please: what is there?",
+    ),
+    answer=lambda a, r: f"In {a['folder']}: {', '.join(r) or 'nothing'}.",
 )
-def list_files(world: World, folder: Folder) -> list[str]:
-    """Names of all files in a folder."""
+def list_files(world: World, folder: Folder, ending: Ending | None = None) -> list[str]:
+    """Names of the files in a folder, all or of one kind."""
     _check_folder(folder)
-    return [row["name"] for row in world.all("SELECT name FROM files WHERE folder = ? ORDER BY name", folder)]
+    sql = "SELECT name FROM files WHERE folder = ? AND name LIKE ? ORDER BY name"
+    return [row["name"] for row in world.all(sql, folder, f"%{ending or ''}")]
 
 
 @files.tool(

@@ -17,11 +17,11 @@ Day = Annotated[str, "YYYY-MM-DD"]
 
 
 def _tables(world: World, rng: Random) -> None:
-    drivers = people(rng, 20)
+    drivers = people(rng, 16)
     vans, work, fuel = [], [], []
-    for number in range(60):
+    for number in range(32):
         plate = f"KV-{2100 + number * 37}"
-        driver = drivers[number % 20] if number < 45 else None
+        driver = drivers[number % 16] if number < 28 else None
         vans.append((plate, rng.choice(MODELS), rng.choice(DEPOTS), driver, rng.randint(8, 240) * 1000 + number, 0))
         work += [(plate, rng.choice(DAYS), task) for task in rng.sample(WORK, rng.randint(1, 3))]
         fuel += [(plate, rng.choice(DAYS), rng.randint(25, 70)) for _ in range(rng.randint(1, 3))]
@@ -136,7 +136,7 @@ def list_vehicles_by_depot(world: World, depot: Depot, model: str | None = None)
     """Vehicles of a depot, all or of one model."""
     if model is not None and model not in MODELS:
         raise ValueError(f"unknown model '{model}'")
-    sql = "SELECT plate, model FROM vehicles WHERE depot = ? AND model LIKE ? AND retired = 0 ORDER BY plate LIMIT 4"
+    sql = "SELECT plate, model FROM vehicles WHERE depot = ? AND model LIKE ? AND retired = 0 ORDER BY plate"
     return world.all(sql, depot, model or "%")
 
 
@@ -217,6 +217,7 @@ fleet.chain(
     asks=(
         "How many kilometres does {driver}'s van have? If there are several, take the first listed.",
         "Look at the first van {driver} drives. How far has it run?",
+        "Which van does {driver} use (the first listed), and what does its odometer say?",
     ),
     held_out=("What does the odometer say in the first van listed for {driver}?",),
 )
@@ -227,6 +228,7 @@ fleet.chain(
     asks=(
         "What did the garage do on the first van listed for {driver}?",
         "Find what {driver} drives and show me the repairs of the first one.",
+        "Look up {driver}'s vans. What was done to the first one in the workshop?",
     ),
     held_out=("Which maintenance did the first of {driver}'s vans get?",),
 )
@@ -237,6 +239,7 @@ fleet.chain(
     asks=(
         "Give {driver} the first van on the list of the {depot} depot.",
         "{driver} needs a van from the {depot} depot. Hand over the first on the list.",
+        "Look up what stands at the {depot} depot and put {driver} in the first of them.",
     ),
     held_out=("Let {driver} have whichever van is listed first at the {depot} depot.",),
 )

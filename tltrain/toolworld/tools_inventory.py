@@ -120,7 +120,7 @@ def find_article(world: World, name: str) -> Row:
 
 
 @inventory.tool(
-    draw=lambda d: {"warehouse": d.pick(WAREHOUSES), "below": d.number(14, 30)},
+    draw=lambda d: {"warehouse": d.pick(WAREHOUSES), "below": d.number(16, 30)},
     asks=(
         "What is running out in the {warehouse} warehouse?",
         "Which articles are scarce in {warehouse}?",
@@ -133,7 +133,7 @@ def find_article(world: World, name: str) -> Row:
     answer=lambda a, r: f"Low in {a['warehouse']}: {each(r, '{sku} ({quantity})')}.",
 )
 def list_low_stock(world: World, warehouse: Warehouse, below: int = 15) -> list[Row]:
-    """Articles of a warehouse with fewer pieces than a limit."""
+    """Scarcest articles of a warehouse, with fewer pieces than a limit."""
     if below <= 0:
         raise ValueError("below must be at least 1")
     sql = "SELECT sku, quantity FROM stock WHERE warehouse = ? AND quantity < ? ORDER BY quantity, sku LIMIT 4"
@@ -224,7 +224,8 @@ inventory.chain(
     draw=lambda d: {"warehouse": d.pick(WAREHOUSES), "below": d.number(20, 40)},
     asks=(
         "Of what has fewer than {below} pieces in {warehouse}, take the scarcest: how long does its supplier need?",
-        "Find the article with the fewest pieces (below {below}) in the {warehouse} warehouse. How many days until new ones come?",
+        "Find what is below {below} pieces in the {warehouse} warehouse. When could the scarcest be delivered again?",
+        "List what {warehouse} has fewer than {below} of. How many days does the supplier of the scarcest need?",
     ),
     held_out=("Which is scarcest among those under {below} pieces in {warehouse}, and what's its delivery time?",),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Annotated
 
 from tltrain.toolworld.service import Draw, Service, Slots, each
 from tltrain.toolworld.styles import PROSE
@@ -79,15 +80,17 @@ def find_book(world: World, title: str) -> Row:
 )
 def find_books_by_author(world: World, author: str) -> list[Row]:
     """Books written by a person."""
-    rows = world.all("SELECT id AS book_id, title FROM books WHERE author = ? ORDER BY id LIMIT 4", author)
+    rows = world.all("SELECT id AS book_id, title FROM books WHERE author = ? ORDER BY id", author)
     if not rows:
         raise LookupError(f"no author is called {author}")
     return rows
 
 
 @library.tool(
-    draw=lambda d: {"subject": d.pick(SUBJECTS)},
+    draw=lambda d: {"subject": d.pick(SUBJECTS), "since": d.number(1960, 2010, 5)},
     asks=(
+        "What came out about {subject} from {since} on?",
+        "I only want newer things on {subject}, published in {since} or later.",
         "I want to read about {subject}. What do you suggest from the shelves?",
         "What do you have about {subject}?",
         "My daughter is interested in {subject}. Which titles fit?",
@@ -95,14 +98,21 @@ def find_books_by_author(world: World, author: str) -> list[Row]:
         "Show me what deals with {subject}.",
         "Which titles treat {subject}?",
     ),
-    held_out=("Something to read on {subject}, please.", "Which titles are concerned with {subject}?"),
+    held_out=(
+        "Something to read on {subject}, please.",
+        "Which titles are concerned with {subject}?",
+        "What is there on {subject} from {since} or later?",
+    ),
     answer=lambda a, r: f"On {a['subject']}: {each(r, '{title}')}.",
 )
-def find_books_by_subject(world: World, subject: str) -> list[Row]:
+def find_books_by_subject(
+    world: World, subject: str, since: Annotated[int, "earliest year"] | None = None
+) -> list[Row]:
     """Books on a subject."""
     if subject not in SUBJECTS:
         raise LookupError(f"there is no section on {subject}")
-    return world.all("SELECT id AS book_id, title FROM books WHERE subject = ? ORDER BY id LIMIT 4", subject)
+    sql = "SELECT id AS book_id, title FROM books WHERE subject = ? AND year >= ? ORDER BY id"
+    return world.all(sql, subject, since or 0)
 
 
 @library.tool(
@@ -145,7 +155,7 @@ def get_loans_by_member(world: World, member_id: str) -> list[Row]:
 
 
 @library.tool(
-    draw=lambda d: {**d.row("SELECT id AS loan_id FROM loans"), "weeks": d.number(1, 4)},
+    draw=lambda d: {**d.row("SELECT id AS loan_id FROM loans"), "weeks": d.number(3, 6)},
     asks=(
         "I need more time for {loan_id}.",
         "Please extend {loan_id}.",

@@ -123,7 +123,7 @@ def split_bill(world: World, amount: float, people: int, tip: Annotated[float, "
 )
 def get_balance(world: World, account: Account) -> int:
     """Euros on an account."""
-    return int(world.need(account, "SELECT euros FROM accounts WHERE name = ?", account)["euros"])
+    return int(world.need(f"no account {account}", "SELECT euros FROM accounts WHERE name = ?", account)["euros"])
 
 
 @money.tool(

@@ -48,9 +48,9 @@ def _order(world: World, order_id: str) -> Row:
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT id FROM orders")["id"]},
     asks=(
-        "Has {order_id} gone out yet, or is it still waiting?",
+        "Is {order_id} marked as shipped yet, or still as pending?",
         "What state is {order_id} in at the moment?",
-        "A caller asks whether {order_id} has already been delivered. Has it?",
+        "Does {order_id} count as delivered by now? Check its state.",
         "On which day was {order_id} placed, and for how much in total?",
         "How much did the customer pay for {order_id} altogether?",
         "Tell me the current status of {order_id}.",
@@ -221,11 +221,11 @@ orders.chain(
         "SELECT DISTINCT name FROM customers JOIN orders ON customer = customers.id WHERE status = 'shipped'"
     ),
     asks=(
-        "Where is the parcel with {name}'s latest shipped order?",
-        "{name} is waiting for a parcel. Track the newest of their orders that is marked shipped.",
-        "Find the tracking number for the most recent shipped order of {name}.",
+        "List only the shipped orders of {name} and tell me where the parcel of the newest one is.",
+        "{name} is waiting for a parcel. Look at just their shipped orders and track the newest.",
+        "Filter {name}'s orders by shipped; which tracking number does the most recent have?",
     ),
-    held_out=("{name} asks where the newest shipped order is. Which carrier has it?",),
+    held_out=("Of {name}'s shipped orders, and only those, take the newest: which carrier has it?",),
 )
 orders.chain(
     ("get_orders_by_customer", lambda s, r: {"customer_id": s["customer_id"]}),

@@ -69,7 +69,7 @@ def find_recipes_by_ingredient(world: World, ingredient: str) -> list[str]:
     """Dishes that contain an ingredient."""
     if ingredient not in INGREDIENTS:
         raise KeyError(ingredient)
-    rows = world.all("SELECT dish FROM parts WHERE ingredient = ? ORDER BY dish LIMIT 4", ingredient)
+    rows = world.all("SELECT dish FROM parts WHERE ingredient = ? ORDER BY dish", ingredient)
     return [row["dish"] for row in rows]
 
 
@@ -88,7 +88,7 @@ def find_recipes_by_ingredient(world: World, ingredient: str) -> list[str]:
 )
 def find_recipes_by_diet(world: World, diet: Diet) -> list[str]:
     """Dishes that fit a diet."""
-    return [row["name"] for row in world.all("SELECT name FROM dishes WHERE diet = ? ORDER BY name LIMIT 4", diet)]
+    return [row["name"] for row in world.all("SELECT name FROM dishes WHERE diet = ? ORDER BY name", diet)]
 
 
 @recipes.tool(
@@ -110,7 +110,7 @@ def get_recipe_steps(world: World, dish: str) -> str:
 
 
 @recipes.tool(
-    draw=_one,
+    draw=lambda d: {**_one(d), "portions": d.number(3, 8)},
     asks=(
         "What goes into {dish}?",
         "What do I have to buy for {dish}?",
@@ -118,14 +118,22 @@ def get_recipe_steps(world: World, dish: str) -> str:
         "Which things do I need to have in the kitchen for {dish}?",
         "Is there butter in {dish}? List what it's made of.",
         "What is {dish} made of?",
+        "What do I need for {portions} portions of {dish}?",
+        "I'm making {dish} for {portions}. How many grams of what do I take?",
     ),
-    held_out=("What do I need at home to make {dish}?", "Tell me what {dish} contains, in grams."),
+    held_out=(
+        "What do I need at home to make {dish}?",
+        "Tell me what {dish} contains, in grams.",
+        "We are {portions} and want {dish}. What goes into it?",
+    ),
     answer=lambda a, r: f"{a['dish'].capitalize()} takes {each(r, '{grams} g {ingredient}')}.",
 )
-def get_recipe_ingredients(world: World, dish: str) -> list[Row]:
+def get_recipe_ingredients(world: World, dish: str, portions: int = 2) -> list[Row]:
     """Ingredients of a dish with grams."""
     _dish(world, dish)
-    return world.all("SELECT ingredient, grams FROM parts WHERE dish = ?", dish)
+    if portions < 1:
+        raise ValueError(f"portions must be at least 1, got {portions}")
+    return world.all("SELECT ingredient, grams * ? / 2 AS grams FROM parts WHERE dish = ?", portions, dish)
 
 
 @recipes.tool(
@@ -214,6 +222,7 @@ recipes.chain(
     asks=(
         "How many minutes does the first {diet} dish take?",
         "Find {diet} meals. How long does the first one need?",
+        "I want to make the first of the {diet} meals. How many minutes should I plan?",
     ),
     held_out=("How much time should I plan for the first on your list of {diet} meals?",),
 )

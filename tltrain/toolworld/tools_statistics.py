@@ -29,7 +29,7 @@ def _list(d: Draw) -> Slots:
     numbers = [d.decimal(1, 60) for _ in range(d.number(4, 6))]
     if len(set(numbers)) == len(numbers):
         numbers[-1] = numbers[0]
-    return {"values": _said(numbers)}
+    return {"values": _said(numbers), "digits": d.number(1, 2)}
 
 
 def _said(numbers: list[float]) -> Said:
@@ -52,13 +52,19 @@ def _some(values: Numbers) -> Numbers:
         "Average these for me: {values}.",
         "Take {values}. What do they come to on average?",
         "My marks are {values}. What's my average?",
+        "Average {values} and round to {digits} decimals.",
+        "With {digits} decimals: what is the average of {values}?",
     ),
-    held_out=("The average over {values}, please.", "If I average {values}, what comes out?"),
+    held_out=(
+        "The average over {values}, please.",
+        "If I average {values}, what comes out?",
+        "What's the average of {values}, to {digits} decimals?",
+    ),
     answer=lambda a, r: f"The mean is {r}.",
 )
-def compute_mean(world: World, values: Numbers) -> float:
-    """Arithmetic mean of numbers."""
-    return round(stats.fmean(_some(values)), 3)
+def compute_mean(world: World, values: Numbers, digits: int = 3) -> float:
+    """Arithmetic mean of numbers, rounded."""
+    return round(stats.fmean(_some(values)), digits)
 
 
 @statistics.tool(
@@ -124,13 +130,19 @@ def compute_range(world: World, values: Numbers) -> float:
         "I need the standard deviation for {values}.",
         "My measurements were {values}. What's their standard deviation?",
         "Tell me sigma, the standard deviation, for {values}.",
+        "Standard deviation of {values}, rounded to {digits} decimals, please.",
+        "With {digits} decimals: what's the standard deviation of {values}?",
     ),
-    held_out=("Standard deviation for {values}?", "How large is sigma for {values}?"),
+    held_out=(
+        "Standard deviation for {values}?",
+        "How large is sigma for {values}?",
+        "Give me sigma for {values} to {digits} decimals.",
+    ),
     answer=lambda a, r: f"The standard deviation is {r}.",
 )
-def compute_deviation(world: World, values: Numbers) -> float:
-    """Standard deviation of numbers."""
-    return round(stats.stdev(values), 3)
+def compute_deviation(world: World, values: Numbers, digits: int = 3) -> float:
+    """Standard deviation of numbers, rounded."""
+    return round(stats.stdev(values), digits)
 
 
 @statistics.tool(

@@ -90,23 +90,23 @@ def get_ticket_comments(world: World, ticket_id: str) -> list[Row]:
         "What is on {assignee}'s plate?",
         "Which cases is {assignee} responsible for?",
         "Show all the cases that were given to {assignee}.",
-        "Which of {assignee}'s cases are {status}?",
+        "Show me the cases of {assignee} that are {status}.",
         "Only the {status} cases of {assignee}, please.",
-        "How many {status} cases does {assignee} have?",
+        "Which {status} cases does {assignee} have?",
         "I want to see everything {assignee} handles.",
     ),
     held_out=("What does {assignee} have to look after?", "List {assignee}'s {status} cases."),
-    answer=lambda a, r: f"{a['assignee']} has {len(r)}: {each(r, '{ticket_id} {subject}')}.",
+    answer=lambda a, r: f"{a['assignee']} has {each(r, '{ticket_id} {subject}')}.",
 )
 def get_tickets_by_assignee(world: World, assignee: str, status: Literal["open", "closed"] | None = None) -> list[Row]:
-    """Tickets of one colleague."""
+    """The newest tickets of one colleague, at most four."""
     world.need(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
     sql = "SELECT id AS ticket_id, subject FROM tickets WHERE assignee = ? AND status LIKE ? ORDER BY id DESC LIMIT 4"
     return world.all(sql, assignee, status or "%")
 
 
 @tickets.tool(
-    draw=lambda d: {"subject": d.pick(SUBJECTS), "priority": d.pick(PRIORITIES)},
+    draw=lambda d: {"subject": d.pick(SUBJECTS), "priority": d.pick(("low", "high", "urgent"))},
     asks=(
         'Open a case: "{subject}".',
         'Someone reports "{subject}". Please register that.',
@@ -232,8 +232,8 @@ tickets.talk = (
     ("Is 'urgent' more pressing than 'high'?", "Usually yes: urgent things come before those of high priority."),
 )
 tickets.beyond = (
-    "Log in to {person}'s laptop from afar and repair it.",
-    "Order {number} new keyboards for the office.",
-    "Reset the password of {person}.",
-    "Fire whoever caused these problems in {city}.",
+    "Teach {person} to type with ten fingers.",
+    "Get {number} pizzas delivered for the support team.",
+    "Carry the old printers down to the cellar.",
+    "Translate the user manual into Portuguese for {person}.",
 )

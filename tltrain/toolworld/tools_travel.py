@@ -45,15 +45,15 @@ def _trip(kind: str) -> str:
     return f"SELECT DISTINCT origin, destination, day FROM connections WHERE kind = '{kind}'"
 
 
-def _search(world: World, kind: str, *, origin: str, destination: str, day: str) -> list[Row]:
+def _search(world: World, kind: str, origin: str, destination: str, day: str, max_price: int) -> list[Row]:
     for city in (origin, destination):
         if city not in CITIES:
             raise LookupError(f"unknown city {city}")
     sql = (
         f"SELECT id AS {kind}_id, start, price FROM connections "
-        "WHERE kind = ? AND origin = ? AND destination = ? AND day = ? ORDER BY price, id"
+        "WHERE kind = ? AND origin = ? AND destination = ? AND day = ? AND price <= ? ORDER BY price, id"
     )
-    return world.all(sql, kind, origin, destination, check_day(day))
+    return world.all(sql, kind, origin, destination, check_day(day), max_price)
 
 
 def _book(world: World, kind: str, connection: str, passenger: str) -> Row:
@@ -69,8 +69,10 @@ def _traveller(d: Draw) -> Slots:
 
 
 @travel.tool(
-    draw=lambda d: d.row(_trip("flight")),
+    draw=lambda d: {**d.row(_trip("flight")), "max_price": d.number(60, 300, 20)},
     asks=(
+        "What can I fly with from {origin} to {destination} on {day} for {max_price} euros at most?",
+        "My limit is {max_price} euros: which planes go from {origin} to {destination} on {day}?",
         "Which planes go from {origin} to {destination} on {day}?",
         "I want to fly from {origin} to {destination} on {day}. What is there?",
         "By air from {origin} to {destination}, {day}: what are my options?",
@@ -81,17 +83,20 @@ def _traveller(d: Draw) -> Slots:
     held_out=(
         "Can I fly {origin} to {destination} on {day}?",
         "Show me planes to {destination} from {origin} on {day}.",
+        "By plane, {origin} to {destination}, {day}, not above {max_price} euros: what is there?",
     ),
     answer=lambda a, r: f"Flights: {each(r, '{flight_id} at {start} for {price} EUR')}.",
 )
-def find_flights(world: World, origin: str, destination: str, day: Day) -> list[Row]:
+def find_flights(world: World, origin: str, destination: str, day: Day, max_price: int = 999) -> list[Row]:
     """Flights between two cities on a day, cheapest first."""
-    return _search(world, "flight", origin=origin, destination=destination, day=day)
+    return _search(world, "flight", origin, destination, day, max_price)
 
 
 @travel.tool(
-    draw=lambda d: d.row(_trip("train")),
+    draw=lambda d: {**d.row(_trip("train")), "max_price": d.number(60, 300, 20)},
     asks=(
+        "Which trains from {origin} to {destination} on {day} cost {max_price} euros or less?",
+        "For no more than {max_price} euros, how do I get from {origin} to {destination} by rail on {day}?",
         "Which rail connections are there from {origin} to {destination} on {day}?",
         "I'd like to go by rail from {origin} to {destination} on {day}. What is there?",
         "On {day}, how can I take the train from {origin} to {destination}?",
@@ -102,12 +107,13 @@ def find_flights(world: World, origin: str, destination: str, day: Day) -> list[
     held_out=(
         "Is there a train that goes to {destination} from {origin} on {day}?",
         "By rail: {origin} to {destination}, {day}. What can I take?",
+        "Rail, {origin} to {destination}, {day}, not above {max_price} euros: what is there?",
     ),
     answer=lambda a, r: f"Trains: {each(r, '{train_id} at {start} for {price} EUR')}.",
 )
-def find_trains(world: World, origin: str, destination: str, day: Day) -> list[Row]:
+def find_trains(world: World, origin: str, destination: str, day: Day, max_price: int = 999) -> list[Row]:
     """Trains between two cities on a day, cheapest first."""
-    return _search(world, "train", origin=origin, destination=destination, day=day)
+    return _search(world, "train", origin, destination, day, max_price)
 
 
 @travel.tool(

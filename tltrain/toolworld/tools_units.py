@@ -50,7 +50,7 @@ COMMON = (
 HELD_OUT = ("Give me {value} {source} in {target}.", "If something is {value} {source}, what is it in {target}?")
 
 
-def _pair(names: tuple[str, ...], low: int = 2, high: int = 400) -> Callable[[Draw], Slots]:
+def _pair(names: tuple[str, ...], low: int = 2, high: int = 120) -> Callable[[Draw], Slots]:
     def draw(d: Draw) -> Slots:
         source, target = d.rng.sample(names, 2)
         said = {"source": Said(source, *WORDS[source]), "target": Said(target, *WORDS[target])}
@@ -111,7 +111,7 @@ def convert_volume(world: World, value: float, source: Volume, target: Volume) -
 
 
 @units.tool(
-    draw=_pair(("celsius", "fahrenheit", "kelvin"), 0, 300),
+    draw=_pair(("celsius", "fahrenheit", "kelvin")),
     asks=(*COMMON, "The oven is set to {value} {source}. In {target}?", "It is {value} {source} here. In {target}?"),
     held_out=(*HELD_OUT, "The thermometer shows {value} {source}. What would it be in {target}?"),
     answer=_answer,
@@ -178,7 +178,7 @@ units.chain(
     held_out=("After {hours} hours I had driven {km} km. Tell me the average in {target}.",),
 )
 units.talk = (
-    ("Which is longer, a mile or a kilometre?", "A mile; it is about 1.6 kilometres."),
+    ("Where was the metric system invented?", "In France, at the end of the 18th century."),
     ("Why do countries use different units?", "Mostly for historical reasons; trade and law kept old measures alive."),
     ("What does the prefix 'kilo' mean?", "A thousand."),
     ("Is a knot a measure of speed or of distance?", "Of speed: one nautical mile per hour."),

@@ -25,7 +25,7 @@ Split = Literal["train", "test_seen", "test_unseen"]
 Kind = Literal["single", "chain", "parallel", "none", "refusal"]
 SHARES: dict[Kind, float] = {"single": 0.45, "chain": 0.25, "parallel": 0.10, "none": 0.10, "refusal": 0.10}
 TEST_SIZE = 200
-_ID = re.compile(r"[A-Z]+-\d+")
+_ID = re.compile(r"[A-Z]+-\d+|/")
 Planned = tuple[str, Callable[[list[Any]], dict[str, Any]]]
 """A tool's name, and its arguments given the results so far."""
 
@@ -82,7 +82,7 @@ class _Author:
         self.noise = Noise(self.rng, silent=split == "train")
 
     def write(self, count: int, taken: set[str]) -> list[Trajectory]:
-        """`count` trajectories; a query that is `taken` is drawn anew, in training at most ten times."""
+        """`count` trajectories; a query that is `taken` is drawn anew, up to ten times."""
         trajectories = []
         for number in range(1, count + 1):
             agent, task = self._fresh_task(taken)
@@ -93,15 +93,15 @@ class _Author:
         return trajectories
 
     def _fresh_task(self, taken: set[str]) -> tuple[Agent, _Task]:
+        kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
         for _ in range(10):
             agent = self.rng.choice(self.agents)
-            task = self._task(agent)
+            task = self._task(kind, agent)
             if task.query not in taken:
                 break
         return agent, task
 
-    def _task(self, agent: Agent) -> _Task:
-        kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
+    def _task(self, kind: Kind, agent: Agent) -> _Task:
         makers: dict[Kind, Callable[[Agent], _Task]] = {
             "single": self._single,
             "chain": self._chain,
@@ -110,19 +110,16 @@ class _Author:
             "refusal": self._refusal,
         }
         task = makers[kind](agent)
-        task.query = self._dressed(task.query)
-        return task
-
-    def _dressed(self, query: str) -> str:
         opening = self.rng.choice(OPENINGS) if self.rng.random() < 0.25 else ""
-        closing = self.rng.choice(CLOSINGS) if self.rng.random() < 0.25 else ""
-        return f"{opening}{query}{closing}"
+        closing = self.rng.choice(CLOSINGS) if self.rng.random() < 0.25 and kind != "none" else ""
+        task.query = f"{opening}{task.query}{closing}"
+        return task
 
     def _wordings(self, asks: tuple[str, ...], held_out: tuple[str, ...]) -> tuple[str, ...]:
         return {"train": asks, "test_seen": held_out, "test_unseen": asks + held_out}[self.split]
 
     def _share(self, *groups: Sequence[Any]) -> Any:
-        """One value of the groups; every fourth of a group is kept for the test splits, new domains are all for them."""
+        """One value of the groups; every fourth of a group is kept for the test splits, new domains are all theirs."""
         if self.split == "test_unseen" and groups != (GENERAL,):
             return self.rng.choice([value for group in groups for value in group])
         kept = self.split != "train"
@@ -133,7 +130,8 @@ class _Author:
         slots = function.draw(self.draw)
         wording = self.rng.choice(self._wordings(function.asks, function.held_out))
         arguments = function.arguments(wording, slots)
-        return fill(wording, slots, self.rng), (name, lambda results: arguments)
+        query = fill(wording, slots, self.rng)
+        return query + "." * query.endswith('"'), (name, lambda results: arguments)
 
     def _single(self, agent: Agent) -> _Task:
         query, planned = self._ask(self.rng.choice(agent.names))
@@ -152,10 +150,23 @@ class _Author:
         first = self.rng.choice(agent.names)
         names = [first] * count if self.rng.random() < 0.4 else self.rng.sample(agent.names, count)
         asked = [self._ask(name) for name in names]
-        if _entangled([make([]) for _, (_, make) in asked]):
+        if self._entangled(agent, [Call(name, make([])) for _, (name, make) in asked]):
             return self._parallel(agent)
         frame = self.rng.choice(PAIRS if count == 2 else TRIPLES)
         return _Task("parallel", frame.format(*[query for query, _ in asked]), [[planned for _, planned in asked]])
+
+    def _entangled(self, agent: Agent, calls: list[Call]) -> bool:
+        """Whether calls depend on each other: quite the same, about the same thing, or failing in some order."""
+        named: list[str] = []
+        for call in calls:
+            named += {value for value in plain_arguments(call).values() if isinstance(value, str) and _ID.match(value)}
+        if len(set(named)) < len(named) or any(call in calls[:place] for place, call in enumerate(calls)):
+            return True
+        for order in (calls, calls[::-1]):
+            with self.world.scratch():
+                if any(run(agent.tools, self.world, call).failed for call in order):
+                    return True
+        return False
 
     def _none(self, agent: Agent) -> _Task:
         if self.rng.random() < 0.5:
@@ -174,25 +185,16 @@ class _Author:
         return _Task("refusal", query, answer=self.rng.choice(REFUSALS).format(topics=topics))
 
     def _foreign(self, agent: Agent) -> list[str]:
-        """Tools of services this agent has nothing of."""
+        """Tools of services this agent has nothing of, but none that looks up a bare name: another might do that."""
         services = UNSEEN_SERVICES if self.split == "test_unseen" else TRAINING_SERVICES
-        return [name for service in services if service not in agent.services for name in service.functions]
+        foreign = [service for service in services if service not in agent.services]
+        functions = [function for service in foreign for function in service.functions.values()]
+        return [function.name for function in functions if function.tool.required != ("name",)]
 
     def _common_slots(self) -> dict[str, Any]:
         person = f"{self.draw.pick(FIRST_NAMES)} {self.draw.pick(LAST_NAMES)}"
         draw = self.draw
         return {"person": person, "city": draw.city(), "day": draw.day(), "number": draw.number(5, 40, 5)}
-
-
-def _entangled(arguments: list[dict[str, Any]]) -> bool:
-    """Whether calls might depend on each other: about the same thing, by its id, or quite the same."""
-    seen: list[Any] = []
-    for given in arguments:
-        names = [value for value in given.values() if isinstance(value, str) and _ID.fullmatch(value)]
-        if given in seen or any(name in seen for name in names):
-            return True
-        seen += [given, *names]
-    return False
 
 
 class _Scene:
@@ -215,7 +217,13 @@ class _Scene:
             results += [outcome.result for _, outcome in done]
             answers = [FUNCTIONS[call.name].answer(plain_arguments(call), outcome.result) for call, outcome in done]
         self.messages.append(Message("assistant", " ".join(answers) or task.answer))
-        label = {"agent": self.agent.name, "kind": task.kind, "split": split, "sites": self.sites}
+        label = {
+            "agent": self.agent.name,
+            "kind": task.kind,
+            "split": split,
+            "seed": self.world.seed,
+            "sites": self.sites,
+        }
         return Trajectory(tuple(self.messages), self.agent.tools, name, extra={"toolworld": label})
 
     def _stage(self, golds: list[Call], last: bool) -> list[tuple[Call, Outcome]]:
