@@ -29,40 +29,25 @@ DEEPEST = 4
 """Wrappers looked through."""
 _MOST_FIELDS = 500
 
-_PARTS: dict[str, Part] = {
-    **dict.fromkeys(
-        "error errors err errormessage errormessages errormsg errmsg errordescription errordetail errordetails errortext "
-        "errorinfo errorreason exception exceptionmessage fault faultstring faultcode failure".split(),
-        "error",
-    ),
-    **dict.fromkeys("errorcode errcode errorno errno errorstatus".split(), "error code"),
-    **dict.fromkeys(
-        "status outcome resultstatus responsestatus statuscode httpstatus httpcode httpstatuscode".split(), "status"
-    ),
-    **dict.fromkeys("cod stat".split(), "status"),
-    **dict.fromkeys("code resultcode retcode responsecode infocode type reasoncode codigo código ret".split(), "code"),
-    **dict.fromkeys("success ok issuccess issuccessful successful succeeded issucceeded isok".split(), "success"),
-    **dict.fromkeys("exitcode exitstatus returncode".split(), "exit"),
-    **dict.fromkeys("iserror haserror haserrors failed isfailed hasfailed".split(), "failed"),
-    **dict.fromkeys(
-        "message messages msg detail details statusmessage statustext statusmsg resultmsg resultmessage responsemessage "
-        "responsedetails mensaje mensagem meldung nachricht mesaj messaggio 消息 信息 提示".split(),
-        "message",
-    ),
-    **dict.fromkeys(
-        "title text note information info description reason remark resolution hint help".split(), "remark"
-    ),
-    **dict.fromkeys(
-        "requestid traceid timestamp time path instance documentationurl docs version jsonrpc retryafter retryable meta metadata "
-        "moreinfo servertime tool toolname function".split(),
-        "envelope",
-    ),
-    **dict.fromkeys(
-        "response responses result results output outputs data body content payload return returned returnvalue value "
-        "observation toolresult header".split(),
-        "wrapper",
-    ),
+_NAMES: dict[Part, str] = {
+    "error": "error errors err errormessage errormessages errormsg errmsg errordescription errordetail errordetails "
+    "errortext errorinfo errorreason exception exceptionmessage fault faultstring faultcode failure",
+    "error code": "errorcode errcode errorno errno errorstatus",
+    "status": "status outcome resultstatus responsestatus statuscode httpstatus httpcode httpstatuscode cod stat",
+    "code": "code resultcode retcode responsecode infocode type reasoncode codigo código ret",
+    "success": "success ok issuccess issuccessful successful succeeded issucceeded isok",
+    "exit": "exitcode exitstatus returncode",
+    "failed": "iserror haserror haserrors failed isfailed hasfailed",
+    "message": "message messages msg detail details statusmessage statustext statusmsg resultmsg resultmessage "
+    "responsemessage responsedetails mensaje mensagem meldung nachricht mesaj messaggio 消息 信息 提示",
+    "remark": "title text note information info description reason remark resolution hint help",
+    "envelope": "requestid traceid timestamp time path instance documentationurl docs version jsonrpc retryafter "
+    "retryable meta metadata moreinfo servertime tool toolname function",
+    "wrapper": "response responses result results output outputs data body content payload return returned returnvalue "
+    "value observation toolresult header",
 }
+"""Names of fields, lower-cased letters and digits alone, by what they say about a call; all other fields are data."""
+_PARTS = {name: part for part, names in _NAMES.items() for name in names.split()}
 _NOTHING = {
     "",
     "none",
@@ -167,8 +152,11 @@ def _array_failed(items: list[Any], depth: int) -> str | None:
 
 
 def _object_failed(value: Mapping[str, Any], depth: int, assured: bool) -> str | None:
-    fields = [(part_of(key), key, item) for key, item in islice(value.items(), _MOST_FIELDS) if isinstance(key, str)]
-    data = [item for part, _, item in fields if part == "" and not _is_nothing(item)]
+    named = [(part_of(key), key, item) for key, item in islice(value.items(), _MOST_FIELDS) if isinstance(key, str)]
+    fields = [field for field in named if field[0]]
+    if not fields:
+        return None
+    data = [item for part, _, item in named if not part and not _is_nothing(item)]
     for part, key, item in fields:
         if _field_failed(part, item, not data, value) and (part in _ALWAYS or not assured):
             return f"{part} field {key}: {excerpt(_shown(item, value))}"

@@ -25,7 +25,7 @@ _PAPER_PATTERNS = (
     "slice indices must be integers or None or have an __index__ method",
     "connection error",
 )
-_PAPER_REMOVED = re.compile("[^a-zA-Z0-9^\u4e00-\u9fa5]")
+_PAPER_REMOVED = re.compile("[^a-zA-Z0-9^\u4e00-\u9fa5]+")
 
 
 def _paper_form(text: str) -> str:
@@ -48,4 +48,3 @@ def feedback_failed(text: str, mode: Mode = "default") -> str | None:
 def _paper_failed(text: str) -> str | None:
     form = _paper_form(text)
     return next((f"matches {pattern}" for plain, pattern in _PAPER_FORMS.items() if plain in form), None)
-

@@ -13,7 +13,6 @@ LOOSE_TOKENS = 4_000
 LOOSE_DEPTH = 40
 
 _OPENS = re.compile(r"""\{\s*(?:["'}]|\w+["']|$)|\[\s*(?:[\[{"'\]\d-]|true\b|false\b|null\b|True\b|False\b|None\b|$)""")
-_FENCE = re.compile(r"```\w*\s*\n(.*)\n\s*```", re.S)
 _TAGGED = re.compile(r"<(tool_response|tool_result|function_results?|observation|obs|result|output)>(.*)</\1>", re.S)
 _PREFIX = re.compile(r"(?:status code: 2\d\d[.,;]? )?[a-z][\w ]{0,30}: ?\s*(?=[{\[])", re.IGNORECASE)
 _TOKEN = re.compile(
@@ -27,8 +26,8 @@ _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 def unwrap(text: str) -> str:
     """`text` without a code fence, a tag or a label (`Observation:`) around a value."""
-    if text.startswith("```") and (found := _FENCE.fullmatch(text)):
-        return found[1].strip()
+    if text.startswith("```") and text.endswith("```") and "\n" in text:
+        return text[text.index("\n") : -3].strip()
     if text.startswith("<") and (found := _TAGGED.fullmatch(text)):
         return found[2].strip()
     found = _PREFIX.match(text)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from tltrain.audit.kinds import excerpt, kind
+from tltrain.audit.kinds import Kind, excerpt, kind
 from tltrain.audit.languages import said_elsewhere
 
 HEAD, TAIL = 4_000, 1_500
@@ -47,7 +47,13 @@ _PERFORM = (
 )
 
 PROGRAMS = (
-    kind("bare key of a KeyError", r"'[^'\s]{1,60}(?: [^'\s]{1,30}){0,2}(?<![.!?,])'$", longest=100, cased=True),
+    kind(
+        "bare key of a KeyError",
+        r"'[^'\s]{1,60}(?: [^'\s]{1,30}){0,2}(?<![.!?,])'$",
+        longest=100,
+        cased=True,
+        needs="'",
+    ),
     kind(
         "exception",
         r"(?:[Uu]ncaught |[Uu]nhandled |Exception in thread \"[^\"]*\" |[Ee]rror: )?[A-Za-z_][\w.$]{0,100}"
@@ -57,13 +63,15 @@ PROGRAMS = (
         r"panic: |thread '[^']*' panicked at |.{1,300}\([A-Z]\w{1,60}(?:Error|Exception)\)$",
         longest=ANY,
         cased=True,
+        needs="error|exception|failure|timeout|interrupt|stopiteration|panic",
     ),
     kind(
-        "exception",
-        r"(?m:^Traceback \(most recent call last\))|\n\s+at [\w.$<>]+ ?\(",
+        "stack trace",
+        r"(?m:^Traceback \(most recent call last\))|\n[ \t]{1,8}at [\w.$<>]+ ?\(",
         longest=ANY,
         cased=True,
         within=True,
+        needs="traceback (|at ",
     ),
     kind(
         "HTTP status",
@@ -74,6 +82,11 @@ PROGRAMS = (
         r".{0,80}\b(?:received|returned|responded with|replied|got|answered)(?: an?| with)?(?: http)?(?: status)?"
         rf"(?: code)? [45]\d\d {_REASON}",
         longest=ANY,
+        needs=(
+            "http|status|error|response|4|5|bad re|authori|payment|forbidden|not found|not allowed|"
+            "not acceptable|timeout|conflict|gone|precond|payload|media|unprocess|too many|internal|not impl|"
+            "gateway|unavail"
+        ),
     ),
     kind(
         "shell error",
@@ -87,6 +100,7 @@ PROGRAMS = (
         r"usage: [^\n]*\n[\s\S]{0,500}error: |[^\n]{0,200}\nusage: |[^\n]{0,200}\ntry '[^'\n]+ --help'",
         r"segmentation fault|.{0,60}\(core dumped\)|killed$|out of memory|.{0,60}\bdirectory not empty",
         longest=ANY,
+        needs=": |recognized|err!|make|exit|usage|try |segm|core dumped|killed|out of memory|not empty",
     ),
     kind(
         "database error",
@@ -96,11 +110,13 @@ PROGRAMS = (
         r".{0,60}\bconstraint (?:failed|violat)|.{0,60}\bviolates .{0,40}constraint",
         r".{0,60}\b(?:relation|table|column|view|database|schema|collection)\b.{0,80}(?:does not exist|doesn't exist)",
         longest=ANY,
+        needs="syntax|no such|ora-|sqlstate|pls-|error|level|duplicate|constraint|exist",
     ),
     kind(
         "remote call error",
         r".{0,60}\brpc error: code|.{0,80}\bstatuscode\.(?!ok\b)|mcp error|json-?rpc error",
         longest=ANY,
+        needs="rpc|statuscode|mcp",
     ),
     kind(
         "error text",
@@ -114,6 +130,7 @@ PROGRAMS = (
         r"retrieving|loading|reading|accessing|converting|\d))",
         r"(?:[\w'/.()-]+:? ){0,4}error: (?!-?[\d.]+\s*(?:$|%|,))\S|\W{0,2}error(?:\)| [a-z]{1,4}\d{1,5}:)",
         longest=ANY,
+        needs="error",
     ),
 )
 """What programs print, in answers of any length."""
@@ -127,12 +144,19 @@ SENTENCES = (
         r"\bcould not convert |\binvalid literal for |\bexpecting (?:value|property name|',' delimiter)",
         r"\breferenced before assignment|^(?:integer |float )?(?:division|modulo)(?: or modulo)? by zero",
         r"\[errno -?\d+\]|\[winerror \d+\]|\bmax retries exceeded|\bunsupported operand|\bmaximum recursion depth",
-        r"\bvalues to unpack|\d+ validation errors? for |\bdoes not match format|^no module named |^cannot import name ",
+        r"\bvalues to unpack|\d+ validation errors? for |\bdoes not match format|^no module named |"
+        r"^cannot import name ",
         r"\bcodec can't (?:de|en)code|^can only concatenate|\bundefined method `|\bnullpointer|\bread timed out",
         r"\bline \d+ column \d+ \(char \d+\)|^unconverted data remains|\bconnection aborted\.|\bremote end closed",
         r"cannot (?:read|set) propert\w+ of (?:undefined|null)|\bis not a function$|\bbroken pipe\b",
         longest=1_500,
         within=True,
+        needs=(
+            "()|argument|defined|object|serializ|out of|must be int|convert|literal|expecting|referenced|"
+            "division|modulo|unhashable|errno|winerror|retries|operand|recursion|unpack|validation error|format|"
+            "module|import|codec|concatenate|method|nullpointer|timed out|column|unconverted|aborted|remote|"
+            "cannot|function|pipe"
+        ),
     ),
     kind(
         "rate limit",
@@ -146,6 +170,7 @@ SENTENCES = (
         r".{0,40}(?<!not )(?<!not to )\bexceed(?:s|ed|ing)? (?:the|your|its) .{0,40}(?:limit|quota|maximum)",
         r"(?=.{0,400}(?:premium|subscribe|upgrade)).{0,200}(?:rate limit|call frequency|requests per|calls per)",
         longest=500,
+        needs="limit|many|throttl|quota|exceed|reached|used up|run out|hit|exhaust|frequency|requests per|calls per",
     ),
     kind(
         "request to correct",
@@ -154,7 +179,8 @@ SENTENCES = (
         r"reduce|rephrase|(?:give|use) (?:a|an|the|me|one of|only)\b|(?:check|verify|review|fix|change|ensure|contact|"
         r"visit) )(?!.{0,60}\b(?:inbox|receipt|thank|enjoy)\b)",
         r".{0,160}\b(?:and|then|,|or) (?:try|call|send it|submit)(?: it| this)? again\b|try again\b|"
-        r".{0,160}\btry again (?:later|in|with|after|using)\b|.{0,120}\bdid you mean\b|.{0,60}\bdid(?: not|n't) understand",
+        r".{0,160}\btry again (?:later|in|with|after|using)\b|.{0,120}\bdid you mean\b|.{0,60}\bdid(?: not|"
+        r"n't) understand",
         r"(?:the |an? |your )?(?:invalid|unrecogni[sz]ed|unsupported|unexpected|malformed|undefined|illegal|"
         r"incompatible|insufficient)[ :]+.{1,120}$",
         r"(?:the |an? |your )?(?:unknown|missing|bad|wrong|incorrect|ambiguous|duplicate|expired|incomplete|empty|"
@@ -167,7 +193,8 @@ SENTENCES = (
         r"(?:empty|null|blank|negative|zero|greater|less|lower|higher|in the|before|after|longer|shorter)\b",
         rf".{{0,80}}\b{_INPUT}(?: {_NAME})? (?:is|are|was) (?:{_WRONG}|empty|expired|wrong|not )",
         rf"(?:.{{0,80}}\W)?{_QUOTED} (?:is|are) (?:{_WRONG}|not |a required)|{_NAME} (?:is|are) {_WRONG}\b",
-        rf".{{0,60}}\b{_INPUT} (?:missing|required)[.!]?$|.{{0,60}}\bhas (?:the|a) wrong\b|additional propert\w+ are not",
+        rf".{{0,60}}\b{_INPUT} (?:missing|required)[.!]?$|.{{0,60}}\bhas (?:the|a) wrong\b|"
+        rf"additional propert\w+ are not",
         r"(?:argument|parameter|field|value|option|property) \S+ (?:expected|expects|requires|lacks|was expected)",
         rf".{{0,80}}\brequires (?:the |an? )?(?:\w+ )?{_INPUT}\b|.{{0,30}}hallucinat|amount of .{{1,60}} exceeds",
         r"you (?:need to|have to|must)(?: first)? (?:pass|provide|specify|give|supply|set|be logged|log in|sign)",
@@ -177,16 +204,25 @@ SENTENCES = (
         r".{0,80}\b(?:(?:allowed|valid|available|supported) (?:values|options|tools|functions)) ?(?:are|is|:)",
         r".{0,80}\b(?:is|are) not (?:a |an )?(?:valid|recogni[sz]ed|known|proper|correct|one of|in the list|in \[|"
         r"a field|a parameter|number|integer|string|list|object|date|boolean)\b",
-        r".{0,80}\b(?:is|are) not (?:allowed|accepted|permitted)(?:[.,;:!]|$| (?:for this|for the|here|with this|as)\b)",
+        r".{0,80}\b(?:is|are) not (?:allowed|accepted|permitted)(?:[.,;:!]|$| (?:for this|for the|here|with this|"
+        r"as)\b)",
         r"(?:required|mandatory) (?:\w+ )?(?:parameter|argument|field|propert\w+|option|input)s?\b",
         r"no (?:query|input|arguments?|parameters?) (?:was |were )?(?:given|provided|specified)",
         r"(?!your (?:search|query)|the (?:search|query)).{0,60}\b(?:does|did) not match any\b",
         r"(?:\w+ ){1,4}too (?:large|long|big|short|small)[.!]?$",
         longest=400,
+        needs=(
+            "please|again|mean|understand|invalid|recogni|unsupported|unexpected|malformed|undefined|illegal|"
+            "incompatible|insufficient|unknown|missing|bad|wrong|incorrect|ambiguous|duplicate|expired|"
+            "incomplete|empty|too |not |must|should|needs to|has to|can't|require|mandatory|out of|expect|lacks|"
+            "hallucinat|exceeds|need|have to|provide|specify|supply|parse|read|decode|interpret|allowed|valid|"
+            "available|supported|match"
+        ),
     ),
     kind(
         "refusal",
-        r"(?:the |your |this )?(?:access|permission|request|operation|transfer|payment|connection|authori[sz]ation|authentication|login|"
+        r"(?:the |your |this )?(?:access|permission|request|operation|transfer|payment|connection|authori[sz]ation|"
+        r"authentication|login|"
         r"transaction|order|booking|refund|call|query|action|card)(?: \w+){0,2} (?:was |is |has been |have been |"
         r"were )?(?:denied|refused|rejected|declined|forbidden|failed|timed out)\b",
         r"(?:your|this|the) \w+(?: \w+){0,2} (?:was|is|has been|have been|were) (?:denied|refused|rejected|declined|"
@@ -198,14 +234,16 @@ SENTENCES = (
         rf"did not|didn't) (?:\w+ )?{_PERFORM}\b",
         r"(?:failed|unable|cannot|can't|couldn't|could not|can not|impossible)(?: to)?:? \w",
         r"(?:[\w-]+ ){1,4}(?<!not )failed(?:[:.!,;]| (?:to|because|due|with|after|as)\b|$)",
-        r".{0,80}\b(?:is|are|was|were|has|have|does|do|did|could|can|should|must|may|will)(?: not|n['’]t|not)(?: been| be)? "
+        r".{0,80}\b(?:is|are|was|were|has|have|does|do|did|could|can|should|must|may|will)(?: not|n['’]t|"
+        r"not)(?: been| be)? "
         r"(?:\w+ly )?(?:supported|authori[sz]ed|authenticated|subscribed|available|implemented|enabled|configured|"
         r"accessible|reachable|possible|enough|included|include|part of|have (?:access|permission)|completed|processed|"
         r"sent|created|provided|given|sufficient|offer|eligible|respond|cancell?ed|connect|exist|found)\b",
         r"(?:[\w'#-]+ ){0,5}not (?:supported|authori[sz]ed|permitted|allowed|implemented|available|accepted|successful|"
         r"resolved|delivered|reachable|ready|loaded|saved|sent|connected|created|processed|completed|recogni[sz]ed|"
         r"responding|configured|installed|logged in|authenticated)[.!]?$|(?:[\w'#-]+ ){0,5}not authori[sz]ed\b",
-        r"(?:[\w'#-]+ ){1,4}could not be \w+|(?:the |your |this )?(?:[\w'#-]+ ){1,2}(?:cannot|can not) be \w+ed\b.{0,60}$",
+        r"(?:[\w'#-]+ ){1,4}could not be \w+|(?:the |your |this )?(?:[\w'#-]+ ){1,2}(?:cannot|"
+        r"can not) be \w+ed\b.{0,60}$",
         r".{0,80}(?<!that )\balready (?:exists?|taken|in use|registered|booked)\b|.{0,60}\bunsuccessful",
         r".{0,60}\b(?:temporarily|currently|presently) (?:unavailable|disabled|offline|down|out of service)|"
         r".{0,60}\b(?:under|for|down for|in) maintenance\b|.{0,60}\bwent wrong\b",
@@ -214,28 +252,40 @@ SENTENCES = (
         r".{0,60}\b(?:session|token|key|link|code)\b.{0,20} (?:has |is |was )?expired",
         r".{0,40}\b(?:login|log-?in|authentication|payment|authorization|subscription|(?:an )?api key|credentials?)"
         r"(?: is| are)? (?:required|needed|missing)",
-        r".{0,60}\brequires (?:[\w-]+ ){0,3}(?:rights|permissions?|privileges|access|role|scope|authentication|login|plan)\b",
+        r".{0,60}\brequires (?:[\w-]+ ){0,3}(?:rights|permissions?|privileges|access|role|scope|authentication|"
+        r"login|plan)\b",
         r"(?:connection|network|socket) (?:error|refused|reset|aborted|closed|lost|timeout)|"
         r"no (?:response|answer) from |no route to |not enough \w+",
-        r"only (?:the |an? )?(?:[\w-]+ ){1,6}(?:can|may|are allowed|is allowed) |.{0,40}\bdisabled for your |you lack\b",
+        r"only (?:the |an? )?(?:[\w-]+ ){1,6}(?:can|may|are allowed|is allowed) |.{0,40}\bdisabled for your |"
+        r"you lack\b",
         r".{0,40}\bno (?:rights|permission|access|quota)\b|.{0,80}\byou (?:have been|are|were) (?:blocked|banned)",
         longest=400,
+        needs=(
+            "denied|refused|rejected|declined|forbidden|failed|out|blocked|aborted|disabled|suspended|revoked|"
+            "expired|deprecated|no longer|sorry|oops|unfortunately|regrettably|not|n't|n’t|never|unable|trouble|"
+            "can|impossible|could|exists|taken|use|registered|booked|unsuccessful|unavailable|offline|down|"
+            "maintenance|wrong|overloaded|unreachable|unresponsive|require|needed|missing|connection|network|"
+            "socket|no |only|lack|banned"
+        ),
     ),
     kind(
         "not found",
         r"(?:the |an? |this |that |requested |your |any ){0,3}(?:[\w#@'\"/.:-]+ ){0,7}"
         r"(?:(?:is|was|were|could|has|have|can) ?(?:not|n't)(?: be| been)?|not) found\b.{0,60}$",
-        r".{0,80}\b(?:does not|doesn't|do not|don't|did not) exists?\b.{0,40}$|(?:there (?:is|are|was|were) )?no such \w",
+        r".{0,80}\b(?:does not|doesn't|do not|don't|did not) exists?\b.{0,40}$|(?:there (?:is|are|was|"
+        r"were) )?no such \w",
         r"(?:there (?:is|are|was) )?no (?:\w+ ){1,3}(?:with (?:that|this|the|an?|id|name|number|code)|named|called|"
         r"by (?:that|the) name|exists?|of that name|for (?:that|the) (?:id|name))\b",
         r"no (?:\w+ ){0,2}\w*[^\Ws] (?:was |could be |is )?(?:found|available)[.!]?"
         r"(?: (?:for|matching|with|by|in|at|named)\b.{0,60})?$",
         r"(?:there (?:is|was) )?no (?:\w+ ){0,2}\w*[^\Ws] (?:matched|matches|registered|named|with|called|under)\b",
-        rf"no (?:\w+ ){{0,3}}(?:data|information|info|record|result|price|quote|entry) (?:is |was )?(?:available |found )?"
+        rf"no (?:\w+ ){{0,3}}(?:data|information|info|record|result|price|quote|entry) (?:is |was )?(?:available |"
+        rf"found )?"
         rf"for (?:the |this |that )?{_INPUT}\b|there (?:is|are|was) no (?:[\w-]+ ){{1,3}}[\w-]*\d[\w-]*[.!]?$",
         r"(?:we |i |it )?(?:could not|couldn't|can't|cannot|can not|unable to|did not|didn't|failed to) "
         r"(?:find|locate|identify|match)\b",
         longest=200,
+        needs="found|exist|no |available|match|find|locate|identify",
     ),
     kind(
         "short answer that says no",
@@ -246,13 +296,19 @@ SENTENCES = (
         r"not in service|not in (?:our|the) (?:database|catalog\w*|list|system)|"
         r"e(?:conn(?:refused|reset|aborted)|notfound|noent|timedout|ai_again|pipe|acces|perm|exist))\b[^\"({}]{0,50}$",
         longest=100,
+        needs=(
+            "invalid|unable|failed|failure|denied|rejected|refused|declined|expired|unsupported|unauthori|"
+            "unavailable|not |overflow|out of|malformed|incorrect|mismatch|can|could|locked|hang|verify|econn|"
+            "enot|enoent|etimed|eai|epipe|eacces|eperm|eexist"
+        ),
     ),
 )
 """What services say, where it is the whole answer."""
 
 _EXCUSES = re.compile(
     # code, definitions, dated facts, rules of a house, lists of findings
-    r"(?://|/\*|#!|def |class |import |from \w+ import|const |let |var |function |select |if \(|try:|print\(|assert |return )|"
+    r"(?://|/\*|#!|def |class |import |from \w+ import|const |let |var |function |select |if \(|try:|print\(|"
+    r"assert |return )|"
     r"(?!.{0,60}\b(?:required|invalid|unknown|unsupported|not)\b)[\w .,'!()-]{1,80} (?:is|are|was|were) (?:an?|the) "
     r"(?!error|problem|conflict)|.{0,80}\bin (?:1[89]|20)\d\d\b|(?:to|if|when) [^.,]{1,80}, please |"
     r"(?:found )?\d+ (?:problems?|errors?|issues?|warnings?)\b|"
@@ -281,10 +337,19 @@ def text_failed(text: str) -> str | None:
     if len(text) > ANY:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     lowered = text.lower()
-    told = next((kind for kind in PROGRAMS if kind.told_by(text, lowered)), None)
-    if told is None and not _EXCUSES.match(lowered):
-        told = next((kind for kind in SENTENCES if kind.told_by(text, lowered)), None) or said_elsewhere(text, lowered)
-    return None if told is None else f"{told.name}: {excerpt(text)}"
+    told = _first(PROGRAMS, text, lowered)
+    if told is None:
+        told = _first(SENTENCES, text, lowered) or said_elsewhere(text, lowered)
+        if told is None or _EXCUSES.match(lowered):
+            return None
+    return f"{told.name}: {excerpt(text)}"
+
+
+def _first(kinds: tuple[Kind, ...], text: str, lowered: str) -> Kind | None:
+    for kind_ in kinds:
+        if kind_.told_by(text, lowered):
+            return kind_
+    return None
 
 
 def code_failed(text: str) -> str | None:
