@@ -77,19 +77,19 @@ TRAINING_AGENTS = (
         "help_desk",
         "You assist an IT help desk.",
         "get_ticket get_ticket_comments get_tickets_by_assignee create_ticket close_ticket assign_ticket "
-        "find_contact get_contact_email send_message",
+        "find_contact get_contact_email get_contact_phone send_message",
     ),
     _agent(
         "archivist",
-        "You look after a shared drive and edit short texts.",
-        "list_files list_files_by_owner find_file read_file read_file_info move_file count_words "
-        "count_characters replace_word",
+        "You look after the files on a shared drive and measure short texts.",
+        "list_files list_files_by_owner find_file read_file read_file_info move_file copy_file "
+        "delete_file count_words count_characters",
     ),
     _agent(
         "editor",
-        "You edit short texts and keep the drafts in order.",
+        "You edit short texts and read files on a shared drive.",
         "count_words count_characters count_letter replace_word change_case reverse_text is_palindrome "
-        "copy_file move_file delete_file",
+        "find_file read_file read_file_info",
     ),
     _agent(
         "trip_planner",

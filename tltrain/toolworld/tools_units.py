@@ -66,7 +66,7 @@ def _answer(arguments: Mapping[str, Any], result: Any) -> str:
 
 def _scaled(value: float, source: str, target: str, factors: Mapping[str, float]) -> float:
     if value < 0:
-        raise ValueError("math domain error")
+        raise ValueError(f"value must not be negative, got {value}")
     return round(value * factors[source] / factors[target], 3)
 
 
