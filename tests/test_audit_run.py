@@ -15,6 +15,7 @@ from tltrain.audit import run
 from tltrain.audit.compare import compare
 from tltrain.audit.lengths import Masking, Tokens, without_calls
 from tltrain.audit.page import audit_page
+from tltrain.encode import Encoder
 from tltrain.errors import DataError, ModelError
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
@@ -65,13 +66,21 @@ def test_lengths_are_those_of_the_rendered_template() -> None:
     measured = ruler.measure([(one, [Masking(True, frozenset({0})), Masking(False)])])[0]
     assert not isinstance(measured, str)
     assert measured.total == len(rendered(tokenizer, list(one.messages), TOOLS))
-    for position, length in zip((2, 4), measured.replies, strict=True):
-        user = [Message("user", "Hello.")]
-        prompt = rendered(tokenizer, user, add_generation_prompt=True)
-        whole = rendered(tokenizer, [*user, one.messages[position]])
-        stop = len(whole) - whole[::-1].index(tokenizer.eos_token_id)
-        assert length == stop - len(prompt)
+    steps = Encoder(tokenizer, mae=False, pkt=False).steps(one)
+    assert measured.replies == tuple(len(step.reply_ids) for step in steps)
     assert measured.masked == (measured.replies[0], 0)
+
+
+def test_replies_without_a_stop_token_get_one() -> None:
+    tokenizer = micro_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    one = Trajectory((Message("user", "What?"), Message("assistant", "This.")))
+    measured = Tokens(tokenizer).measure([(one, [Masking(False)])])[0]
+    (step,) = Encoder(tokenizer, pkt=False).steps(one)
+    assert not isinstance(measured, str) and measured.replies == (len(step.reply_ids),)
 
 
 def test_lengths_without_splitting_are_the_same() -> None:

@@ -305,6 +305,22 @@ def test_merging_is_associative(data: list[Trajectory]) -> None:
     assert empty.to_json("characters") == whole
 
 
+def test_merging_keeps_what_only_the_first_part_has() -> None:
+    alike = (Tool("alpha", "Read the file at a path."), Tool("omega", "Read the file at a path."))
+    first = count([Trajectory((Message("user", "a"), ANSWER), alike)], "default", Characters())
+    first.merge(count([Trajectory((Message("user", "b"), ANSWER), TOOLS)], "default", Characters()))
+    shown = first.to_json("characters")["tools"]["confusable"]["shown"]
+    assert [row["a"] for row in shown] == ["alpha", "get_weather"]
+
+
+def test_put_right_needs_a_next_reply_that_works() -> None:
+    wrong, right, error = call("get_weather"), call("get_weather", city="Oslo"), said("Error: no")
+    again = ask(wrong, error, wrong, error, right, said("{}"), ANSWER)
+    given_up = ask(wrong, error, ANSWER)
+    calls = audit([again, given_up])["calls"]
+    assert (calls["failed"], calls["put_right"]) == (3, 1)
+
+
 def test_bounds_lose_only_the_tail() -> None:
     tally = Tally(limit=2)
     for key in "abcab":

@@ -56,18 +56,17 @@ class Duplicates:
     def to_json(self) -> dict[str, Any]:
         """Counts and the largest groups; `positions` count trajectories from 1 in the order read."""
         exact = _first_with(np.array(self.exact, dtype=np.uint64))
-        near = self._near(exact)
         return {
             "exact": self._groups(exact),
-            "near": self._groups(np.where(exact == np.arange(len(exact)), near, -1)),
+            "near": self._groups(self._near(exact)),
             "threshold": THRESHOLD,
             "measure": "Jaccard index of query word triples and call arguments, estimated by 64 minhashes",
         }
 
     def _groups(self, leaders: NDArray[np.int64]) -> dict[str, Any]:
-        """`leaders[i]` is the first trajectory of i's group, i itself where it is alone or first, -1 to leave out."""
+        """`leaders[i]` is the first trajectory of i's group: i itself where it is alone or first."""
         followers: dict[int, list[int]] = {}
-        for position in np.flatnonzero((leaders != np.arange(len(leaders))) & (leaders >= 0)):
+        for position in np.flatnonzero(leaders != np.arange(len(leaders))):
             followers.setdefault(int(leaders[position]), []).append(int(position))
         largest = sorted(followers, key=lambda leader: (-len(followers[leader]), leader))[:GROUPS_SHOWN]
         shown = [

@@ -117,7 +117,6 @@ class Tokens:
         self.special = set(plain)
         ordered = sorted(plain, key=len, reverse=True)
         self.splitter = re.compile(f"({'|'.join(map(re.escape, ordered))})") if plain else None
-        self.stop = tokenizer.eos_token
         self.opening = self._render([_SPARE_USER], add_generation_prompt=True)
         if self.splitter is not None and not self._splits_exactly():
             self.splitter = None
@@ -155,11 +154,16 @@ class Tokens:
         return Lengths(counts[0], tuple(replies), tuple(cut))
 
     def _reply(self, reply: Message) -> str:
-        """A reply as a step is trained on it: rendered after the generation prompt, up to its stop token."""
+        """A reply as a step is trained on it: rendered after the generation prompt, up to its stop token.
+
+        Where the template writes none, training adds the tokenizer's own.
+        """
         rendered = self._render([_SPARE_USER, _plain(reply)])
         text = rendered[len(common_prefix(rendered, self.opening)) :]
-        head, stop, _ = text.rpartition(self.stop) if self.stop else (text, "", "")
-        return head + stop if stop else text
+        ended = text.rstrip()
+        if any(ended.endswith(token) for token in self.special):
+            return ended
+        return text + (self.tokenizer.eos_token or "")
 
     def _render(self, messages: list[dict[str, Any]], **options: Any) -> str:
         text: str = self.tokenizer.apply_chat_template(messages, tokenize=False, **options)
