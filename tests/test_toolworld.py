@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 
 from tltrain.errors import ConfigError
 from tltrain.toolworld import ToolWorld, execute, generate, open_world
+from tltrain.toolworld.library import FUNCTIONS
 from tltrain.trajectory import CallSite, Trajectory
 
 SPLITS = ("train", "test_seen", "test_unseen")
@@ -83,6 +84,21 @@ def test_no_query_in_two_splits(data: ToolWorld) -> None:
     train, seen, unseen = (set(queries(getattr(data, split))) for split in SPLITS)
     assert not (train & seen or train & unseen or seen & unseen)
     assert len(train) > 1200
+
+
+def worded_as(query: str, wordings: tuple[str, ...]) -> bool:
+    patterns = (re.sub(r"\\\{\w+\\\}", ".+", re.escape(wording)) for wording in wordings)
+    return any(re.search(pattern, query) for pattern in patterns)
+
+
+def test_wordings_held_out_are_not_trained_on(data: ToolWorld) -> None:
+    for trajectory in data.train + data.test_seen:
+        calls = [site.call.name for site in golds(trajectory)]
+        if trajectory.extra["toolworld"]["kind"] == "single" and calls:
+            function = FUNCTIONS[calls[0]]
+            trained = trajectory.extra["toolworld"]["split"] == "train"
+            query = trajectory.messages[1].content or ""
+            assert worded_as(query, function.asks if trained else function.held_out), query
 
 
 def test_tools_of_the_unseen_split_never_occur_in_training(data: ToolWorld) -> None:

@@ -230,7 +230,7 @@ def _worsened(rng: Random, value: Any, schema: dict[str, Any]) -> Any:
     if re.fullmatch(r"[A-Z]+-\d+", value):
         prefix, number = value.split("-")
         return rng.choice((number, f"{prefix}{number}", f"{prefix}-{number}0", f"#{number}"))
-    return rng.choice((value[:-1], f"{value[:1]}{value[2:]}", "unknown", f"{value}?"))
+    return rng.choice((value[:-1], f"{value[:1]}{value[2:]}", "unknown", f"the {value}"))
 
 
 def _wrong_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:

@@ -23,7 +23,7 @@ Answer = Callable[[Mapping[str, Any], Any], str]
 T = TypeVar("T")
 Function = TypeVar("Function", bound=Callable[..., Any])
 _JSON_TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
-_SHARED = 10
+_LARGE_POOL = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Draw:
 
     def pick(self, values: Sequence[T]) -> T:
         """One value of this split's share."""
-        if len(values) >= _SHARED:
+        if len(values) >= _LARGE_POOL:
             return self._share(values)
         return self.rng.choice(values)
 

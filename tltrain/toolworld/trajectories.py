@@ -54,7 +54,12 @@ class ToolWorld:
 
 
 def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE) -> ToolWorld:
-    """`size` training trajectories and `test_size` for each test split, from executing calls in a seeded world."""
+    """`size` training trajectories and `test_size` for each test split, from executing calls in a seeded world.
+
+    `Trajectory.extra["toolworld"]` says what is behind one: `agent`, `kind`, `split`, `seed` (of the world, for
+    `open_world`), and `sites`, the calls that went wrong, as `{"message": …, "index": …, "error": …}` with the kinds of
+    `noise.VISIBLE` (their feedback reports it, the next reply corrects it) and of `noise.SILENT` (training split only).
+    """
     if size < 0 or test_size < 0:
         raise ConfigError(f"toolworld: sizes must not be negative, got {size} and {test_size}")
     world = open_world(seed)

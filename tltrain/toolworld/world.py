@@ -74,8 +74,8 @@ class World:
         return self._connection.execute(sql, values).rowcount
 
     def next_number(self, table: str) -> int:
-        """A number no row of `table` has in its id yet (ids count up from 100)."""
-        return 100 + int(self._connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+        """The number for the id of a new row of `table`; ids count up from 100."""
+        return 100 + int(self._connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchone()[0])
 
     def known(self, sql: str) -> list[Row]:
         """Rows of an untouched world, kept after the first time: what tasks are made from."""
