@@ -2,9 +2,10 @@
 
     python tests/score_readers.py [FOLDER OF PUBLIC DATA]
 
-`data/feedback_labels.jsonl` was labelled by reading, before the rules were written. Its own texts stand in it; messages
-of public data sets stand there only as a place (`at`: file and JSON pointer; `obs`: which <obs> part of that text) and a
-SHA-256, and are left out without the data. The halves are drawn by hash: rules were written looking at `dev` alone.
+`data/feedback_labels.jsonl` was labelled by reading, before the rules were written. Its own texts stand in it;
+messages of public data sets stand there only as a place (`at`: file and JSON pointer; `obs`: which <obs> part of that
+text) and a SHA-256, and are left out without the data. The halves are drawn by hash: rules were written looking at
+`dev` alone. `data/feedback_probes.jsonl` are messages written afterwards to break the rules, which learned from them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 from tltrain.audit import feedback_failed
 
 LABELS = Path(__file__).parent / "data" / "feedback_labels.jsonl"
+PROBES = Path(__file__).parent / "data" / "feedback_probes.jsonl"
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,9 @@ class Score:
         return 2 * self.right / max(1, 2 * self.right + self.false_alarms + self.missed)
 
 
-def load(data: Path | None) -> list[Labelled]:
+def load(data: Path | None, path: Path = LABELS) -> list[Labelled]:
     """The labelled messages: all of them with the public data, the committed texts without."""
-    with LABELS.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     return [
         Labelled(row["text"] if "text" in row else resolve(data, row), row["failed"], row["kind"])
@@ -99,8 +101,8 @@ def wrong(labelled: Sequence[Labelled]) -> Iterator[Labelled]:
 def table(labelled: Sequence[Labelled]) -> str:
     """One line a kind and half: of how many, how many are said to have failed by us and by the paper's rule."""
     lines = []
-    for half in ("dev", "held"):
-        part = [message for message in labelled if message.half == half]
+    parts = {half: [message for message in labelled if message.half == half] for half in ("dev", "held")}
+    for half, part in {**parts, "probes": load(None, PROBES)}.items():
         lines.append(f"\n{half}: {len(part)} messages, {sum(message.failed for message in part)} failed")
         for name, mode in (("ours", "default"), ("paper", "paper")):
             s = score(part, mode)

@@ -48,36 +48,12 @@ _NAMES: dict[Part, str] = {
 }
 """Names of fields, lower-cased letters and digits alone, by what they say about a call; all other fields are data."""
 _PARTS = {name: part for part, names in _NAMES.items() for name in names.split()}
-_NOTHING = {
-    "",
-    "none",
-    "null",
-    "nil",
-    "no",
-    "no error",
-    "no errors",
-    "ok",
-    "okay",
-    "success",
-    "successful",
-    "succeeded",
-}
-_NOTHING |= {
-    "false",
-    "0",
-    "00",
-    "000",
-    "0000",
-    "n/a",
-    "na",
-    "-",
-    "200",
-    "undefined",
-    "noerror",
-    "not applicable",
-    "empty",
-}
-_FAILED_WORDS = {
+_NOTHING = (
+    *("", "none", "null", "nil", "no", "no error", "no errors", "noerror", "ok", "okay", "success", "successful"),
+    *("succeeded", "false", "0", "00", "000", "0000", "200", "n/a", "na", "-", "undefined", "not applicable", "empty"),
+)
+"""What an error field says, lower-cased, where there was no error."""
+_FAILED_WORDS = (
     "error",
     "err",
     "fail",
@@ -88,9 +64,7 @@ _FAILED_WORDS = {
     "rejected",
     "denied",
     "refused",
-    "ko",
-    "nok",
-}
+)
 _MARKUP_FAULT = re.compile(
     r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:\w{1,30}:)?\w{0,30}(?:error|fault|exception)\w{0,30}[\s>]|"
     r".{0,400}<(?:\w{1,30}:)?(?:fault|faultstring|error|errormessage|error_message)>\s*[^<\s]|"
@@ -237,9 +211,8 @@ def _says_something(item: Any, depth: int = 0) -> bool:
     if isinstance(item, dict | list):
         inner = item.values() if isinstance(item, dict) else item
         return depth < DEEPEST and any(_says_something(each, depth + 1) for each in islice(inner, 50))
-    return (
-        item is True or (isinstance(item, int) and depth > 0 and item != 0) or (isinstance(item, int) and item >= 400)
-    )
+    is_code = isinstance(item, int) and item != 0 and not 200 <= item < 300
+    return item is True or (is_code and (depth > 0 or not 0 < item < 100))
 
 
 def _is_success(item: Any) -> bool:
