@@ -29,6 +29,7 @@ from format_samples import (
     TOOLRL,
     WEATHER,
     XLAM,
+    node,
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -184,6 +185,15 @@ def test_toolbench_tree_gives_the_answer_first_and_every_other_branch() -> None:
     assert answer.tools == (WEATHER_TOOL,)
 
 
+def test_toolbench_branches_that_share_a_thought_only_do_not_share_its_reply() -> None:
+    record = copy.deepcopy(TOOLBENCH_TREE)
+    thought = record["tree"]["tree"]["children"][0]
+    thought["children"].append(node("Action", "get_time", node("Action Input", "{}")))
+    trajectories = FORMATS["toolbench"].read(record, None, "file:1")
+    assert [one.extra["branch"]["fork"] for one in trajectories] == [2, 4, 2, 2]
+    assert trajectories[2].messages[2] == Message("assistant", "First the weather.", (Call("get_time", {}),))
+
+
 def test_toolbench_conversation() -> None:
     trajectory = one(TOOLBENCH_CONVERSATION)
     assert trajectory.messages[1:] == (
@@ -241,6 +251,13 @@ def test_toolrl() -> None:
     )
 
 
+def test_toolrl_feedback_of_one_call_stays_as_it_is() -> None:
+    record = copy.deepcopy(TOOLRL)
+    record["input"] = record["input"].replace('{"name": "Get Time", "parameters": {}}\n', "")
+    record["input"] = record["input"].replace(', {"name": "Get Time", "results": "12:00"}', "")
+    assert one(record).messages[3] == Message("tool", '[{"name": "Get Weather", "results": "rain"}]')
+
+
 def test_taubench_keeps_reward_and_infers_tools() -> None:
     trajectory = one(TAUBENCH)
     assert trajectory.messages == one(OPENAI).messages
@@ -252,6 +269,7 @@ def test_taubench_keeps_reward_and_infers_tools() -> None:
         Tool("get_time", parameters={"type": "object", "properties": {}}, inferred=True),
     )
     assert one(TAUBENCH, [TIME_TOOL]).tools == (TIME_TOOL,)
+    assert one({"traj": [], "reward": 1.0}).id is None
 
 
 def test_llama_factory() -> None:
@@ -308,7 +326,17 @@ def test_hermes_reads_python_literals() -> None:
     assert (trajectory.tools, trajectory.extra) == ((WEATHER_TOOL,), {"category": "weather"})
 
 
-@pytest.mark.parametrize("written", ["{'name': f()}", "{'name': 'f', 'name': 'g'}", "__import__('os')", "{", "[" * 300])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{'name': f()}",
+        "{'name': 'f', 'name': 'g'}",
+        "__import__('os')",
+        "{",
+        "[" * 300,
+        "{'name': 'f'}</tool_call><tool_call>{'name': 'f'}</tool_call></tool_call>",
+    ],
+)
 def test_hermes_reply_that_cannot_be_read_stays_text(written: str) -> None:
     record = copy.deepcopy(HERMES)
     record["conversations"][2]["value"] = text = f"<tool_call>{written}</tool_call>"
@@ -332,6 +360,11 @@ def test_anthropic() -> None:
         Message("assistant", "I cannot."),
     )
     assert trajectory.tools == (WEATHER_TOOL,)
+
+
+def test_anthropic_user_message_of_nothing_is_kept() -> None:
+    record = {"messages": [{"role": "user", "content": []}, ANTHROPIC["messages"][1]]}
+    assert one(record).messages[0] == Message("user", "")
 
 
 def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from tltrain.formats.fields import FieldError, arguments_of, id_or_none, record_of, rest, text_of
@@ -36,12 +35,11 @@ def with_feedback(messages: tuple[Message, ...], start: int = 0) -> Iterator[tup
 
 
 def _in_order(part: tuple[Message, ...], at: int) -> list[Message]:
-    copies = tuple(replace(message) for message in part)  # one object may stand for two messages; a copy is only one
-    found = [site.feedback for site in Trajectory(copies).call_sites()]
-    count = len(part) - 1
-    if len([feedback for feedback in found[:count] if feedback is not None]) < count:
+    answers = [site.feedback for site in Trajectory(part).call_sites()][: len(part) - 1]
+    ordered = [feedback for feedback in answers if feedback is not None]
+    if len(ordered) < len(part) - 1:
         raise FieldError(f"messages[{at}]", "without ids it could not be said which calls the feedback answers")
-    return [feedback for feedback in found[:count] if feedback is not None]
+    return ordered
 
 
 def weight_after(message: Message, failed: bool) -> float | None:
