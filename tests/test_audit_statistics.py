@@ -362,6 +362,7 @@ def test_patterns() -> None:
     assert feedback_pattern('{"error": "", "response": "{\'message\': \\"It doesn\'t exist\\"}"}') == "It doesn't exist"
     assert feedback_pattern("Traceback (most recent call last):\n  File\nKeyError: 'ja'") == "KeyError: ‘…’"
     assert feedback_pattern("HTTP 404 for order 404") == "HTTP 404 for order #"
+    assert feedback_pattern("{'title': 'Bad Request', 'status': 400}", "status: 400") == "status: 400"
     assert feedback_pattern("  ") == "(empty)"
     assert feedback_pattern("[" * 50_000) == "[" * 109 + "…"
     assert fault_pattern('f has no argument "x" (it has a, b)') == 'f has no argument "x"'

@@ -116,7 +116,7 @@ class CallStatistics:
         self.categories[category] += 1
         self.faults.update({fault.category for fault in faults})
         self._note_unknown_names(trajectory, site, {fault.category for fault in faults})
-        pattern = feedback_pattern(feedback) if category == "execution" else ""
+        pattern = feedback_pattern(feedback, reading.feedback or "") if category == "execution" else ""
         wording = fault_pattern(faults[0].message) if faults else reading.feedback or ""
         group = self._group(category, pattern)
         if group is None:

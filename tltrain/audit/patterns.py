@@ -24,9 +24,13 @@ _STATUS = re.compile(r"(?:http|status|code)\W*$", re.IGNORECASE)
 _NUMBERS = re.compile(r"#([ ,:./x-]*#)+")
 
 
-def feedback_pattern(text: str) -> str:
-    """The message in a feedback text with quotations, numbers, ids and addresses left out, on one line."""
-    message = _message(text[:MAX_READ].strip(), depth=0)
+def feedback_pattern(text: str, reason: str = "") -> str:
+    """The message in a feedback text with quotations, numbers, ids and addresses left out, on one line.
+
+    `reason` is what the feedback reader says of it: it stands in where an object names no message.
+    """
+    text = text[:MAX_READ].strip()
+    message = _message(text, depth=0) or reason or text
     for mask, stand_in in _MASKS:
         message = mask.sub(stand_in, message)
     message = _NUMBERS.sub("#", _NUMBER.sub(_numberless, message))
@@ -47,10 +51,12 @@ def fault_pattern(message: str) -> str:
 
 
 def _message(text: str, depth: int) -> str:
-    """The part of the text that says what went wrong: an error field, a traceback's last line, or the first line."""
-    found = _in_object(text, depth) if text[:1] in ("{", "[") and depth < 4 else None
-    if found:
-        return found
+    """The part of the text that says what went wrong: an error field, a traceback's last line, or the first line.
+
+    Empty where the text is an object that names no message.
+    """
+    if text[:1] in ("{", "[") and depth < 4:
+        return _in_object(text, depth) or ""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if not lines:
         return ""
