@@ -172,7 +172,7 @@ def test_run_audit_refuses_what_it_cannot_read(file: Path, tmp_path: Path) -> No
 
 def test_compare(file: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other.jsonl", [trajectory(number) for number in range(8)])
-    result = run.run_audit(str(file), tmp_path / "out", compare_with=str(other), progress=False)
+    result = run.run_audit(str(file), tmp_path / "out", compare=str(other), progress=False)
     rows = {row["name"]: row for row in result["comparison"]["measures"]}
     assert rows["trajectories"] == {"name": "trajectories", "unit": "number", "a": 12, "b": 8, "difference": -4}
     assert (rows["calls that failed"]["a"], rows["calls that failed"]["difference"]) == (0.25, -0.25)

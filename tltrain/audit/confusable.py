@@ -19,8 +19,8 @@ SAME_DESCRIPTION = 0.8
 """Share of words (Jaccard index) from which two descriptions count as near-identical."""
 SAME_SPELLING = 0.85
 """`difflib` ratio from which two names count as spelt alike."""
-MAX_PAIRS = 1_000_000
-"""Pairs looked at in one audit: the commonest tool sets come first."""
+MAX_PAIRS = 500_000
+"""Pairs looked at in one audit, some seconds' work: the commonest tool sets come first."""
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 
 

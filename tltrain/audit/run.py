@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tltrain.audit.compare import compare
+from tltrain.audit.compare import compare as compared
 from tltrain.audit.feedback import Mode
 from tltrain.audit.lengths import Characters, Tokens
 from tltrain.audit.page import audit_page
@@ -95,14 +95,14 @@ def run_audit(
     model: str | None = None,
     max_length: int | None = None,
     mode: Mode = "default",
-    compare_with: str | None = None,
+    compare: str | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
     """Audit a file, folder or the standard input ("-") and write `audit.json` and `audit.html` into `out`, each whole.
 
     `format`, `tools` and `strict` are those of `formats.read`; `tools` also serve the data set to compare with. The
-    result has the keys of `audit` and `data`, `model`, `problems` {`number`, `shown`}, and `comparison` (see
-    `compare`; None without `compare_with`).
+    result has the keys of `audit` and `data`, `model`, `problems` {`number`, `shown`}, and `comparison`
+    with the data set `compare` (see `compare.compare`; None without one).
 
     Raises:
         DataError: nothing can be read, or with `strict` not all of it.
@@ -122,8 +122,8 @@ def run_audit(
         return {"data": source, "model": model, **found, "problems": {"number": len(problems), "shown": shown}}
 
     result = one(data)
-    other = None if compare_with is None else one(compare_with)
-    result["comparison"] = None if other is None else compare(result, other)
+    other = None if compare is None else one(compare)
+    result["comparison"] = None if other is None else compared(result, other)
     write_json(out / "audit.json", result)
     write_text(out / "audit.html", audit_page(result, other))
     return result
