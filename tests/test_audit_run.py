@@ -16,7 +16,7 @@ from tltrain.audit.compare import compare
 from tltrain.audit.lengths import Masking, Tokens, without_calls
 from tltrain.audit.page import audit_page
 from tltrain.encode import Encoder
-from tltrain.errors import DataError, ModelError
+from tltrain.errors import DataError, ModelError, RunError
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 PARAMETERS = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
@@ -167,7 +167,9 @@ def test_run_audit_refuses_what_it_cannot_read(file: Path, tmp_path: Path) -> No
         run.run_audit(str(file), tmp_path / "out", format="openai", progress=False)
     with pytest.raises(DataError, match=r"data\.jsonl:1"):
         run.run_audit(str(file), tmp_path / "out", format="openai", strict=True, progress=False)
-    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "out").iterdir())
+    with pytest.raises(RunError, match="cannot be written to"):
+        run.run_audit(str(file), file, progress=False)
 
 
 def test_compare(file: Path, tmp_path: Path) -> None:

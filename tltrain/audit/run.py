@@ -21,7 +21,7 @@ from tltrain.audit.feedback import Mode
 from tltrain.audit.lengths import Characters, Tokens
 from tltrain.audit.page import audit_page
 from tltrain.audit.statistics import PROBLEMS_SHOWN, Statistics, count
-from tltrain.errors import DataError
+from tltrain.errors import DataError, RunError
 from tltrain.files import write_json, write_text
 from tltrain.formats import Problem, read
 from tltrain.trajectory import Tool, Trajectory
@@ -100,14 +100,19 @@ def run_audit(
 ) -> dict[str, Any]:
     """Audit a file, folder or the standard input ("-") and write `audit.json` and `audit.html` into `out`, each whole.
 
-    `format`, `tools` and `strict` are those of `formats.read`; `tools` also serve the data set to compare with. The
-    result has the keys of `audit` and `data`, `model`, `problems` {`number`, `shown`}, and `comparison`
-    with the data set `compare` (see `compare.compare`; None without one).
+    `format`, `tools` and `strict` are those of `formats.read`, also for the data set `compare`. The result has the keys
+    of `audit` and `data`, `model`, `problems` {`number`, `shown`: rows of `path`, `line`, `reason`}, and `comparison`
+    (see `compare.compare`; None without another data set).
 
     Raises:
+        RunError: `out` cannot be written to.
         DataError: nothing can be read, or with `strict` not all of it.
         ModelError: the model's tokenizer cannot be loaded.
     """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{out}: cannot be written to: {error.strerror}") from None
     tokenizer = None if model is None else _tokenizer(model)
 
     def one(source: str) -> dict[str, Any]:
