@@ -65,6 +65,19 @@ def react_reply(text: str) -> Message:
     return Message("assistant", parsed.text or (None if parsed.calls else ""), parsed.calls)
 
 
+def tagged(text: str, tag: str) -> tuple[list[str], str]:
+    """What stands between `<tag>` and `</tag>`, each time, and the text without these blocks. Takes linear time."""
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    inside: list[str] = []
+    outside: list[str] = []
+    at = 0
+    while (start := text.find(opening, at)) >= 0 and (end := text.find(closing, start)) >= 0:
+        outside.append(text[at:start])
+        inside.append(text[start + len(opening) : end])
+        at = end + len(closing)
+    return inside, "".join([*outside, text[at:]])
+
+
 def tools_in(text: str, marker: str, field: str) -> tuple[Tool, ...] | None:
     """The tools listed in a system text after `marker`, as JSON or as Python writes it; None where it lists none."""
     start = text.find("[", text.find(marker) + len(marker)) if marker in text else -1

@@ -7,7 +7,6 @@ responses becomes several messages.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +20,6 @@ from tltrain.trajectory import Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "conversations", "tools"))
 _TURN = frozenset(("from", "value"))
-_TOOLS = re.compile(r"<tools>(.*?)</tools>", re.DOTALL)
-_CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
-_RESPONSE = re.compile(r"<tool_response>\s*(.*?)\s*</tool_response>", re.DOTALL)
 
 
 def detect(record: Any) -> bool:
@@ -47,11 +43,12 @@ def _listed(sample: dict[str, Any], messages: tuple[Message, ...]) -> tuple[Tool
     given = sample.get("tools")
     if given is not None:
         return tools_of(json_or_literal(given, "tools") if type(given) is str else given)
-    match = _TOOLS.search(messages[0].content or "") if messages and messages[0].role == "system" else None
-    if match is None or not match[1].strip():
+    system = messages[0].content or "" if messages and messages[0].role == "system" else ""
+    blocks = [block.strip() for block in conversations.tagged(system, "tools")[0]]
+    text = next((block for block in blocks if block), None)
+    if text is None:
         return None
     field = "conversations[0].value"
-    text = match[1].strip()
     return tools_of(json_or_literal(text if text.startswith("[") else f"[{','.join(text.splitlines())}]", field), field)
 
 
@@ -59,9 +56,9 @@ def _messages(turn: dict[str, Any]) -> list[Message]:
     role, text, extra = conversations.role_of(turn), text_of(turn, "value"), rest(turn, _TURN)
     if role == "assistant":
         return [_reply(text, extra)]
-    responses = _RESPONSE.findall(text) if role == "tool" else []
-    if responses and not _RESPONSE.sub("", text).strip():
-        return [Message("tool", response, extra=extra) for response in responses]
+    responses, beside = conversations.tagged(text, "tool_response") if role == "tool" else ([], "")
+    if responses and not beside.strip():
+        return [Message("tool", response.strip(), extra=extra) for response in responses]
     return [Message(role, text, extra=extra)]
 
 
@@ -69,11 +66,11 @@ def _reply(text: str, extra: dict[str, Any]) -> Message:
     parsed = hermes.parse(text)
     if parsed.broken is None:
         return Message("assistant", parsed.text or (None if parsed.calls else ""), parsed.calls, extra=extra)
+    blocks, beside = conversations.tagged(text, "tool_call")
     try:
-        calls = tuple(call_of(json_or_literal(written.strip(), "value")) for written in _CALL.findall(text))
+        calls = tuple(call_of(json_or_literal(block.strip(), "value")) for block in blocks)
     except FieldError:
         calls = ()
-    beside = _CALL.sub("", text).strip("\n")
     if not calls or hermes.OPEN in beside or hermes.CLOSE in beside:
         return Message("assistant", text, extra=extra)
-    return Message("assistant", beside or None, calls, extra=extra)
+    return Message("assistant", beside.strip("\n") or None, calls, extra=extra)

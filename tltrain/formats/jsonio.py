@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from tltrain.dialects import strict
 from tltrain.errors import DataError
 
-MAX_DEPTH = 256
+MAX_DEPTH = strict.MAX_DEPTH
 """Levels of lists and objects inside each other. Far below Python's recursion limit, so that whatever was read can be
 compared, written and validated by recursive code."""
 MAX_VALUE = 64 * 2**20
@@ -267,8 +268,9 @@ def _refuse_lone_surrogates(value: Any) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise DataError(f"duplicate key {next(key for key in keys if keys.count(key) > 1)!r}")
+        seen: set[str] = set()
+        double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise DataError(f"duplicate key {double[:80]!r}")
     return value
 
 

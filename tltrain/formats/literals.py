@@ -28,8 +28,8 @@ def json_or_literal(text: str, field: str) -> Any:
 
 def literal(text: str) -> Any:
     """The value of a Python literal of JSON's types. Raises ValueError on anything else."""
-    if text.count("[") + text.count("{") + text.count("(") > _MAX_BRACKETS:
-        raise ValueError("too many brackets")
+    if len(text) > _MAX_LENGTH:
+        raise ValueError("too long")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes such as "\d"
@@ -40,8 +40,8 @@ def literal(text: str) -> Any:
     return jsonio.loads(jsonio.dumps(value))  # the same refusals as for JSON: infinities, surrogates, depth
 
 
-_MAX_BRACKETS = 20_000
-"""Python's parser is slow and hungry; no tool list or call at hand has a tenth of this."""
+_MAX_LENGTH = 2**18
+"""Characters. Python's parser is slow and hungry, and no tool list or call at hand has a tenth of this."""
 
 
 def _value(node: ast.expr) -> Any:

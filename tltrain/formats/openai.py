@@ -43,7 +43,9 @@ _SAMPLE = frozenset(("id", "messages", "tools", "functions", "parallel_tool_call
 def detect(record: Any) -> bool:
     """`messages` with roles; or a bare list of messages."""
     messages = record.get("messages") if type(record) is dict else record
-    return type(messages) is list and all(type(message) is dict and "role" in message for message in messages)
+    if type(messages) is not list or not (messages or type(record) is dict):
+        return False
+    return all(type(message) is dict and "role" in message for message in messages)
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:

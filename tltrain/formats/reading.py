@@ -39,7 +39,7 @@ def read(
     `format` is a name of `FORMATS`; by default each file's first records decide, never its name. `tools` are for logs
     without specifications; such logs get tools inferred from each trajectory's calls otherwise (`infer_tools`). A
     file's first record may give its tools once for all (`{"tools": [...]}`), or hold all samples
-    (`{"tools": [...], "samples": [...]}`).
+    (`{"tools": [...], "samples": [...]}`); a file of bare messages is one conversation.
 
     Raises DataError with path and line at the first record that cannot be read; with `strict=False` such a record is
     appended to `problems` and skipped. A source that does not exist, or an unknown format, raises in any case.
@@ -64,9 +64,8 @@ def read_tools(path: str | Path) -> list[Tool]:
             raise DataError("the file is empty: no records in it", name)
         if any(module.detect(first[1]) for module in FORMATS.values()):
             samples = chain([first], records)
-            for trajectory in _read_records(samples, name, None, None, None):
-                found.extend(tool for tool in trajectory.tools if tool not in found)
-            return found
+            tools = chain.from_iterable(one.tools for one in _read_records(samples, name, None, None, None))
+            return list({jsonio.dumps(tool.to_json(with_extra=True)): tool for tool in tools}.values())
         for line, value in chain([first], records):
             try:
                 found.extend(_specifications(value))

@@ -19,8 +19,6 @@ from tltrain.trajectory import Call, Message, Tool, Trajectory
 _STEP = frozenset(("input", "output", "intermediate_steps"))
 _PARAMETERS = re.compile(r"^Parameters: ?(.*)$", re.MULTILINE)
 _ARGUMENT = re.compile(r"(Required\. |Optional\. )?([A-Za-z]+)", re.IGNORECASE)
-_ACTION = re.compile(r"\s*(?:ASSISTANT )?Action:")
-_THOUGHT = re.compile(r"\s*(?:ASSISTANT )?Thought: ?")
 
 
 def detect(record: Any) -> bool:
@@ -88,7 +86,8 @@ def _step(value: Any) -> tuple[Message, Message]:
     (name, written, *logs), feedback = value
     if type(name) is not str or type(feedback) is not str:
         raise expected("text", feedback if type(name) is str else name)
-    thought = _THOUGHT.sub("", _ACTION.split(str(logs[0]))[0], count=1).strip() if logs else ""
+    thought = str(logs[0]).partition("Action:")[0].strip().removesuffix("ASSISTANT") if logs else ""
+    thought = thought.removeprefix("ASSISTANT ").removeprefix("Thought:").strip()
     reply = Message("assistant", thought or None, (Call(name, arguments_of(written, "[0][1]")),))
     return reply, Message("tool", feedback, name=name)
 

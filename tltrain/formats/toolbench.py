@@ -48,11 +48,10 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     root = record_of(record_of(tree.get("tree")).get("tree"))
     extra = {"win": tree.get("win"), **rest(generation, _GENERATION)}
     trajectories: list[Trajectory] = []
-    seen: list[Path] = []
+    seen: set[int] = set()
     for path in sorted(_paths(root), key=lambda path: not _answers(path)):
-        shared = max((_common(path, other) for other in seen), default=0)
-        seen.append(path)
-        fork = len(opening) + len(_messages(path[:shared]))
+        fork = len(opening) + len(_messages(path[: _shared(path, seen)]))
+        seen.update(map(id, path))
         branch = {"answer": _answers(path), "pruned": bool(path[-1].get("pruned")), "fork": fork}
         messages = (*opening, *_messages(path))
         trajectories.append(
@@ -87,11 +86,10 @@ def _answers(path: Path) -> bool:
     return path[-1].get("observation_code") == _ANSWERED
 
 
-def _common(path: Path, other: Path) -> int:
-    """How many nodes two paths share, not counting a reply that is shared in part (thought, but not the call)."""
-    shared = next((at for at, pair in enumerate(zip(path, other, strict=False)) if pair[0] is not pair[1]), None)
-    count = min(len(path), len(other)) if shared is None else shared
-    while 0 < count < len(path) and path[count - 1].get("node_type") != "Action Input":
+def _shared(path: Path, seen: set[int]) -> int:
+    """How many nodes of a path were seen before, not counting a reply seen in part (its thought, but not its call)."""
+    count = sum(id(node) in seen for node in path)
+    while 0 < count and path[count - 1].get("node_type") != "Action Input":
         count -= 1
     return count
 

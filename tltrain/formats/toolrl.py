@@ -20,7 +20,7 @@ from tltrain.formats.tools import tool_of, tools_or
 from tltrain.trajectory import Message, Tool, Trajectory
 
 _KNOWN = frozenset(("instruction", "input", "output"))
-_TOOL = re.compile(r"^\d+\. Name: (.*)\nDescription: ((?:.|\n)*?)\nParameters: (\{.*\})[ \t]*$", re.MULTILINE)
+_TOOL = re.compile(r"^\d+\. Name: ", re.MULTILINE)
 _TAG = re.compile(r"\s*<(user|think|tool_call|response|obs)>")
 _TITLE = "**Dialogue Records History**"
 
@@ -94,8 +94,12 @@ def _feedback(text: str, reply: Message) -> list[Message]:
 
 
 def _tools(instruction: str) -> tuple[Tool, ...]:
-    found = _TOOL.findall(instruction)
-    return tuple(
-        tool_of({"name": name, "description": description, "parameters": json_in(table, "instruction")})
-        for name, description, table in found
-    )
+    """The tools numbered in the instruction: name, description, and the table of arguments on a line of its own."""
+    found = []
+    for text in _TOOL.split(instruction)[1:]:
+        name, described, after = text.partition("\nDescription: ")
+        description, given, after = after.partition("\nParameters: ")
+        if described and given:
+            table = json_in(after.partition("\n")[0], "instruction")
+            found.append(tool_of({"name": name, "description": description, "parameters": table}))
+    return tuple(found)
