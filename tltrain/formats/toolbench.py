@@ -89,7 +89,7 @@ def _answers(path: Path) -> bool:
 def _shared(path: Path, seen: set[int]) -> int:
     """How many nodes of a path were seen before, not counting a reply seen in part (its thought, but not its call)."""
     count = sum(id(node) in seen for node in path)
-    while 0 < count and path[count - 1].get("node_type") != "Action Input":
+    while count > 0 and path[count - 1].get("node_type") != "Action Input":
         count -= 1
     return count
 
