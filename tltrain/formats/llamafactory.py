@@ -29,7 +29,7 @@ from tltrain.formats.fields import (
     text_or_none,
 )
 from tltrain.formats.openai import weight_of
-from tltrain.formats.replies import call_of, weight_after, with_feedback
+from tltrain.formats.replies import call_of, thought_before, weight_after, with_feedback
 from tltrain.formats.tools import tools_of, tools_or
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
@@ -122,9 +122,7 @@ def _turn(message: Message, weight: float | None) -> dict[str, Any]:
         raise FieldError("content", "LLaMA-Factory has no place for text beside calls")
     if message.calls:
         values = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
-        thought = "" if message.thought is None else f"<think>\n{message.thought}\n</think>\n\n"
-        value = thought + jsonio.dumps(values if len(values) > 1 else values[0])
+        value = thought_before(message) + jsonio.dumps(values if len(values) > 1 else values[0])
         return {"from": "function_call", "value": value, **extra}
     speaker = {"system": "system", "user": "human", "assistant": "gpt", "tool": "observation"}[message.role]
-    thought = "" if message.thought is None else f"<think>\n{message.thought}\n</think>\n\n"
-    return {"from": speaker, "value": thought + (message.content or ""), **extra}
+    return {"from": speaker, "value": thought_before(message) + (message.content or ""), **extra}

@@ -27,7 +27,7 @@ from tltrain.formats.fields import (
     text_of,
 )
 from tltrain.formats.openai import message_of, weight_of
-from tltrain.formats.replies import call_of, weight_after, with_feedback
+from tltrain.formats.replies import call_of, thought_before, weight_after, with_feedback
 from tltrain.formats.tools import tools_of, tools_or
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
@@ -97,9 +97,7 @@ def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any
 
 
 def _turns(message: Message) -> list[dict[str, Any]]:
-    text = message.content or ""
-    if message.thought is not None:
-        text = f"<think>\n{message.thought}\n</think>\n\n{text}"
+    text = thought_before(message) + (message.content or "")
     role = "tool_response" if message.role == "tool" else message.role
     turns = [] if message.calls and not text else [{"role": role, "content": text}]
     for call in message.calls:

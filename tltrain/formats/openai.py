@@ -2,7 +2,9 @@
 
 Read as well: arguments as text or object, the old `functions`, `function_call` and role `function` (they become tools,
 calls without id, and feedback), `developer` messages (they become system messages), and content in text parts (joined).
-Written: arguments as text; `content` always, null where there is none.
+Written: arguments as text; `content` always, null where there is none; tools that were inferred with `inferred: true`.
+Not kept: that `content`, `tool_calls` or another field of ours was null rather than absent, the borders of text parts,
+how an arguments text was spaced.
 """
 
 from __future__ import annotations

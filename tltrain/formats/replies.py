@@ -42,6 +42,11 @@ def _in_order(part: tuple[Message, ...], at: int) -> list[Message]:
     return ordered
 
 
+def thought_before(message: Message) -> str:
+    """A message's thought as the `<think>` block that opens its text; empty where there is none."""
+    return "" if message.thought is None else f"<think>\n{message.thought}\n</think>\n\n"
+
+
 def weight_after(message: Message, failed: bool) -> float | None:
     """A message's weight: 0 for a failed reply, else its own label."""
     return 0 if failed else message.weight

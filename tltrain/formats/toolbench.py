@@ -2,9 +2,9 @@
 
 A tree gives one trajectory for each path from the root to a leaf, those that reach an answer first. What
 `extra["branch"]` says: `answer`, whether the path ends in one; `fork`, the index of the first message that no earlier
-trajectory of this tree has (messages before it are counted there); `pruned`. Ids are `<query id>/<number>` where the
-query has one, else the number. System text and first user message are those of the training messages, where there
-are any; else there is the query alone.
+trajectory of this tree has (messages before it are counted there); `pruned`. The id is the
+trajectory's number in its tree. System text and first user message are those of the training messages, where there are
+any; else there is the query alone.
 
 A conversation lists its tools in the system text as Python writes them; the text stays as it is.
 """
