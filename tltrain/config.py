@@ -136,7 +136,7 @@ class PPOConfig(_Section):
     critic: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0)
     """Optimiser of the critic's backbone; its value head learns 10 times as fast."""
     lora: LoraConfig | None = LoraConfig()
-    """Adapters for policy and critic over one frozen model, which is the reference; None copies the model three times."""
+    """Adapters for policy and critic over one frozen model, the reference; None makes three copies of the model."""
     checkpoint_every: Positive = 2
     """Rollouts between checkpoints."""
 

@@ -1,0 +1,88 @@
+"""The trajectories of a run: its training split and its test splits, which never mix."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tltrain import formats
+from tltrain.config import DataConfig
+from tltrain.errors import ConfigError, DataError
+from tltrain.trajectory import Trajectory
+
+TOOLWORLD = "toolworld"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """`overlap` counts, by test split, the trajectories whose messages up to the first reply also begin a training
+    trajectory: a test set that was partly trained on says little."""
+
+    bench: str
+    train: list[Trajectory]
+    tests: dict[str, list[Trajectory]]
+    problems: list[formats.Problem] = field(default_factory=list)
+
+    @property
+    def overlap(self) -> dict[str, int]:
+        """See above."""
+        known = {_opening(trajectory) for trajectory in self.train}
+        return {name: sum(_opening(t) in known for t in split) for name, split in self.tests.items()}
+
+
+def load_data(config: DataConfig, seed: int) -> Data:
+    """Read or generate all splits.
+
+    Raises:
+        DataError: a file cannot be read, or holds no trajectory.
+        ConfigError: a test split is the training file.
+    """
+    if config.train == TOOLWORLD:
+        return _toolworld(config, seed)
+    problems: list[formats.Problem] = []
+    train = _read(config.train, config, problems)
+    tests = {}
+    for name, path in config.test.items():
+        if Path(path).resolve() == Path(config.train).resolve():
+            raise ConfigError(f"data.test.{name}: {path} is the training file")
+        tests[name] = _read(path, config, problems)
+    if not tests and config.holdout:
+        train, held = _hold_out(train, config.holdout, seed)
+        tests = {"held": held} if held else {}
+    return Data(Path(config.train).stem, train, tests, problems)
+
+
+def _toolworld(config: DataConfig, seed: int) -> Data:
+    from tltrain.toolworld import generate
+
+    if config.test:
+        raise ConfigError("data.test: toolworld has its own test splits")
+    world = generate(config.size, seed)
+    return Data(TOOLWORLD, world.train, {"seen": world.test_seen, "unseen": world.test_unseen})
+
+
+def _read(path: str, config: DataConfig, problems: list[formats.Problem]) -> list[Trajectory]:
+    tools = None if config.tools is None else formats.read_tools(config.tools)
+    trajectories = list(formats.read(path, config.format, tools, config.strict, problems))
+    if not trajectories:
+        raise DataError("no trajectory in it", path)
+    return trajectories
+
+
+def _hold_out(trajectories: list[Trajectory], share: float, seed: int) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Training and held-out part; trajectories that open alike stay on one side."""
+    openings = sorted({_opening(trajectory) for trajectory in trajectories})
+    random.Random(seed).shuffle(openings)
+    held = set(openings[: round(share * len(openings))])
+    return (
+        [trajectory for trajectory in trajectories if _opening(trajectory) not in held],
+        [trajectory for trajectory in trajectories if _opening(trajectory) in held],
+    )
+
+
+def _opening(trajectory: Trajectory) -> str:
+    first = next((index for index, _ in trajectory.replies()), len(trajectory.messages))
+    parts: list[Any] = [(message.role, message.content) for message in trajectory.messages[:first]]
+    return repr((parts, [tool.name for tool in trajectory.tools]))

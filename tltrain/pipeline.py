@@ -1,0 +1,216 @@
+"""The whole flow, one function call an arrow:
+
+trajectories -> audit -> steps -> token trees -> SFT -> rollouts -> PPO -> predictions -> scores -> report
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tltrain import dialects
+from tltrain import model as models
+from tltrain.audit.run import audit
+from tltrain.config import RunConfig
+from tltrain.data import Data, load_data
+from tltrain.encode import Encoder
+from tltrain.engine.memory import keep_freed_memory
+from tltrain.errors import ConfigError
+from tltrain.evaluation import evaluate, score_row
+from tltrain.files import write_json, write_json_lines
+from tltrain.report.report import write_report
+from tltrain.rundir import RunDirectory
+from tltrain.sft import Progress, SFTTrainer, draw, silent, torch_dtype
+from tltrain.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+STAGES = ("audit", "sft", "ppo", "eval", "report")
+Tell = Callable[[str], Progress]
+"""Called with a stage's name, gives what shows its progress."""
+
+
+def untold(stage: str) -> Progress:
+    """Shows nothing."""
+    return silent
+
+
+class Pipeline:
+    """A run: its configuration, its data, and its directory. Each stage does what is not yet done."""
+
+    def __init__(self, config: RunConfig, folder: Path, tell: Tell = untold) -> None:
+        keep_freed_memory()
+        self.config, self.tell = config, tell
+        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model)
+        self.data: Data = load_data(config.data, config.seed)
+        self.run = RunDirectory(folder, config)
+        self.folder = folder
+
+    def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
+        """Run the stages in order; returns the scores."""
+        stages = tuple(stages)
+        if "audit" in stages:
+            self.audit()
+        if "eval" in stages:
+            self.evaluate("base", self.config.model)
+        for arm in self.config.sft.arms if self.config.sft else ():
+            if "sft" in stages:
+                self.sft(arm)
+            if "eval" in stages:
+                self.evaluate(arm, str(self.arm_model(arm)))
+        if self.config.ppo:
+            if "ppo" in stages:
+                self.ppo()
+            if "eval" in stages:
+                self.evaluate(self.policy_name, str(self.folder / "ppo" / "model"))
+        if "report" in stages:
+            write_report(self.folder)
+        return self.run.scores()
+
+    @property
+    def policy_name(self) -> str:
+        """Name of the model after PPO."""
+        return "irm" if self.config.sft is None or self.config.ppo is None else f"{self.config.ppo.arm}+irm"
+
+    def arm_model(self, arm: str) -> Path:
+        """Folder of an arm's trained model."""
+        return self.folder / "sft" / arm / "model"
+
+    def audit(self) -> None:
+        """Who failed and why, in numbers."""
+        if (self.folder / "audit.json").exists():
+            return
+        with self.run.stage("audit"):
+            show = self.tell("audit")
+            found = audit(
+                self.data.train,
+                self.config.mode,
+                self.tokenizer,
+                self.config.max_length,
+                lambda done: show("trajectories", done, len(self.data.train)),
+            )
+            problems = [f"{problem.path}:{problem.line}: {problem.reason}" for problem in self.data.problems]
+            write_json(
+                self.folder / "audit.json",
+                found | {"overlap": self.data.overlap, "problems": {"number": len(problems), "shown": problems[:20]}},
+            )
+
+    def sft(self, arm: str) -> None:
+        """Supervised fine-tuning of one arm."""
+        assert self.config.sft is not None
+        if self.arm_model(arm).exists():
+            return
+        with self.run.stage(f"sft {arm}"):
+            model = self.load(self.config.model)
+            trainer = SFTTrainer(
+                model,
+                self.tokenizer,
+                self.data.train,
+                self.encoder(model, mae="mae" in arm, pkt="pkt" in arm),
+                self.config.sft,
+                self.folder / "sft" / arm,
+                self.config.max_tree_tokens,
+                self.config.seed,
+                self.tell(f"sft {arm}"),
+            )
+            trainer.train()
+
+    def ppo(self) -> None:
+        """PPO with the judge's reward."""
+        from tltrain.ppo.trainer import PPOTrainer
+
+        assert self.config.ppo is not None
+        if (self.folder / "ppo" / "model").exists():
+            return
+        start = self.config.model
+        if self.config.sft is not None:
+            start = str(self.arm_model(self.config.ppo.arm))
+            if not Path(start).exists():
+                raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        with self.run.stage("ppo"):
+            model = self.load(start)
+            encoder = self.encoder(model)
+            PPOTrainer(
+                model,
+                self.tokenizer,
+                list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in self.data.train)),
+                encoder.stop_ids,
+                self.config.ppo,
+                self.folder / "ppo",
+                self.config.dialect,
+                self.config.max_tree_tokens,
+                self.config.seed,
+                self.tell("ppo"),
+            ).train()
+
+    def evaluate(self, name: str, place: str) -> None:
+        """Generate, judge and count on every test split."""
+        assert self.config.eval is not None, "an evaluation was asked for without a configuration of it"
+        done = {(row["model"], row["split"]) for row in self.run.scores()}
+        left = [split for split in self.data.tests if (name, split) not in done]
+        if not left:
+            return
+        if place != self.config.model and not Path(place).exists():
+            return  # a stage that this call was not asked to run
+        with self.run.stage(f"eval {name}"):
+            model = self.load(place)
+            for split in left:
+                self._evaluate_split(name, model, split)
+
+    def _evaluate_split(self, name: str, model: PreTrainedModel, split: str) -> None:
+        config = self.config.eval
+        assert config is not None
+        encoder = self.encoder(model)
+        trajectories = draw(self.data.tests[split], config.trajectories, self.config.seed)
+        prompts = list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in trajectories))
+        results = evaluate(
+            model,
+            self.tokenizer,
+            prompts,
+            encoder.stop_ids,
+            dialects.get(self.config.dialect),
+            config.max_new_tokens,
+            config.batch_size,
+            self.tell(f"eval {name}, {split}"),
+        )
+        write_json_lines(self.folder / "predictions" / f"{name}.{split}.jsonl", [row for row, _ in results])
+        self.run.add_score(
+            score_row(
+                name,
+                self.data.bench,
+                split,
+                _steps(self.data.tests[split]),
+                [verdict for _, verdict in results],
+                [bool(prompt.gold) for prompt in prompts],
+            )
+        )
+
+    def load(self, place: str) -> PreTrainedModel:
+        """A model in the run's arithmetic, on its device."""
+        gc.collect()
+        device = self.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return models.load_model(place, torch_dtype(self.config.dtype), device)
+
+    def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
+        """Encodes for the run's model."""
+        end = model.generation_config.eos_token_id if model.generation_config else None
+        return Encoder(
+            self.tokenizer,
+            mae,
+            pkt,
+            self.config.sft.w_max if self.config.sft else 1.0,
+            self.config.mode,
+            self.config.max_length,
+            [] if end is None else end if isinstance(end, list) else [end],
+        )
+
+
+def _steps(trajectories: list[Trajectory]) -> int:
+    """Replies of a split: what its items are drawn from."""
+    return sum(1 for trajectory in trajectories for _ in trajectory.replies())

@@ -1,0 +1,133 @@
+"""Policy, critic and frozen reference: as adapters over one model, or as three models."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from tltrain.engine.adapters import add_adapters, merged
+from tltrain.engine.logprobs import token_logprobs, token_values
+from tltrain.engine.tree import TokenTree
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from tltrain.config import LoraConfig
+
+POLICY, CRITIC = "policy", "critic"
+
+
+class Actors(ABC):
+    """The three parts of PPO. All begin as the SFT model; the critic's value head begins at zero."""
+
+    head: torch.nn.Linear
+
+    @abstractmethod
+    def policy(self) -> PreTrainedModel:
+        """The policy, ready to compute."""
+
+    @abstractmethod
+    def critic(self) -> PreTrainedModel:
+        """The critic's backbone, ready to compute."""
+
+    @abstractmethod
+    @contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """The frozen reference, inside the block."""
+
+    @abstractmethod
+    def finish(self) -> PreTrainedModel:
+        """The trained policy as a plain model; the actors are of no use afterwards."""
+
+    def logprobs(self, tree: TokenTree, temperature: float) -> torch.Tensor:
+        """(R',) log-probabilities under the policy."""
+        return token_logprobs(self.policy(), tree, temperature)
+
+    def reference_logprobs(self, tree: TokenTree, temperature: float) -> torch.Tensor:
+        """(R',) log-probabilities under the reference."""
+        with self.reference() as model, torch.no_grad():
+            return token_logprobs(model, tree, temperature)
+
+    def values(self, tree: TokenTree) -> torch.Tensor:
+        """(R',) values before each reply token."""
+        return token_values(self.critic().base_model, self.head, tree)
+
+    def policy_parameters(self) -> list[torch.nn.Parameter]:
+        """What the policy's optimiser trains."""
+        return [parameter for parameter in self.policy().parameters() if parameter.requires_grad]
+
+    def critic_parameters(self) -> list[torch.nn.Parameter]:
+        """What the critic's optimiser trains, without the head."""
+        return [parameter for parameter in self.critic().parameters() if parameter.requires_grad]
+
+
+class AdapterActors(Actors):
+    """Two adapters over one frozen model; the model without them is the reference."""
+
+    def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int) -> None:
+        self.model = model
+        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC), seed)
+        self.head = value_head(model)
+
+    def policy(self) -> PreTrainedModel:
+        """See `Actors`."""
+        self.wrapped.set_adapter(POLICY)
+        return self.model
+
+    def critic(self) -> PreTrainedModel:
+        """See `Actors`."""
+        self.wrapped.set_adapter(CRITIC)
+        return self.model
+
+    @contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """See `Actors`."""
+        with self.wrapped.disable_adapter():
+            yield self.model
+
+    def finish(self) -> PreTrainedModel:
+        """See `Actors`."""
+        return merged(self.wrapped, POLICY)
+
+
+class FullActors(Actors):
+    """Three models of which all weights of two are trained."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        self._policy, self._critic, self._reference = model, copy.deepcopy(model), copy.deepcopy(model)
+        self._reference.requires_grad_(False)
+        self.head = value_head(model)
+
+    def policy(self) -> PreTrainedModel:
+        """See `Actors`."""
+        return self._policy
+
+    def critic(self) -> PreTrainedModel:
+        """See `Actors`."""
+        return self._critic
+
+    def critic_parameters(self) -> list[torch.nn.Parameter]:
+        """See `Actors`; the output matrix has no part in the values, unless it is the embedding too."""
+        return [parameter for parameter in self._critic.base_model.parameters() if parameter.requires_grad]
+
+    @contextmanager
+    def reference(self) -> Iterator[PreTrainedModel]:
+        """See `Actors`."""
+        yield self._reference
+
+    def finish(self) -> PreTrainedModel:
+        """See `Actors`."""
+        return self._policy
+
+
+def value_head(model: PreTrainedModel) -> torch.nn.Linear:
+    """Hidden size to 1, fp32, all zero: every value begins at 0, so that the first advantages are the rewards."""
+    head = torch.nn.Linear(model.get_input_embeddings().weight.shape[1], 1, device=model.device)
+    torch.nn.init.zeros_(head.weight)
+    torch.nn.init.zeros_(head.bias)
+    return head

@@ -1,0 +1,275 @@
+"""The PPO loop: sample replies, judge them, update policy and critic on the very tokens sampled."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tltrain import dialects
+from tltrain import model as models
+from tltrain.config import OptimiserConfig, PPOConfig
+from tltrain.encode import Prompt
+from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
+from tltrain.engine.generate import Generated, generate
+from tltrain.engine.optimiser import Optimiser, cosine
+from tltrain.engine.order import batches
+from tltrain.engine.tree import TokenSequence, TokenTree, plan
+from tltrain.errors import DataError
+from tltrain.evaluation import judge_reply
+from tltrain.files import append_json_line, discard
+from tltrain.judging import Verdict
+from tltrain.ppo import maths
+from tltrain.ppo.actors import Actors, AdapterActors, FullActors
+from tltrain.sft import Progress, prefix_key, silent
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+HEAD_RATE = 10.0
+"""The value head starts from zero, the backbone from the SFT model: the head learns this many times as fast."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """N sampled replies, with what the update needs; tensors are (N, L), rewards (N,).
+
+    `old`, `reference` are log-probabilities at the sampling temperature, `values` the critic's, all before the update.
+    """
+
+    prompts: list[Prompt]
+    replies: list[Generated]
+    verdicts: list[Verdict]
+    rewards: torch.Tensor
+    mask: torch.Tensor
+    old: torch.Tensor
+    reference: torch.Tensor
+    values: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+
+    def sequences(self, chosen: Sequence[int]) -> list[TokenSequence]:
+        """Prompt and reply, token for token as sampled."""
+        return [reply_sequence(self.prompts[index], self.replies[index]) for index in chosen]
+
+
+class PPOTrainer:
+    """Trains a policy from an SFT model.
+
+    Args:
+        model: the SFT model; changed in place.
+        tokenizer: decodes replies for the judge; saved with the policy.
+        prompts: the unfailed steps of the training split.
+        stop_ids: tokens that end a reply.
+        config: see `PPOConfig`.
+        folder: gets `model/`, `metrics.jsonl`, `rollouts.jsonl` and, until done, `checkpoint.pt` to go on from.
+        dialect: in which replies are read.
+        max_tree_tokens: bounds the memory of one pass.
+        seed: of prompts, sampling and adapters.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Prompt],
+        stop_ids: Sequence[int],
+        config: PPOConfig,
+        folder: Path,
+        dialect: str = "hermes",
+        max_tree_tokens: int = 4096,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> None:
+        if not prompts:
+            raise DataError("nothing to sample from: the training split has no unfailed step within the length limit")
+        self.tokenizer, self.prompts, self.stop_ids, self.config = tokenizer, prompts, stop_ids, config
+        self.folder, self.max_tree_tokens, self.seed, self.progress = folder, max_tree_tokens, seed, progress
+        self.dialect = dialects.get(dialect)
+        model.eval()  # no dropout: log-probabilities before and after an update must be comparable
+        self.actors: Actors = FullActors(model) if config.lora is None else AdapterActors(model, config.lora, seed)
+        self.policy_optimiser = _optimiser(config.policy, self.actors.policy_parameters(), [])
+        self.critic_optimiser = _optimiser(
+            config.critic, self.actors.critic_parameters(), list(self.actors.head.parameters())
+        )
+
+    def train(self) -> PreTrainedModel:
+        """All rollouts; saves and returns the policy."""
+        checkpoint, metrics = self.folder / "checkpoint.pt", self.folder / "metrics.jsonl"
+        samples = self.folder / "rollouts.jsonl"
+        done = self._resume(load_checkpoint(checkpoint))
+        cut_metrics(metrics, "rollout", done)
+        cut_metrics(samples, "rollout", done)
+        for number in range(done + 1, self.config.rollouts + 1):
+            started = time.perf_counter()
+            rollout = self.collect(number)
+            losses = self.update(rollout, number)
+            line = {"rollout": number, **summary(rollout), **losses, "seconds": time.perf_counter() - started}
+            append_json_line(samples, {"rollout": number, "replies": self._readable(rollout)})
+            append_json_line(metrics, line)
+            self.progress(f"reward {line['reward']:.2f}, KL {line['kl']:.3f}", number, self.config.rollouts)
+            if number % self.config.checkpoint_every == 0 and number < self.config.rollouts:
+                save_checkpoint(checkpoint, self._state(number))
+        policy = self.actors.finish()
+        models.save(policy, self.tokenizer, self.folder / "model")
+        discard(checkpoint)
+        return policy
+
+    def collect(self, number: int) -> Rollout:
+        """Sample, judge, and measure rollout `number` (from 1): everything before the update."""
+        prompts = [self.prompts[index] for index in self._drawn(number) for _ in range(self.config.samples)]
+        replies = generate(
+            self.actors.policy(),
+            [prompt.ids for prompt in prompts],
+            self.stop_ids,
+            self.config.max_new_tokens,
+            temperature=self.config.temperature,
+            seed=self.seed * 1_000_003 + number,
+            batch_size=len(prompts),
+        )
+        verdicts = [
+            judge_reply(self.tokenizer, self.dialect, prompt, reply, self.stop_ids)[1]
+            for prompt, reply in zip(prompts, replies, strict=True)
+        ]
+        limit = self.config.reward_clip
+        rewards = torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
+        old, reference, values, mask = self._measure(prompts, replies)
+        per_token = maths.token_rewards(rewards, old, reference, mask, self.config.beta)
+        advantages, returns = maths.advantages_and_returns(per_token, values, mask, self.config.gamma, self.config.lam)
+        return Rollout(prompts, replies, verdicts, rewards, mask, old, reference, values, advantages, returns)
+
+    def update(self, rollout: Rollout, number: int) -> dict[str, float]:
+        """All passes over one rollout; returns the means of its losses."""
+        config, count = self.config, len(rollout.replies)
+        updates = config.epochs * config.minibatches
+        totals: Counter[str] = Counter()
+        for index in range(updates):
+            epoch, part = divmod(index, config.minibatches)
+            order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed + number * 1009 + epoch))
+            chosen = order[part :: config.minibatches].tolist()
+            totals.update(self._backward(rollout, chosen))
+            done = (number - 1) * updates + index
+            share = cosine(done, config.rollouts * updates, config.policy.warmup)
+            totals["policy_grad_norm"] += self.policy_optimiser.step(1.0, share)
+            share = cosine(done, config.rollouts * updates, config.critic.warmup)
+            totals["value_grad_norm"] += self.critic_optimiser.step(1.0, share)
+        return {name: value / updates for name, value in totals.items()}
+
+    def _backward(self, rollout: Rollout, chosen: list[int]) -> dict[str, float]:
+        """Gradients of one update over the chosen replies, summed over trees."""
+        config = self.config
+        total = rollout.mask[chosen].sum()
+        sums: Counter[str] = Counter()
+        for group in plan(rollout.sequences(chosen), self.max_tree_tokens):
+            rows = [chosen[index] for index in group]
+            tree = TokenTree(rollout.sequences(rows), keep_all=True)
+            mask = rollout.mask[rows]
+            logprobs = _rows(self.actors.logprobs(tree, config.temperature), mask)
+            policy = maths.policy_loss(logprobs, rollout.old[rows], rollout.advantages[rows], mask, config.clip, total)
+            policy.loss.backward()  # type: ignore[no-untyped-call]
+            self.policy_optimiser.accumulate()
+            values = _rows(self.actors.values(tree), mask)
+            value = maths.value_loss(
+                values, rollout.values[rows], rollout.returns[rows], mask, config.value_clip, total
+            )
+            value.loss.backward()  # type: ignore[no-untyped-call]
+            self.critic_optimiser.accumulate()
+            sums["policy_loss"] += policy.loss.item()
+            sums["value_loss"] += value.loss.item()
+            sums["clip_fraction"] += policy.clip_fraction.item()
+        return dict(sums)
+
+    @torch.no_grad()
+    def _measure(
+        self, prompts: list[Prompt], replies: list[Generated]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Old and reference log-probabilities, values, and the mask, all (N, L) on the CPU."""
+        sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
+        longest = max(len(reply.ids) for reply in replies)
+        mask = torch.tensor([[1.0] * len(r.ids) + [0.0] * (longest - len(r.ids)) for r in replies])
+        old, reference, values = (torch.zeros_like(mask) for _ in range(3))
+        for rows in plan(sequences, self.max_tree_tokens):
+            tree = TokenTree([sequences[index] for index in rows], keep_all=True)
+            old[rows] = _rows(self.actors.logprobs(tree, self.config.temperature), mask[rows])
+            reference[rows] = _rows(self.actors.reference_logprobs(tree, self.config.temperature), mask[rows])
+            values[rows] = _rows(self.actors.values(tree), mask[rows])
+        return old, reference, values, mask
+
+    def _drawn(self, number: int) -> list[int]:
+        """The prompts of rollout `number`: the order goes on through passes over all prompts."""
+        keys = [prefix_key(prompt.trajectory) for prompt in self.prompts]
+        size, place, drawn = self.config.prompts, (number - 1) * self.config.prompts, []
+        while len(drawn) < size:
+            epoch, offset = divmod(place + len(drawn), len(keys))
+            order = list(chain(*batches(keys, size, self.config.group_size, self.seed + epoch)))
+            drawn += order[offset : offset + size - len(drawn)]
+        return drawn
+
+    def _readable(self, rollout: Rollout) -> list[dict[str, Any]]:
+        return [
+            {
+                "prompt": prompt.name,
+                "text": self.tokenizer.decode(reply.ids),
+                "ids": list(reply.ids),
+                "reward": verdict.reward,
+                "finding": verdict.finding,
+            }
+            for prompt, reply, verdict in zip(rollout.prompts, rollout.replies, rollout.verdicts, strict=True)
+        ]
+
+    def _state(self, done: int) -> dict[str, Any]:
+        return {"done": done, "policy": self.policy_optimiser.state(), "critic": self.critic_optimiser.state()}
+
+    def _resume(self, state: dict[str, Any] | None) -> int:
+        if state is None:
+            return 0
+        self.policy_optimiser.load(state["policy"])
+        self.critic_optimiser.load(state["critic"])
+        return int(state["done"])
+
+
+def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
+    """Prompt and reply as one token sequence, every reply token predicted."""
+    return TokenSequence([*prompt.ids, *reply.ids], len(prompt.ids), [1.0] * len(reply.ids))
+
+
+def summary(rollout: Rollout) -> dict[str, Any]:
+    """What a rollout was like: `kl` per reply, `call_rate` the share of replies with a readable call where the gold has
+    one, `right` the share of rewards of 1, `explained` the share of the returns' variance that the critic explains."""
+    findings = Counter(verdict.finding for verdict in rollout.verdicts)
+    wanted = [index for index, prompt in enumerate(rollout.prompts) if prompt.gold]
+    called = sum(rollout.verdicts[index].finding not in ("not_a_call", "format") for index in wanted)
+    tokens = rollout.mask.bool()
+    returns, residual = rollout.returns[tokens], (rollout.returns - rollout.values)[tokens]
+    variance = returns.var(correction=0).item()
+    return {
+        "reward": rollout.rewards.mean().item(),
+        "right": findings["right"] / len(rollout.verdicts),
+        "kl": maths.kl_per_reply(rollout.old, rollout.reference, rollout.mask).mean().item(),
+        "call_rate": called / len(wanted) if wanted else None,
+        "reply_length": rollout.mask.sum(-1).mean().item(),
+        "cut": sum(not reply.finished for reply in rollout.replies),
+        "replies": len(rollout.replies),
+        "value": rollout.values[tokens].mean().item(),
+        "explained": 1 - residual.var(correction=0).item() / variance if variance else 0.0,
+        "findings": dict(findings),
+    }
+
+
+def _rows(flat: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(number of tokens,) in reply order -> (N, L), 0 on padding; keeps gradients."""
+    return torch.zeros_like(mask).masked_scatter(mask.bool(), flat.cpu())
+
+
+def _optimiser(
+    settings: OptimiserConfig, parameters: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
+) -> Optimiser:
+    groups = [(parameters, settings.learning_rate), (head, settings.learning_rate * HEAD_RATE)]
+    betas = (settings.beta1, settings.beta2)
+    return Optimiser([group for group in groups if group[0]], betas, settings.weight_decay, settings.clip_norm)

@@ -1,0 +1,133 @@
+"""The run directory: never overwritten, gone on with where its configuration is the same."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import psutil
+import yaml
+
+from tltrain.config import RunConfig
+from tltrain.engine.memory import peak_memory_mb, start_peak
+from tltrain.errors import RunError
+from tltrain.files import is_disk_full, read_json, write_json, write_text
+
+PACKAGES = ("tltrain", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pydantic")
+
+
+class RunDirectory:
+    """A folder of one run.
+
+    Raises:
+        RunError: the folder holds a run of another configuration (names the keys that differ), or something else, or
+            cannot be written.
+    """
+
+    def __init__(self, folder: Path, config: RunConfig) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._open(config)
+        except OSError as error:
+            reason = "no space left on the device" if is_disk_full(error) else str(error.strerror or error)
+            raise RunError(f"{folder}: {reason}") from error
+
+    def _open(self, config: RunConfig) -> None:
+        path = self.folder / "config.yaml"
+        if path.exists():
+            changed = _differences(yaml.safe_load(path.read_text(encoding="utf-8")), config.model_dump())
+            if changed:
+                raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}")
+            return
+        if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+            raise RunError(f"{self.folder}: not empty, and no run directory (it has no config.yaml)")
+        write_json(self.folder / "environment.json", environment(config.seed))
+        write_text(path, config.to_yaml())
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Notes the time and peak memory of a stage in `stages.json`; a killed and resumed stage adds up."""
+        start_peak()
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            rows = self._stages()
+            row = next((row for row in rows if row["stage"] == name), None)
+            if row is None:
+                rows.append(row := {"stage": name, "seconds": 0.0, "peak_memory_mb": 0.0})
+            row["seconds"] = round(row["seconds"] + time.perf_counter() - started, 1)
+            row["peak_memory_mb"] = round(max(row["peak_memory_mb"], peak_memory_mb()))
+            write_json(self.folder / "stages.json", rows)
+
+    def _stages(self) -> list[dict[str, Any]]:
+        path = self.folder / "stages.json"
+        rows: list[dict[str, Any]] = read_json(path) if path.exists() else []
+        return rows
+
+    def scores(self) -> list[dict[str, Any]]:
+        """The rows of `scores.json` so far."""
+        path = self.folder / "scores.json"
+        rows: list[dict[str, Any]] = read_json(path) if path.exists() else []
+        return rows
+
+    def add_score(self, row: dict[str, Any]) -> None:
+        """Add a row."""
+        write_json(self.folder / "scores.json", [*self.scores(), row])
+
+
+def environment(seed: int) -> dict[str, Any]:
+    """Versions, commit, seed and hardware, as far as they can be told."""
+    import torch
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "seed": seed,
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "hardware": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+            "gpu": gpu,
+            "system": platform.platform(),
+        },
+    }
+
+
+def _commit() -> str | None:
+    """Of the checkout the package is run from; None where it is not run from one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _differences(old: Any, new: Any, place: str = "") -> list[str]:
+    """`key: old -> new` for every field that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = dict.fromkeys([*old, *new])
+        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))]
+    return [] if old == new else [f"{place} was {old!r}, is {new!r}"]

@@ -1,0 +1,179 @@
+"""Supervised fine-tuning on token trees: one update is `sum(w * nll) / sum(w)` over all its trajectories."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tltrain import model as models
+from tltrain.config import SFTConfig
+from tltrain.encode import Encoder, EncodingCounts, Step
+from tltrain.engine.adapters import add_adapters, merged
+from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
+from tltrain.engine.logprobs import weighted_nll
+from tltrain.engine.optimiser import Optimiser, cosine
+from tltrain.engine.order import batches
+from tltrain.engine.tree import TokenSequence, TokenTree, plan
+from tltrain.errors import DataError
+from tltrain.files import append_json_line, discard, write_json
+from tltrain.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, how much of it is done, and how much there is."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """No progress shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One line of `metrics.jsonl`: `loss` is the mean over weights before the update, `tokens` went through the model,
+    `separate_tokens` would have without trees."""
+
+    step: int
+    loss: float
+    grad_norm: float
+    learning_rate: float
+    weight: float
+    tokens: int
+    separate_tokens: int
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As written."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class SFTTrainer:
+    """Fine-tunes a model on trajectories, in an order that does not depend on masks and weights.
+
+    Args:
+        model: trained in place (adapters are merged in the end).
+        tokenizer: of the model; saved with it.
+        trajectories: all there are; the configuration may take a part.
+        encoder: says which tokens weigh what.
+        config: see `SFTConfig`; `arms` is not looked at.
+        folder: gets `model/`, `metrics.jsonl` and, until done, `checkpoint.pt`. A folder with a checkpoint is resumed.
+        max_tree_tokens: bounds the memory of one pass.
+        seed: of the order and the adapters.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        trajectories: Sequence[Trajectory],
+        encoder: Encoder,
+        config: SFTConfig,
+        folder: Path,
+        max_tree_tokens: int = 4096,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> None:
+        self.tokenizer, self.encoder, self.config, self.folder = tokenizer, encoder, config, folder
+        self.max_tree_tokens, self.seed, self.progress = max_tree_tokens, seed, progress
+        self.trajectories = draw(trajectories, config.trajectories, seed)
+        self.order = self._order()
+        self.adapters = None if config.lora is None else add_adapters(model, config.lora, ("sft",), seed)
+        self.model = model
+        settings = config.optimiser
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.optimiser = Optimiser(
+            [(trained, settings.learning_rate)],
+            (settings.beta1, settings.beta2),
+            settings.weight_decay,
+            settings.clip_norm,
+        )
+
+    def _order(self) -> list[list[int]]:
+        keys = [prefix_key(trajectory) for trajectory in self.trajectories]
+        return [
+            batch
+            for epoch in range(self.config.epochs)
+            for batch in batches(keys, self.config.batch_size, self.config.group_size, self.seed + epoch)
+        ]
+
+    def train(self) -> EncodingCounts:
+        """Train to the end and save; returns what became of the replies.
+
+        Raises:
+            DataError: no trajectory has anything to learn.
+        """
+        steps = [self.encoder.steps(trajectory) for trajectory in self.trajectories]
+        counts = self.encoder.counts
+        if not counts.learned:
+            raise DataError(
+                f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut"
+            )
+        write_json(self.folder / "encoding.json", counts.to_json())
+        checkpoint, metrics = self.folder / "checkpoint.pt", self.folder / "metrics.jsonl"
+        state = load_checkpoint(checkpoint)
+        done = 0 if state is None else int(state["done"])
+        if state is not None:
+            self.optimiser.load(state["optimiser"])
+        cut_metrics(metrics, "step", done)
+        self.model.train()
+        for number, batch in enumerate(self.order[done:], start=done + 1):
+            update = self._update(number, [step for index in batch for step in steps[index] if not step.masked])
+            append_json_line(metrics, update.to_json())
+            self.progress(f"loss {update.loss:.3f}", number, len(self.order))
+            if number % self.config.checkpoint_every == 0 and number < len(self.order):
+                save_checkpoint(checkpoint, {"done": number, "optimiser": self.optimiser.state()})
+        self.model.eval()
+        if self.adapters is not None:
+            self.model = merged(self.adapters, "sft")
+        models.save(self.model, self.tokenizer, self.folder / "model")
+        discard(checkpoint)
+        return counts
+
+    def _update(self, number: int, steps: Sequence[Step]) -> Update:
+        started = time.perf_counter()
+        share = cosine(number - 1, len(self.order), self.config.optimiser.warmup)
+        rate = self.config.optimiser.learning_rate * share
+        sequences = [step_sequence(step) for step in steps]
+        total = sum(weight for sequence in sequences for weight in sequence.weights)
+        if not total:  # every reply of the batch failed: nothing to learn from, so no update and no decay either
+            return Update(number, 0.0, 0.0, rate, 0.0, 0, 0, time.perf_counter() - started)
+        loss, tokens, separate = 0.0, 0, 0
+        for group in plan(sequences, self.max_tree_tokens):
+            tree = TokenTree([sequences[index] for index in group])
+            part = weighted_nll(self.model, tree)
+            part.backward()  # type: ignore[no-untyped-call]
+            self.optimiser.accumulate()
+            loss, tokens, separate = loss + part.item(), tokens + len(tree), separate + tree.separate_tokens
+        norm = self.optimiser.step(total, share)
+        return Update(number, loss / total, norm, rate, total, tokens, separate, time.perf_counter() - started)
+
+
+def step_sequence(step: Step) -> TokenSequence:
+    """The token sequence whose tail is the step's reply."""
+    return TokenSequence(step.prompt_ids + step.reply_ids, len(step.prompt_ids), step.weights)
+
+
+def prefix_key(trajectory: Trajectory) -> tuple[str, ...]:
+    """Equal for trajectories whose prompts begin alike: their system text and the names of their tools."""
+    system = [message.content or "" for message in trajectory.messages[:1] if message.role == "system"]
+    return (*system, *(tool.name for tool in trajectory.tools))
+
+
+def draw(trajectories: Sequence[Trajectory], count: int | None, seed: int) -> list[Trajectory]:
+    """`count` trajectories without replacement, in their order; all where there are no more, or `count` is None."""
+    if count is None or count >= len(trajectories):
+        return list(trajectories)
+    chosen = sorted(random.Random(seed).sample(range(len(trajectories)), count))
+    return [trajectories[index] for index in chosen]
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """`bfloat16` or `float32` as torch has it."""
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
