@@ -47,7 +47,7 @@ GOOD = {
     "number": "404",
     "prose": "A KeyError in Python means that a dictionary has no such key.",
     "log": "2024-05-01 10:00 INFO start\n2024-05-01 10:01 ERROR worker: connection refused\n2024-05-01 10:02 INFO done",
-    "inner word under success": '{"success": true, "data": {"status": "failed", "payment": "P-1"}}',
+    "inner word under success": '{"success": true, "data": {"status": "failed", "reason": "no funds"}}',
 }
 
 

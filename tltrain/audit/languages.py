@@ -64,7 +64,8 @@ LATIN = (
         r"vorhanden|bekannt|angemeldet|erkannt|bearbeitet)|\bverweigert|\bkonnten? (?:leider )?(?:\w+ ){0,4}nicht|"
         r"\bexistier(?:t|en) nicht|"
         r"\bbitte (?:\w+ )?(?:geben|prüfen|überprüfen|versuchen|melden|wählen|angeben)|\bfehlgeschlagen|"
-        r"\bes fehl(?:t|en)|\bfehlende[rs]? (?:\w+ )?(?:parameter|argument|feld|wert|angabe|eingabe)|"
+        r"\bes fehl(?:t|en)|\bfalsche[nrms]? (?:format|passwort|eingabe|wert|typ|datum)|"
+        r"\bfehlende[rs]? (?:\w+ )?(?:parameter|argument|feld|wert|angabe|eingabe)|"
         r"\bunbekannte[rsn]?\b|\büberschritten|\babgelaufen|\berforderlich|\babgelehnt|\bzu viele (?:anfragen|"
         r"versuche)|\bein fehler",
     ),
@@ -100,7 +101,8 @@ LATIN = (
 OTHER_SCRIPTS = (
     _language(
         "Chinese",
-        r"(?:(?<=.)(?:错误|錯誤)|(?:错误|錯誤)(?=.)|失败|失敗)(?![率码碼列]|代码)|繁忙|无效|無效|不存在|未找到|"
+        r"(?:(?<=.)(?:错误|錯誤)(?=\W|$)|(?:错误|錯誤)(?=\W)|(?:失败|失敗)(?!率))|频率过高|頻率過高|繁忙|无效|無效|"
+        r"不存在|未找到|"
         r"找不到|(?:没有|无|無).{0,4}(?:权限|權限)|无权|未授权|未登录|超过|超出|达到.{0,6}上限|已达|"
         r"(?:请|請)(?:重新|重试|稍[后後候].{0,3}试|提供|检查|檢查|先|输入|輸入|确认|填写)|不支持|不能为空|不可为空|"
         r"缺少|不正确|不合法|(?:余额|库存|权限|额度|积分|资金|配额|餘額).{0,2}不足|拒绝|拒絕|"

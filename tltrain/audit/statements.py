@@ -57,7 +57,7 @@ PROGRAMS = (
     kind(
         "exception",
         r"(?:[Uu]ncaught |[Uu]nhandled |Exception in thread \"[^\"]*\" |[Ee]rror: )?[A-Za-z_][\w.$]{0,100}"
-        r"(?:Error|Exception|Failure|Timeout|Interrupt)(?:: |:$|\(['\"(]|\n|$)",
+        r"(?:Error|Exception|Failure|Timeout|Interrupt)(?:: |:$|\(['\"(]|\n|$| (?:when|while) )",
         r"(?:.{0,40}\b)?(?:[Ee]xception|EXCEPTION)(?: (?:occurred|raised|thrown|caught|while|during|in|when)\b|: )",
         r"[Uu]nhandled exception\b|StopIteration$|.{0,60}\b(?:raised|threw) an? (?:exception|error)\b",
         r"panic: |thread '[^']*' panicked at |.{1,300}\([A-Z]\w{1,60}(?:Error|Exception)\)$",
@@ -305,6 +305,12 @@ SENTENCES = (
 )
 """What services say, where it is the whole answer."""
 
+_ABOUT_A_TEXT = re.compile(
+    r"(?:the |your )?(?:translat\w+|definitions?|synonyms?|antonyms?|meaning|examples?|quote|titles?|headlines?|"
+    r"summary|abstract|"
+    r"lyrics|category|sentiment|subject|plot|reviews?|user|the user says)(?: (?:of|for|from|in|"
+    r"to) [\w'\"]{1,30}){0,2}(?: is)? ?:"
+)
 _EXCUSES = re.compile(
     # code, definitions, dated facts, rules of a house, lists of findings
     r"(?://|/\*|#!|def |class |import |from \w+ import|const |let |var |function |select |if \(|try:|print\(|"
@@ -317,9 +323,9 @@ _EXCUSES = re.compile(
     r"perform|open|read))|i would|i will|i'd|my|me)\b|"
     # something was done, as asked
     r"(?:(?!not )[\w'-]+ ){1,4}(?:added|filed|recorded|marked|saved|closed|removed|changed|resolved|logged(?! in)|"
-    r"renamed)\b(?! (?:because|:))|rule created|.{0,80}(?<!not )\b(?:success(?:fully)?|succeeded|as requested)\b|"
+    r"renamed)\b(?! (?:because|:))|rule created|.{0,80}(?<!not )\b(?:success(?:fully)?|succeeded|as requested|"
+    r"(?:was|were|has been|have been) (?:recorded|filed|added|noted|logged|forwarded))\b|"
     # texts about texts, no errors, nothing found
-    r"(?:the )?(?:translat\w+|definition|quote|title|headlines?|summary|lyrics)(?: is)? ?:|"
     r".{0,60}\b(?:no|0|zero|without(?: any)?) (?:\w+ )?(?:errors?|issues|problems|failures|warnings)\b|"
     r".{0,40}\bno (?:\w+ ){0,2}(?:results?|records?|matches|entries|rows|items|documents)\b(?! (?:with|\w+ [\w'#.]))"
 )
@@ -337,6 +343,8 @@ def text_failed(text: str) -> str | None:
     if len(text) > ANY:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     lowered = text.lower()
+    if _ABOUT_A_TEXT.match(lowered):
+        return None
     told = _first(PROGRAMS, text, lowered)
     if told is None:
         told = _first(SENTENCES, text, lowered) or said_elsewhere(text, lowered)
