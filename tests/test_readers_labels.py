@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from score_readers import LABELS, PROBES, Labelled, load, score, wrong
 
+from tltrain.audit import read_calls
 from tltrain.audit.statements import PROGRAMS, SENTENCES
+from tltrain.toolworld import generate
 
 COMMITTED = load(None)
 
@@ -64,3 +66,15 @@ def test_the_parts_a_kind_needs_stand_in_every_text_that_its_pattern_tells():
             subject = text if kind.cased else text.lower()
             found = kind.pattern.search(subject) if kind.within else kind.pattern.match(subject)
             assert found is None or any(part in text.lower() for part in kind.needs), (kind.name, text)
+
+
+def test_toolworld_calls_that_failed_visibly_are_those_that_are_read_as_failed():
+    for trajectory in generate(size=150, seed=11).train:
+        visible = {
+            (site["message"], site["index"])
+            for site in trajectory.extra["toolworld"]["sites"]
+            if not site["error"].endswith("_silent")
+        }
+        readings = read_calls(trajectory)
+        assert {(reading.message, reading.index) for reading in readings if reading.failed} == visible
+        assert all(reading.feedback for reading in readings if reading.failed)
