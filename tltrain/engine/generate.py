@@ -1,13 +1,14 @@
 """Generation with prefix reuse: the prompts' token tree is computed once, replies are decoded in batches.
 
-Shapes: B replies decoded together, H query heads, G key-value heads, P tokens that all B prompts share, M the most
-tokens one reply has of its own (rest of its prompt and what was generated), E head size.
+Shapes: B replies decoded together, b of them with a shared prefix, H query heads, G key-value heads, M the most tokens
+one reply has of its own (rest of its prompt and what was generated), E head size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -30,22 +31,46 @@ class Generated:
     finished: bool
 
 
-class _DecodeLayout:
-    """One new token for each of B replies (T = 1): it sees the shared prefix and its own tokens up to itself."""
+@dataclass(slots=True)
+class _Shared:
+    """Replies `begin:end` have the first `length` tokens in common: keys and values (G, length, E) by layer."""
 
-    def __init__(self, tree: TokenTree, kept: dict[int, tuple[torch.Tensor, torch.Tensor]], count: int) -> None:
-        places = [torch.tensor(list(tree.path_positions(index))) for index in range(count)]
-        self.shared = min(_shared_length(places), min(len(place) for place in places))
+    begin: int
+    end: int
+    length: int
+    kept: dict[int, tuple[torch.Tensor, torch.Tensor]]
+
+
+class _DecodeLayout:
+    """One new token for each of B replies (T = 1): it sees its group's shared prefix, and its own tokens up to itself.
+
+    Attributes:
+        prefix: (B,) length of each reply's shared prefix.
+        lengths: (B,) own tokens so far.
+    """
+
+    def __init__(
+        self, tree: TokenTree, kept: dict[int, tuple[torch.Tensor, torch.Tensor]], groups: Sequence[range]
+    ) -> None:
         device = kept[0][0].device
-        self.lengths = torch.tensor([len(place) - self.shared for place in places], device=device)
+        places = [torch.tensor(list(tree.path_positions(index)), device=device) for group in groups for index in group]
+        self.groups: list[_Shared] = []
+        prefix = [0] * len(places)
+        for group in groups:
+            length = _shared_length([places[index].tolist() for index in group])
+            if length:
+                rows = places[group[0]][:length]
+                own = {layer: (key[0][:, rows], value[0][:, rows]) for layer, (key, value) in kept.items()}
+                self.groups.append(_Shared(group.start, group.stop, length, own))
+                prefix[group.start : group.stop] = [length] * len(group)
+        self.prefix = torch.tensor(prefix, device=device)
+        rest = [place[length:] for place, length in zip(places, prefix, strict=True)]
+        self.lengths = torch.tensor([len(place) for place in rest], device=device)
         longest = int(self.lengths.max()) + GROW
-        self.prefix: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.own: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        own_places = [place[self.shared :].to(device) for place in places]
-        prefix_places = places[0][: self.shared].to(device)
-        for layer, (key, value) in kept.items():
-            self.prefix[layer] = (key[0][:, prefix_places], value[0][:, prefix_places])
-            self.own[layer] = (_padded(key[0], own_places, longest), _padded(value[0], own_places, longest))
+        self.own = {
+            layer: (_padded(key[0], rest, longest), _padded(value[0], rest, longest))
+            for layer, (key, value) in kept.items()
+        }
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
@@ -56,21 +81,33 @@ class _DecodeLayout:
         keys[index, :, self.lengths] = key[:, :, 0]
         values[index, :, self.lengths] = value[:, :, 0]
         count, heads, _, size = query.shape
-        groups = keys.shape[1]
-        per_group = heads // groups
-        query = query.view(count, groups, per_group, size) * scale
-        prefix_keys, prefix_values = self.prefix[layer]
-        folded = query.transpose(0, 1).reshape(groups, count * per_group, size)
-        shared_scores = (folded @ prefix_keys.transpose(1, 2)).view(groups, count, per_group, -1).transpose(0, 1)
-        own_scores = query @ keys.transpose(2, 3)
-        scores = torch.cat([shared_scores, own_scores + self._mask(keys.shape[2], window).to(query.dtype)], dim=-1)
+        query = query.view(count, keys.shape[1], -1, size) * scale
+        scores = (query @ keys.transpose(2, 3)).float() + self._mask(keys.shape[2], window)
+        own, own_weight = scores.softmax(-1).to(query.dtype) @ values, scores.logsumexp(-1, keepdim=True)
+        if not self.groups:
+            return own.reshape(count, heads, 1, size)
+        shared, weight = torch.zeros_like(own), torch.full_like(own_weight, -torch.inf)
+        for group in self.groups:
+            rows = slice(group.begin, group.end)
+            shared[rows], weight[rows] = self._attend_shared(layer, group, query[rows], window)
+        share = torch.sigmoid(own_weight - weight)  # of the chances, what falls on the own tokens
+        return (own * share + shared * (1 - share)).to(query.dtype).reshape(count, heads, 1, size)
+
+    def _attend_shared(
+        self, layer: int, group: _Shared, query: torch.Tensor, window: int | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Query (b, G, H/G, E) of a group's replies -> what they see in the prefix, and its log-sum-exp."""
+        count, groups, each, size = query.shape
+        keys, values = group.kept[layer]
+        folded = query.transpose(0, 1).reshape(groups, count * each, size)
+        scores = (folded @ keys.transpose(1, 2)).float()
         if window is not None:
-            scores[..., : self.shared] += self._shared_mask(window).to(query.dtype)
-        chances = scores.float().softmax(-1).to(query.dtype)
-        from_shared = chances[..., : self.shared].transpose(0, 1).reshape(groups, count * per_group, self.shared)
-        mixed = (from_shared @ prefix_values).view(groups, count, per_group, size).transpose(0, 1)
-        mixed = mixed + chances[..., self.shared :] @ values
-        return mixed.reshape(count, heads, 1, size)
+            place = torch.arange(group.length, device=query.device)
+            hidden = place <= (self.lengths[group.begin : group.end] + group.length - window)[:, None, None]
+            # A finite number, since all of a prefix may be out of the window.
+            scores.view(groups, count, each, -1).masked_fill_(hidden, torch.finfo(torch.float32).min)
+        mixed = (scores.softmax(-1).to(query.dtype) @ values).view(groups, count, each, size).transpose(0, 1)
+        return mixed, scores.logsumexp(-1).view(groups, count, each, 1).transpose(0, 1)
 
     def _mask(self, longest: int, window: int | None) -> torch.Tensor:
         """(B, 1, 1, M) of 0 and -inf over the own tokens, the new one included."""
@@ -80,34 +117,35 @@ class _DecodeLayout:
             hidden = hidden | (place <= self.lengths[:, None] - window)
         return torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -torch.inf)[:, None, None, :]
 
-    def _shared_mask(self, window: int) -> torch.Tensor:
-        place = torch.arange(self.shared, device=self.lengths.device)[None, :]
-        hidden = place <= self.shared + self.lengths[:, None] - window
-        return torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -torch.inf)[:, None, None, :]
-
     def positions(self) -> torch.Tensor:
         """(B, 1) position of the next token."""
-        return (self.lengths + self.shared)[:, None]
+        return (self.lengths + self.prefix)[:, None]
 
     def advance(self) -> None:
         """The last token is in the buffers: the next one goes behind it."""
         self.lengths = self.lengths + 1
-        longest = int(self.lengths.max()) + 1
-        if longest > self.own[0][0].shape[2]:
+        if int(self.lengths.max()) + 1 > self.own[0][0].shape[2]:
             for layer, (keys, values) in self.own.items():
                 room = keys.new_zeros(*keys.shape[:2], GROW, keys.shape[3])
                 self.own[layer] = (torch.cat([keys, room], dim=2), torch.cat([values, room], dim=2))
 
-    def narrow(self, keep: torch.Tensor) -> None:
-        """Drop finished replies; `keep` holds the indices of the others."""
-        self.lengths = self.lengths[keep]
-        self.own = {layer: (keys[keep], values[keep]) for layer, (keys, values) in self.own.items()}
+    def narrow(self, keep: Sequence[int]) -> None:
+        """Drop finished replies; `keep` holds the indices of the others, in order."""
+        for group in self.groups:
+            before = sum(index < group.begin for index in keep)
+            group.end = before + sum(group.begin <= index < group.end for index in keep)
+            group.begin = before
+        self.groups = [group for group in self.groups if group.begin < group.end]
+        rows = torch.tensor(keep, device=self.lengths.device)
+        self.lengths, self.prefix = self.lengths[rows], self.prefix[rows]
+        self.own = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.own.items()}
 
 
-def _shared_length(places: Sequence[torch.Tensor]) -> int:
-    """Tokens on the path of every sequence; at least the last token of each prompt stays its own."""
-    first = places[0].tolist()
-    return min([len(first) - 1, *(common_prefix(first, place.tolist()) for place in places[1:])])
+def _shared_length(places: Sequence[Sequence[int]]) -> int:
+    """Tokens on the path of every sequence, at least the last token of each staying its own; 0 for one sequence."""
+    if len(places) == 1:
+        return 0
+    return min(min(map(len, places)) - 1, *(common_prefix(places[0], place) for place in places[1:]))
 
 
 def _padded(values: torch.Tensor, places: Sequence[torch.Tensor], longest: int) -> torch.Tensor:
@@ -141,32 +179,28 @@ def generate(
         batch_size: replies decoded together.
         progress: called with the number of replies just finished.
     """
-    replies: list[Generated | None] = [None] * len(prompts)
-    for number, batch in enumerate(_batches(prompts, batch_size)):
+    order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
+    replies: dict[int, Generated] = {}
+    for number, start in enumerate(range(0, len(order), batch_size)):
+        batch = order[start : start + batch_size]
         generator = torch.Generator(device=model.device).manual_seed(seed * 1_000_003 + number)
         done = _decode(model, [prompts[i] for i in batch], set(stop_ids), max_new_tokens, temperature, generator)
-        for index, reply in zip(batch, done, strict=True):
-            replies[index] = reply
+        replies.update(zip(batch, done, strict=True))
         if progress is not None:
             progress(len(batch))
-    return [reply for reply in replies if reply is not None]
+    return [replies[index] for index in range(len(prompts))]
 
 
-def _batches(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
-    """Prompts in token order, cut where a batch is full or its shared prefix would shrink to less than half."""
-    order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
-    batches: list[list[int]] = []
-    shared = 0
-    for index in order:
-        if batches and len(batches[-1]) < batch_size:
-            common = common_prefix(prompts[batches[-1][0]], prompts[index])
-            if len(batches[-1]) == 1 or common * 2 >= shared:
-                batches[-1].append(index)
-                shared = common if len(batches[-1]) == 2 else min(shared, common)
-                continue
-        batches.append([index])
-        shared = len(prompts[index])
-    return batches
+def _groups(prompts: Sequence[Sequence[int]]) -> list[range]:
+    """Runs of prompts, given in token order, that share at least half of what the first two of them share."""
+    starts, shared = [0], 0
+    for index in range(1, len(prompts)):
+        common = common_prefix(prompts[index - 1], prompts[index])
+        if index - 1 == starts[-1]:
+            shared = common
+        if common * 2 < max(shared, len(prompts[index]) // 2):
+            starts.append(index)
+    return [range(start, end) for start, end in pairwise([*starts, len(prompts)])]
 
 
 def _decode(
@@ -190,9 +224,8 @@ def _decode(
         if not kept or number + 1 == max_new_tokens:
             break
         if len(kept) < len(active):
-            keep = torch.tensor(kept, device=chosen.device)
-            layout.narrow(keep)
-            chosen, active = chosen[keep], [active[place] for place in kept]
+            layout.narrow(kept)
+            chosen, active = chosen[kept], [active[place] for place in kept]
         with tree_attention(model, layout):
             output = model(input_ids=chosen[:, None], position_ids=layout.positions(), use_cache=False)
         layout.advance()
@@ -213,7 +246,7 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> tuple[
             logits_to_keep=rows.to(model.device),
             use_cache=False,
         ).logits[0]
-    return logits[row_of.to(model.device)], _DecodeLayout(tree, layout.kept, len(prompts))
+    return logits[row_of.to(model.device)], _DecodeLayout(tree, layout.kept, _groups(prompts))
 
 
 def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
