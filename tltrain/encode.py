@@ -351,9 +351,7 @@ class Encoder:
 
 def template_message(message: Message) -> dict[str, Any]:
     """A message as chat templates expect it: arguments as objects, no label, an empty text for no content."""
-    value = message.to_json()
-    for name in ("weight", *message.extra):
-        value.pop(name, None)
+    value = replace(message, weight=None, extra={}).to_json()
     return value | {"content": message.content or ""}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,7 +96,7 @@ class Pipeline:
                 self.config.max_length,
                 lambda done: show("trajectories", done, len(self.data.train)),
             )
-            problems = [f"{problem.path}:{problem.line}: {problem.reason}" for problem in self.data.problems]
+            problems = [asdict(problem) for problem in self.data.problems]
             write_json(
                 self.folder / "audit.json",
                 found | {"overlap": self.data.overlap, "problems": {"number": len(problems), "shown": problems[:20]}},

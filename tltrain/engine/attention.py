@@ -172,9 +172,9 @@ class TreeLayout:
         """See `Layout`; B is 1."""
         if self.keep:
             self.kept[layer] = (key, value)
-        queries = query.split(self.lengths, dim=2)
-        keys = key.split(self.lengths, dim=2)
-        values = value.split(self.lengths, dim=2)
+        queries = torch.split(query, self.lengths, dim=2)
+        keys = torch.split(key, self.lengths, dim=2)
+        values = torch.split(value, self.lengths, dim=2)
         mixed = []
         for index, segment in enumerate(self.segments):
             seen = (*segment.ancestors, index)

@@ -45,5 +45,5 @@ def token_values(backbone: PreTrainedModel, head: torch.nn.Linear, tree: TokenTr
         hidden = backbone(
             input_ids=tree.ids.to(device), position_ids=tree.positions.to(device), use_cache=False
         ).last_hidden_state[0]
-    values = head(hidden[tree.rows.to(device)].to(head.weight.dtype))[:, 0]
+    values: torch.Tensor = head(hidden[tree.rows.to(device)].to(head.weight.dtype))[:, 0]
     return values.float()[tree.row_of.to(device)]

@@ -149,7 +149,7 @@ def plan(sequences: Sequence[TokenSequence], max_tokens: int) -> list[list[int]]
 
     Sequences are taken in the order of their tokens, so that those with long common prefixes meet. Returns indices.
     """
-    order = sorted(range(len(sequences)), key=lambda index: sequences[index].ids)
+    order = sorted(range(len(sequences)), key=lambda index: list(sequences[index].ids))
     groups: list[list[int]] = []
     room, previous = 0, None
     for index in order:

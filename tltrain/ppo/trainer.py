@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -148,12 +148,13 @@ class PPOTrainer:
         """All passes over one rollout; returns the means of its losses."""
         config, count = self.config, len(rollout.replies)
         updates = config.epochs * config.minibatches
-        totals: Counter[str] = Counter()
+        totals: defaultdict[str, float] = defaultdict(float)
         for index in range(updates):
             epoch, part = divmod(index, config.minibatches)
             order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed + number * 1009 + epoch))
             chosen = order[part :: config.minibatches].tolist()
-            totals.update(self._backward(rollout, chosen))
+            for name, value in self._backward(rollout, chosen).items():
+                totals[name] += value
             done = (number - 1) * updates + index
             share = cosine(done, config.rollouts * updates, config.policy.warmup)
             totals["policy_grad_norm"] += self.policy_optimiser.step(1.0, share)
@@ -165,7 +166,7 @@ class PPOTrainer:
         """Gradients of one update over the chosen replies, summed over trees."""
         config = self.config
         total = rollout.mask[chosen].sum()
-        sums: Counter[str] = Counter()
+        sums: defaultdict[str, float] = defaultdict(float)
         for group in plan(rollout.sequences(chosen), self.max_tree_tokens):
             rows = [chosen[index] for index in group]
             tree = TokenTree(rollout.sequences(rows), keep_all=True)
@@ -204,7 +205,8 @@ class PPOTrainer:
     def _drawn(self, number: int) -> list[int]:
         """The prompts of rollout `number`: the order goes on through passes over all prompts."""
         keys = [prefix_key(prompt.trajectory) for prompt in self.prompts]
-        size, place, drawn = self.config.prompts, (number - 1) * self.config.prompts, []
+        size, place = self.config.prompts, (number - 1) * self.config.prompts
+        drawn: list[int] = []
         while len(drawn) < size:
             epoch, offset = divmod(place + len(drawn), len(keys))
             order = list(chain(*batches(keys, size, self.config.group_size, self.seed + epoch)))

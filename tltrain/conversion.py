@@ -1,0 +1,78 @@
+"""`tltrain convert`: any readable format to any writable one, tokens and weights included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tltrain import formats
+from tltrain.audit.readers import read_calls
+from tltrain.encode import Encoder, EncodingCounts, Step
+from tltrain.errors import ConfigError
+from tltrain.trajectory import Trajectory
+
+MASKED_BY_DEFAULT = ("ms-swift",)
+"""Formats of messages whose point is the loss; in others marks of ours would be invented fields."""
+
+
+@dataclass(slots=True)
+class Conversion:
+    """What was done: records written, records skipped and why, and for tokens what became of the replies."""
+
+    written: int = 0
+    problems: list[formats.Problem] = field(default_factory=list)
+    encoding: EncodingCounts | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As printed by `--json`."""
+        counts = None if self.encoding is None else self.encoding.to_json()
+        return {"written": self.written, "skipped": [asdict(one) for one in self.problems], "encoding": counts}
+
+
+def convert_file(
+    data: str,
+    to: str,
+    out: str,
+    format: str | None = None,
+    tools: str | None = None,
+    model: str | None = None,
+    strict: bool = False,
+    mask: bool | None = None,
+) -> Conversion:
+    """Convert a file, folder or the standard input ("-"), in constant memory.
+
+    `mask` writes weight 0 to failed replies (None: where the format is about the loss). `steps` and `trl` are in the
+    tokens of `model`, masked by MAE; `steps` carry PKT's weights too, `trl`'s labels cannot.
+
+    Raises:
+        ConfigError: an unknown format, or tokens without a model.
+        DataError: a record cannot be read or written, with `strict`; or nothing at all can be read.
+    """
+    done = Conversion()
+    known = (*formats.WRITERS, *formats.STEP_WRITERS)
+    name = formats.format_name(to, known)
+    given = None if tools is None else formats.read_tools(tools)
+    if name in formats.WRITERS:
+        marked = name in MASKED_BY_DEFAULT if mask is None else mask
+        failed = failed_replies if marked else None
+        done.written = formats.convert(data, out, name, format, given, failed, strict, done.problems)
+        return done
+    if model is None:
+        raise ConfigError(f"--to {name}: needs --model, whose tokens it is in")
+    from tltrain import model as models
+
+    encoder = Encoder(models.load_tokenizer(model))
+    done.encoding = encoder.counts
+
+    def steps() -> Iterator[Step]:
+        for trajectory in formats.read(data, format, given, strict, done.problems):
+            yield from encoder.steps(trajectory)
+
+    done.written = formats.write_steps(steps(), out, name)
+    return done
+
+
+def failed_replies(trajectory: Trajectory) -> set[int]:
+    """Message indices of the replies that hold a failed call."""
+    return {reading.message for reading in read_calls(trajectory) if reading.failed}

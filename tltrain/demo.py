@@ -1,0 +1,38 @@
+"""The built-in demonstration: the whole pipeline on toolworld and the built-in model, sized for two CPU cores."""
+
+from __future__ import annotations
+
+from tltrain.config import (
+    DataConfig,
+    EvalConfig,
+    OptimiserConfig,
+    PPOConfig,
+    RunConfig,
+    SFTConfig,
+)
+
+MINUTES = 14
+"""What the demo is made to take at size 1 on two CPU cores; `docs/LOG.md` has what it took."""
+
+
+def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
+    """The demo's configuration; `size` multiplies everything that takes time."""
+
+    def scaled(count: int) -> int:
+        return max(1, round(count * size))
+
+    return RunConfig(
+        data=DataConfig(size=max(scaled(1217), 1217)),
+        seed=seed,
+        max_length=2048,
+        max_tree_tokens=3200,
+        sft=SFTConfig(
+            trajectories=scaled(240),
+            batch_size=8,
+            group_size=8,
+            optimiser=OptimiserConfig(learning_rate=3e-4),
+            checkpoint_every=10,
+        ),
+        ppo=PPOConfig(rollouts=scaled(4), prompts=16, group_size=16, samples=4, max_new_tokens=96),
+        eval=EvalConfig(trajectories=scaled(80), max_new_tokens=96, batch_size=128),
+    )

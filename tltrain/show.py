@@ -1,0 +1,53 @@
+"""Progress on the error output: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tltrain.sft import Progress as Show
+
+LINE_EVERY = 20.0
+"""Seconds between lines where there is no terminal."""
+
+
+@contextmanager
+def stages(console: Console) -> Iterator[Stages]:
+    """Inside the block, stages show their progress."""
+    columns = (
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[what]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        yield Stages(console, bars)
+
+
+class Stages:
+    """Gives each stage what shows its progress."""
+
+    def __init__(self, console: Console, bars: Progress) -> None:
+        self.console, self.bars = console, bars
+
+    def __call__(self, stage: str) -> Show:
+        """A new bar, or a new series of lines."""
+        task = self.bars.add_task(stage, total=None, what="")
+        started = time.monotonic()
+        last = started
+
+        def show(what: str, done: int, total: int) -> None:
+            nonlocal last
+            self.bars.update(task, completed=done, total=total, what=what)
+            now = time.monotonic()
+            if not self.console.is_terminal and (done == total or now - last >= LINE_EVERY):
+                last = now
+                self.console.print(f"{stage}: {done} of {total}, {what}, {now - started:.0f} s", highlight=False)
+
+        return show
