@@ -1,0 +1,1 @@
+"""Test sets, one file each: load, and make items of them. Knows nothing of trainers."""

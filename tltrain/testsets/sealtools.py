@@ -1,0 +1,75 @@
+"""Seal-Tools (Wu et al. 2024, arXiv 2405.08355) as trajectories with confusable tool sets, for training and testing.
+
+The data give each query its gold calls and one list of 4,076 tools. A query here gets its gold tools and distractors
+whose names begin like theirs. Training tool sets hold no tool that a test query needs, so that these stay unseen.
+"""
+
+from __future__ import annotations
+
+import random
+from argparse import ArgumentParser
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from os.path import commonprefix
+from pathlib import Path
+
+from tltrain import formats
+from tltrain.trajectory import Tool, Trajectory
+
+TRAIN, TEST = "dev.jsonl", "test_out_domain.jsonl"
+
+
+def load(folder: Path, tools_per_query: int = 4, seed: int = 0) -> tuple[list[Trajectory], list[Trajectory]]:
+    """Training queries (`dev.jsonl`) and the test queries (`test_out_domain.jsonl`) none of whose tools occur there.
+
+    Args:
+        folder: holds the data set's files.
+        tools_per_query: a query with more gold tools has as many tools as it needs, and one distractor.
+        seed: of the order of tools and the choice among equally confusable ones.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    tools = formats.read_tools(folder / "tool.jsonl")
+    train = list(formats.read(folder / TRAIN, tools=tools))
+    seen = set(_called(train))
+    test = [one for one in formats.read(folder / TEST, tools=tools) if not seen & set(_called([one]))]
+    unseen = set(_called(test))
+    chance = random.Random(seed)
+    trainable = [tool for tool in tools if tool.name not in unseen]
+    return (
+        [_with_distractors(one, trainable, tools_per_query, chance) for one in train],
+        [_with_distractors(one, tools, tools_per_query, chance) for one in test],
+    )
+
+
+def _called(trajectories: Iterable[Trajectory]) -> Iterator[str]:
+    return (site.call.name for trajectory in trajectories for site in trajectory.call_sites())
+
+
+def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int, chance: random.Random) -> Trajectory:
+    """The trajectory with its gold tools among confusable ones, in random order."""
+    gold = {tool.name: tool for tool in trajectory.tools}
+    others = [tool for tool in tools if tool.name not in gold]
+    chance.shuffle(others)
+    others.sort(key=lambda tool: -max((len(commonprefix((tool.name, name))) for name in gold), default=0))
+    wanted = max(count - len(gold), 1)
+    chosen = [*gold.values(), *({tool.name: tool for tool in others[: 3 * wanted]}.values())][: len(gold) + wanted]
+    chance.shuffle(chosen)
+    return replace(trajectory, tools=tuple(chosen))
+
+
+def main() -> None:
+    """Write `train.jsonl` and `test.jsonl`, for `tltrain run recipes/sealtools.yaml`."""
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="folder of the data set's files")
+    parser.add_argument("--out", type=Path, default=Path("data/sealtools"), help="folder to write to")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    train, test = load(options.folder)
+    for name, split in (("train", train), ("test", test)):
+        print(f"{options.out / name}.jsonl: {formats.write(split, options.out / f'{name}.jsonl')} queries")
+
+
+if __name__ == "__main__":
+    main()
