@@ -238,16 +238,16 @@ class Encoder:
     def _call_spans(self, trajectory: Trajectory, index: int, prompt: str, text: str) -> list[tuple[int, int]]:
         """Characters of the reply that each of its calls takes, found by rendering the reply with fewer calls.
 
-        A call ends where the rendering with one call more begins to differ; so the last one is rendered twice. The
-        start of the first may be a few characters late, where its markup begins like what ends a reply: tokens are
-        therefore told by their ends.
+        A call ends where the rendering with one call more begins to differ, or where the reply stops; so the last
+        one is rendered twice. What stands before a call and is written only with it (a separator, an opening bracket)
+        is the call's. A token that two calls share belongs to the later one: tokens are told by their ends.
         """
         message = trajectory.messages[index]
         fewer = [self._with(trajectory, index, replace(message, calls=message.calls[:count]), prompt)
                  for count in range(len(message.calls))]  # fmt: skip
         more = self._with(trajectory, index, replace(message, calls=(*message.calls, message.calls[-1])), prompt)
-        renderings = [*fewer, text, more]
-        ends = [_common_text(a, b) for a, b in pairwise(renderings)]
+        # A stop token may begin like a call does (`<`), so that the texts differ only inside them.
+        ends = [min(_common_text(a, b), self._reply_tokens(a)[1][-1][0]) for a, b in pairwise([*fewer, text, more])]
         return list(pairwise(ends))
 
     def _keys(
@@ -278,10 +278,8 @@ class Encoder:
         """Token ids of other names, tokenised in the place of the reply's own."""
         if not names:
             return []
-        texts = [text[:place] + name + text[place + length :] for name in names]
-        encoded = self.tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-        rows = zip(names, encoded["input_ids"], encoded["offset_mapping"], strict=True)
-        return [[ids[token] for token in _overlapping(spans, place, place + len(name))] for name, ids, spans in rows]
+        rows = zip(names, self._tokens([text[:place] + name + text[place + length :] for name in names]), strict=True)
+        return [[ids[token] for token in _overlapping(spans, place, place + len(name))] for name, (ids, spans) in rows]
 
     def _name_places(self, trajectory: Trajectory, index: int, prompt: str, text: str) -> list[int]:
         """Where in the reply each call's name begins: where a probe stands when the names are replaced by it."""
@@ -337,10 +335,26 @@ class Encoder:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    def _tokens(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Ids and character spans of texts that stand behind a prompt."""
+        lead = self._lead
+        encoded = self.tokenizer([lead + text for text in texts], add_special_tokens=False, return_offsets_mapping=True)
+        tokens = []
+        for ids, spans in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            first = sum(end <= len(lead) for _, end in spans) if lead else 0
+            tokens.append((ids[first:], [(max(a - len(lead), 0), b - len(lead)) for a, b in spans[first:]]))
+        return tokens
+
+    @cached_property
+    def _lead(self) -> str:
+        """Put before a text, and its tokens taken off again, where the tokenizer adds a space to the beginning of every
+        text (as Llama 2's does): a reply has a prompt before it. Empty for other tokenizers."""
+        written = self.tokenizer.convert_ids_to_tokens(self._ids("a"))
+        return "" if "".join(written) == "a" else "\n"
+
     def _reply_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids and character spans of a reply up to its stop token, which is added where the template writes none."""
-        encoded = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ids, spans = encoded["input_ids"], encoded["offset_mapping"]
+        ids, spans = self._tokens([text])[0]
         for position in range(len(ids) - 1, -1, -1):
             if ids[position] in self.stop_ids and not text[spans[position][1] :].strip():
                 return ids[: position + 1], spans[: position + 1]
