@@ -73,7 +73,7 @@ class SFTConfig(_Section):
     arms: list[Arm] = ["sft", "mae+pkt"]
     """`sft`: every token alike. `mae`: failed calls out of the loss. `pkt`: key tokens weigh more."""
     trajectories: Positive | None = None
-    """Train on this many, drawn by the seed; None for all."""
+    """Train on this many, drawn by the seed in whole batches; None for all."""
     epochs: Positive = 1
     """Passes over the trajectories."""
     batch_size: Positive = 16

@@ -82,8 +82,8 @@ class SFTTrainer:
     ) -> None:
         self.tokenizer, self.encoder, self.config, self.folder = tokenizer, encoder, config, folder
         self.max_tree_tokens, self.seed, self.progress = max_tree_tokens, seed, progress
-        self.trajectories = draw(trajectories, config.trajectories, seed)
-        self.order = self._order()
+        self.order = self._order(trajectories)
+        self.trajectories = {index: trajectories[index] for batch in self.order for index in batch}
         self.adapters = None if config.lora is None else add_adapters(model, config.lora, ("sft",), seed)
         self.model = model
         settings = config.optimiser
@@ -95,13 +95,20 @@ class SFTTrainer:
             settings.clip_norm,
         )
 
-    def _order(self) -> list[list[int]]:
-        keys = [prefix_key(trajectory) for trajectory in self.trajectories]
-        return [
-            batch
-            for epoch in range(self.config.epochs)
-            for batch in batches(keys, self.config.batch_size, self.config.group_size, self.seed + epoch)
-        ]
+    def _order(self, trajectories: Sequence[Trajectory]) -> list[list[int]]:
+        """Indices of the trajectories of each update. A part of the data is its first batches, so that groups stay
+        whole; later passes order that part anew."""
+        config = self.config
+        keys = [prefix_key(trajectory) for trajectory in trajectories]
+        first = batches(keys, config.batch_size, config.group_size, self.seed)
+        if config.trajectories is not None:
+            first = first[: -(-config.trajectories // config.batch_size)]
+        chosen = [index for batch in first for index in batch]
+        order = first
+        for epoch in range(1, config.epochs):
+            again = batches([keys[index] for index in chosen], config.batch_size, config.group_size, self.seed + epoch)
+            order = order + [[chosen[place] for place in batch] for batch in again]
+        return order
 
     def train(self) -> EncodingCounts:
         """Train to the end and save; returns what became of the replies.
@@ -109,7 +116,7 @@ class SFTTrainer:
         Raises:
             DataError: no trajectory has anything to learn.
         """
-        steps = [self.encoder.steps(trajectory) for trajectory in self.trajectories]
+        steps = {index: self.encoder.steps(trajectory) for index, trajectory in self.trajectories.items()}
         counts = self.encoder.counts
         if not counts.learned:
             raise DataError(

@@ -7,10 +7,10 @@ from collections.abc import Hashable, Sequence
 
 
 def batches(keys: Sequence[Hashable], batch_size: int, group_size: int, seed: int) -> list[list[int]]:
-    """Indices of the samples, each once, in batches of `batch_size` (the last may be smaller).
+    """Indices of the samples, each once, in batches of `batch_size` (the last of them may be smaller).
 
-    Samples of equal key are shuffled and cut into groups of at most `group_size`; the groups are shuffled and laid
-    one after another. With all keys different this is a plain shuffle.
+    Samples of equal key are shuffled and cut into groups of `group_size`; batches are laid from whole groups in random
+    order, then from what is left over, and shuffled. With all keys different this is a plain shuffle.
     """
     chance = random.Random(seed)
     members: dict[Hashable, list[int]] = {}
@@ -21,5 +21,9 @@ def batches(keys: Sequence[Hashable], batch_size: int, group_size: int, seed: in
         chance.shuffle(same)
         groups += [same[start : start + group_size] for start in range(0, len(same), group_size)]
     chance.shuffle(groups)
+    groups.sort(key=lambda group: len(group) < group_size)
     order = [index for group in groups for index in group]
-    return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    cut = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    last = [cut.pop()] if cut and len(cut[-1]) < batch_size else []
+    chance.shuffle(cut)
+    return cut + last
