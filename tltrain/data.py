@@ -41,13 +41,13 @@ def load_data(config: DataConfig, seed: int) -> Data:
     """
     if config.train == TOOLWORLD:
         return _toolworld(config, seed)
+    for name, path in config.test.items():
+        if _within(path, config.train) or _within(config.train, path):
+            how = "is" if Path(path).resolve() == Path(config.train).resolve() else "shares files with"
+            raise ConfigError(f"data.test.{name}: {path} {how} the training data {config.train}")
     problems: list[formats.Problem] = []
     train = _read(config.train, config, problems)
-    tests = {}
-    for name, path in config.test.items():
-        if Path(path).resolve() == Path(config.train).resolve():
-            raise ConfigError(f"data.test.{name}: {path} is the training file")
-        tests[name] = _read(path, config, problems)
+    tests = {name: _read(path, config, problems) for name, path in config.test.items()}
     if not tests and config.holdout:
         train, held = _hold_out(train, config.holdout, seed)
         tests = {"held": held} if held else {}
@@ -61,6 +61,10 @@ def _toolworld(config: DataConfig, seed: int) -> Data:
         raise ConfigError("data.test: toolworld has its own test splits")
     world = generate(config.size, seed)
     return Data(TOOLWORLD, world.train, {"seen": world.test_seen, "unseen": world.test_unseen})
+
+
+def _within(path: str, other: str) -> bool:
+    return Path(path).resolve().is_relative_to(Path(other).resolve())
 
 
 def _read(path: str, config: DataConfig, problems: list[formats.Problem]) -> list[Trajectory]:

@@ -18,15 +18,17 @@ from tltrain.errors import DataError, RunError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary sibling of `path` (file or folder, the caller creates it), renamed to `path` if the block succeeds.
 
-    A folder that already stands at `path` is moved aside first and then removed.
+    A folder that already stands at `path` is moved aside first and then removed; where a kill came between, the next
+    call finds it aside and puts it back first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
+    temporary, aside = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.old")
+    if aside.exists() and not path.exists():
+        aside.rename(path)
     discard(temporary)
     try:
         yield temporary
         if path.is_dir():
-            aside = path.with_name(f".{path.name}.old")
             discard(aside)
             path.rename(aside)
             temporary.rename(path)

