@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tltrain.dialects import hermes
+from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 TEXT = [
     "get_order get_order_items get_orders_by_customer cancel_order find_contact list_files",
@@ -17,6 +18,32 @@ TEXT = [
     "What is the weather in Oslo today, please? Error: unknown argument 'ordr_id'. Here is the answer.",
     "system user assistant tool name description parameters properties type string integer number boolean required",
 ]
+
+
+ORDER = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
+ORDER_TOOLS = tuple(Tool(name, "", ORDER) for name in ("get_order", "get_order_items", "cancel_order"))
+FILE_TOOLS = (Tool("list_files"), Tool("find_contact"))
+
+
+def micro_trajectories(count: int = 8) -> list[Trajectory]:
+    """In turn: one call; a failed call, then the right one; no call; two calls and an answer. Two tool sets."""
+    return [_micro_trajectory(number) for number in range(count)]
+
+
+def _micro_trajectory(number: int) -> Trajectory:
+    order, user = {"order_id": f"A-{number}"}, Message("user", f"What is order A-{number}?")
+    wrong = Message("assistant", None, (Call("get_order", {"ordr_id": f"A-{number}"}),))
+    error = Message("tool", "Error: unknown argument 'ordr_id'")
+    if number % 4 == 0:
+        return Trajectory((user, Message("assistant", None, (Call("get_order", order),))), ORDER_TOOLS, f"{number}")
+    if number % 4 == 1:
+        right = Message("assistant", "Again:", (Call("get_order", order),))
+        return Trajectory((user, wrong, error, right), ORDER_TOOLS, f"{number}")
+    if number % 4 == 2:
+        return Trajectory((user, Message("assistant", "Here is the answer.")), FILE_TOOLS, f"{number}")
+    both = Message("assistant", None, (Call("get_order_items", order), Call("cancel_order", order)))
+    done = (Message("tool", "[]"), Message("tool", "{}"), Message("assistant", "Here."))
+    return Trajectory((user, both, *done), ORDER_TOOLS, f"{number}")
 
 
 def micro_tokenizer(vocabulary: int = 400) -> PreTrainedTokenizerFast:
@@ -35,7 +62,7 @@ def micro_tokenizer(vocabulary: int = 400) -> PreTrainedTokenizerFast:
     return wrapped
 
 
-def micro_model(vocabulary: int = 400, seed: int = 0) -> LlamaForCausalLM:
+def micro_model(vocabulary: int = 400, seed: int = 0, dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -51,7 +78,7 @@ def micro_model(vocabulary: int = 400, seed: int = 0) -> LlamaForCausalLM:
         eos_token_id=2,
         pad_token_id=2,
     )
-    return LlamaForCausalLM(config).eval()
+    return LlamaForCausalLM(config).to(dtype).eval()
 
 
 def save_micro(folder: Path, seed: int = 0) -> Path:
