@@ -52,39 +52,41 @@ def test_advantages_without_discount_and_values_are_the_rewards_still_to_come() 
 def test_policy_loss() -> None:
     # clip 0.2; max(-A ratio, -A clipped ratio):
     # ratio 1.5, A  2: max(-3, -2.4)   = -2.4  clipped    gradient 0
-    # ratio 0.5, A  2: max(-1, -1.6)   = -1               gradient -A ratio / 5 = -0.2
-    # ratio 1.1, A -2: max(2.2, 2.2)   =  2.2             0.44
-    # ratio 1.5, A -1: max(1.5, 1.2)   =  1.5             0.3
+    # ratio 0.5, A  2: max(-1, -1.6)   = -1               gradient -A ratio / 6 = -1 / 6
+    # ratio 1.1, A -2: max(2.2, 2.2)   =  2.2             2.2 / 6
+    # ratio 0.7, A -2: max(1.4, 1.6)   =  1.6  clipped    0
+    # ratio 1.5, A -1: max(1.5, 1.2)   =  1.5             0.25
     # ratio 0.5, A -1: max(0.5, 0.8)   =  0.8  clipped    0
-    # Sum 1.1, mean over 5 tokens 0.22; 2 of 5 clipped.
-    old = torch.tensor([[-1.0, -2.0, -3.0], [-0.5, -0.7, 0.0]])
-    ratios = torch.tensor([[1.5, 0.5, 1.1], [1.5, 0.5, 9.0]])
-    advantages = torch.tensor([[2.0, 2.0, -2.0], [-1.0, -1.0, 5.0]])
+    # Sum 2.7, mean over 6 tokens 0.45; 3 of 6 clipped.
+    mask = torch.tensor([[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]])
+    old = torch.tensor([[-1.0, -2.0, -3.0, -0.1], [-0.5, -0.7, 0.0, 0.0]])
+    ratios = torch.tensor([[1.5, 0.5, 1.1, 0.7], [1.5, 0.5, 9.0, 0.1]])
+    advantages = torch.tensor([[2.0, 2.0, -2.0, -2.0], [-1.0, -1.0, 5.0, 5.0]])
     logprobs = (old + ratios.log()).requires_grad_()
-    loss, clip_fraction = maths.policy_loss(logprobs, old, advantages, MASK, 0.2, MASK.sum())
-    assert loss.item() == pytest.approx(0.22, abs=1e-6)
-    assert clip_fraction.item() == pytest.approx(0.4, abs=1e-6)
+    loss, clip_fraction = maths.policy_loss(logprobs, old, advantages, mask, 0.2, mask.sum())
+    assert loss.item() == pytest.approx(0.45, abs=1e-6)
+    assert clip_fraction.item() == pytest.approx(0.5, abs=1e-6)
     loss.backward()
-    near(logprobs.grad, [[0.0, -0.2, 0.44], [0.3, 0.0, 0.0]])
-    assert maths.policy_loss(logprobs, old, advantages, MASK, 0.2, 10).loss.item() == pytest.approx(0.11, abs=1e-6)
+    near(logprobs.grad, [[0.0, -1 / 6, 2.2 / 6, 0.0], [0.25, 0.0, 0.0, 0.0]])
+    assert maths.policy_loss(logprobs, old, advantages, mask, 0.2, 12).loss.item() == pytest.approx(0.225, abs=1e-6)
 
 
 def test_value_loss() -> None:
     # clip 0.2; max((V - R)^2, (V kept near old - R)^2):
-    # V 1.0, old 0.5, R 1.0: kept 0.7: max(0, 0.09)    = 0.09  clipped    gradient 0
-    # V 0.1, old 0.0, R 1.0: kept 0.1: max(0.81, 0.81) = 0.81             gradient (V - R) / 4 = -0.225
-    # V 0.5, old 0.9, R 0.8: kept 0.7: max(0.09, 0.01) = 0.09             -0.075
-    # V 2.0, old 2.1, R 1.5: kept 2.0: max(0.25, 0.25) = 0.25             0.125
-    # Sum 1.24, half its mean over 4 tokens 0.155; 1 of 4 clipped.
+    # V  1.0, old 0.5, R  1.0: kept 0.7: max(0, 0.09)    = 0.09  clipped    gradient 0
+    # V -0.5, old 0.5, R -0.4: kept 0.3: max(0.01, 0.49) = 0.49  clipped    0
+    # V  0.5, old 0.9, R  0.8: kept 0.7: max(0.09, 0.01) = 0.09             gradient (V - R) / 4 = -0.075
+    # V  2.0, old 2.1, R  1.5: kept 2.0: max(0.25, 0.25) = 0.25             0.125
+    # Sum 0.92, half its mean over 4 tokens 0.115; 2 of 4 clipped.
     mask = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
-    values = torch.tensor([[1.0, 0.1, 0.5], [2.0, 6.0, 6.0]], requires_grad=True)
-    old = torch.tensor([[0.5, 0.0, 0.9], [2.1, 0.0, 0.0]])
-    returns = torch.tensor([[1.0, 1.0, 0.8], [1.5, 0.0, 0.0]])
+    values = torch.tensor([[1.0, -0.5, 0.5], [2.0, 6.0, 6.0]], requires_grad=True)
+    old = torch.tensor([[0.5, 0.5, 0.9], [2.1, 0.0, 0.0]])
+    returns = torch.tensor([[1.0, -0.4, 0.8], [1.5, 0.0, 0.0]])
     loss, clip_fraction = maths.value_loss(values, old, returns, mask, 0.2, mask.sum())
-    assert loss.item() == pytest.approx(0.155, abs=1e-6)
-    assert clip_fraction.item() == pytest.approx(0.25, abs=1e-6)
+    assert loss.item() == pytest.approx(0.115, abs=1e-6)
+    assert clip_fraction.item() == pytest.approx(0.5, abs=1e-6)
     loss.backward()
-    near(values.grad, [[0.0, -0.225, -0.075], [0.125, 0.0, 0.0]])
+    near(values.grad, [[0.0, 0.0, -0.075], [0.125, 0.0, 0.0]])
 
 
 def test_kl_per_reply() -> None:
