@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="tltrain",
     help="Train language models to call tools, from about a thousand noisy trajectories.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 told = Console(stderr=True)
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on the standard output.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; by default runs/ and the configuration's name.")]
@@ -35,24 +38,30 @@ ToolsFile = Annotated[str | None, typer.Option("--tools", help="Tool specificati
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first record that cannot be read.")]
 
 
-def main() -> None:
-    """Entry point of `tltrain`."""
+UsageError: Any = typer.BadParameter.__mro__[1]
+"""What typer raises for every wrong option or argument."""
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Entry point of `tltrain`; ends the process."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        app()
+        code = app(given, prog_name="tltrain", standalone_mode=False)
     except TLTrainError as error:
-        _fail(" ".join(str(error).split()))
+        _fail(str(error))
     except OSError as error:
-        if not is_disk_full(error):
+        if error.filename is None and not is_disk_full(error):
             raise
-        _fail(f"{error.filename or 'output'}: no space left on the device")
-    except KeyboardInterrupt:
-        told.print("stopped; the same command goes on from the last checkpoint")
-        sys.exit(130)
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+    except UsageError as error:
+        command = error.ctx.command_path if error.ctx else "tltrain"
+        _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`")
+    sys.exit(code)
 
 
-def _fail(message: str) -> None:
-    print(f"tltrain: {message}", file=sys.stderr)
+def _fail(message: str) -> NoReturn:
+    print(f"tltrain: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -83,13 +92,19 @@ def run(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
 @app.command()
 def sft(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
     """Supervised fine-tuning alone: every arm of the configuration."""
-    _run(_read(config), _folder(out, config), ("sft",), as_json)
+    settings = _read(config)
+    if settings.sft is None:
+        raise ConfigError(f"{config}: sft is null, so there is nothing to train")
+    _run(settings, _folder(out, config), ("sft",), as_json)
 
 
 @app.command()
 def ppo(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
     """PPO alone, from the arm that `tltrain sft` trained in the same run directory, or from the model itself."""
-    _run(_read(config), _folder(out, config), ("ppo",), as_json)
+    settings = _read(config)
+    if settings.ppo is None:
+        raise ConfigError(f"{config}: ppo is null, so there is nothing to train")
+    _run(settings, _folder(out, config), ("ppo",), as_json)
 
 
 @app.command("eval")
@@ -97,8 +112,10 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A folder, a hub name, or the built-in model.")],
     data: Annotated[str, typer.Option(help="File or folder of trajectories with gold replies, or toolworld.")],
     out: Annotated[Path, typer.Option(help="Run directory of this evaluation.")],
-    limit: Annotated[int | None, typer.Option(help="Trajectories a split; by default all.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="A longer reply is cut and counts as not parseable.")] = 128,
+    limit: Annotated[int | None, typer.Option(min=1, help="Trajectories a split; by default all.")] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="A longer reply is cut and counts as not parseable.")
+    ] = 128,
     dialect: Annotated[str, typer.Option(help="How the model writes calls: hermes, python or react.")] = "hermes",
     seed: Annotated[int, typer.Option(help="Of the choice of trajectories.")] = 0,
     as_json: Json = False,
@@ -106,7 +123,7 @@ def evaluate(
     """Generate and score one model: one item is one unfailed gold step with its gold history."""
     from tltrain.config import parse_config
 
-    own = {"train": data, "test": {} if data == "toolworld" else {Path(data).stem: data}}
+    own = {"train": data} if data == "toolworld" else {"train": None, "test": {_split_name(data): data}}
     settings = {"trajectories": limit, "max_new_tokens": max_new_tokens}
     values = {"model": model, "dialect": dialect, "seed": seed, "sft": None, "ppo": None, "eval": settings}
     _run(parse_config({**values, "data": own}, "options"), out, ("eval", "report"), as_json)
@@ -131,10 +148,12 @@ def audit(
     format: FormatName = None,
     tools: ToolsFile = None,
     model: Annotated[str | None, typer.Option(help="Measure lengths in this model's tokens.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="A length limit to weigh.")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="A length limit to weigh.")] = None,
     mode: Annotated[str, typer.Option(help="Which rule says that a call failed: default or paper.")] = "default",
     compare: Annotated[str | None, typer.Option(help="A second data set to set beside it.")] = None,
-    fail_over: Annotated[float | None, typer.Option(help="Exit 1 if a larger share of calls failed.")] = None,
+    fail_over: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Exit 1 if a larger share of calls failed, 0 to 1.")
+    ] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
@@ -210,18 +229,15 @@ def inspect(
 @app.command()
 def judge(
     file: Annotated[str, typer.Argument(help="JSON Lines of {tools, gold or golds, prediction, dialect}, or -.")],
+    as_json: Annotated[bool, typer.Option("--json", help="The output is JSON Lines with or without it.")] = False,
 ) -> None:
     """Verdicts with rewards, one JSON line each."""
     from tltrain.judging_lines import judge_lines
 
-    if file == "-":
-        _print_lines(judge_lines(sys.stdin))
-        return
-    try:
-        with Path(file).open(encoding="utf-8") as stream:
-            _print_lines(judge_lines(stream, file))
-    except FileNotFoundError:
-        raise ConfigError(f"{file}: no such file") from None
+    source, name = (0, "<stdin>") if file == "-" else (file, file)
+    with open(source, encoding="utf-8", errors="surrogateescape") as stream:  # noqa: PTH123  (0 is no path)
+        for verdict in judge_lines(stream, name):
+            print(json.dumps(verdict, ensure_ascii=False))
 
 
 @app.command()
@@ -237,15 +253,14 @@ def fetch(
     told.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
 
 
-def _print_lines(values: Any) -> None:
-    for value in values:
-        print(json.dumps(value, ensure_ascii=False))
-
-
 def _read(path: Path) -> RunConfig:
     from tltrain.config import read_config
 
     return read_config(path)
+
+
+def _split_name(data: str) -> str:
+    return re.sub(r"[^\w-]", "-", Path(data).stem) or "test"
 
 
 def _folder(out: Path | None, config: Path) -> Path:
@@ -258,9 +273,12 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
     from tltrain.report.tables import terminal_table
     from tltrain.show import stages as shown
 
-    with shown(told) as tell:
-        pipeline = Pipeline(config, folder, tell)
-        scores = pipeline.all(stages or STAGES)
+    try:
+        with shown(told) as tell:
+            scores = Pipeline(config, folder, tell).all(stages or STAGES)
+    except KeyboardInterrupt:
+        told.print("stopped; the same command goes on from the last checkpoint")
+        raise typer.Exit(STOPPED) from None
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -15,6 +16,7 @@ from tltrain.errors import ConfigError
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Arm = Literal["sft", "mae", "pkt", "mae+pkt"]
 
 
@@ -25,11 +27,11 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Where the trajectories are."""
 
-    train: str = "toolworld"
-    """A file or folder of trajectories in any readable format; or `toolworld`, the built-in data."""
-    test: dict[str, str] = {}
+    train: str | None = "toolworld"
+    """A file or folder of trajectories in any readable format; `toolworld`, the built-in data; null: none."""
+    test: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], str] = {}
     """Test splits by name, each a file or folder. Empty with toolworld: its own `seen` and `unseen`."""
-    holdout: Share = 0.1
+    holdout: BelowOne = 0.1
     """Share of the trajectories kept from training as split `held`, where no test split is given."""
     size: Positive = 1217
     """Of toolworld: number of training trajectories."""
@@ -59,18 +61,24 @@ class OptimiserConfig(_Section):
     """Share of the updates that the learning rate rises for."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     """Decay of weight matrices; vectors are not decayed."""
-    beta1: Share = 0.9
+    beta1: BelowOne = 0.9
     """Adam's first decay rate."""
-    beta2: Share = 0.95
+    beta2: BelowOne = 0.95
     """Adam's second decay rate."""
     clip_norm: Rate = 1.0
     """Largest norm of the gradient."""
 
 
+def _groups_within(values: Any, whole: str, default: int) -> Any:
+    """Where only the size of the whole is given, and smaller than the usual group, the group is the whole."""
+    size = values.get(whole) if isinstance(values, dict) else None
+    return {"group_size": size, **values} if isinstance(size, int) and size < default else values
+
+
 class SFTConfig(_Section):
     """Supervised fine-tuning. Arms differ in masks and weights only: same steps, order and updates."""
 
-    arms: list[Arm] = ["sft", "mae+pkt"]
+    arms: Annotated[list[Arm], Field(min_length=1)] = ["sft", "mae+pkt"]
     """`sft`: every token alike. `mae`: failed calls out of the loss. `pkt`: key tokens weigh more."""
     trajectories: Positive | None = None
     """Train on this many, drawn by the seed in whole batches; None for all."""
@@ -89,8 +97,13 @@ class SFTConfig(_Section):
     checkpoint_every: Positive = 20
     """Updates between checkpoints, from which a killed run goes on."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _small_batches(cls, values: Any) -> Any:
+        return _groups_within(values, "batch_size", cls.model_fields["group_size"].default)
+
     @model_validator(mode="after")
-    def _groups_fill_batches(self) -> Self:
+    def _consistent(self) -> Self:
         if self.group_size > self.batch_size:
             raise ValueError(f"group_size {self.group_size} is larger than batch_size {self.batch_size}")
         if len(set(self.arms)) < len(self.arms):
@@ -140,6 +153,19 @@ class PPOConfig(_Section):
     checkpoint_every: Positive = 2
     """Rollouts between checkpoints."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _small_rollouts(cls, values: Any) -> Any:
+        return _groups_within(values, "prompts", cls.model_fields["group_size"].default)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.group_size > self.prompts:
+            raise ValueError(f"group_size {self.group_size} is larger than prompts {self.prompts}")
+        if self.minibatches > self.prompts * self.samples:
+            raise ValueError(f"minibatches {self.minibatches} are more than prompts * samples replies")
+        return self
+
 
 class EvalConfig(_Section):
     """Evaluation by generation, greedily."""
@@ -185,6 +211,8 @@ class RunConfig(_Section):
         dialects.get(self.dialect)
         if self.ppo is not None and self.sft is not None and self.ppo.arm not in self.sft.arms:
             raise ValueError(f"ppo.arm '{self.ppo.arm}' is none of sft.arms {self.sft.arms}")
+        if self.data.train is None and (self.sft or self.ppo):
+            raise ValueError("data.train is null: then sft and ppo have to be null too")
         return self
 
     def to_yaml(self) -> str:
@@ -204,19 +232,23 @@ def read_config(path: Path) -> RunConfig:
         raise ConfigError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise ConfigError(f"{path}: a folder, expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected fields like `model: …`, found {type(values).__name__}")
+        found = "an empty file" if values is None else type(values).__name__
+        raise ConfigError(f"{path}: expected fields like `model: smollm2-135m`, found {found}")
     return parse_config(values, str(path))
 
 
 def parse_config(values: dict[str, Any], place: str) -> RunConfig:
     """Check fields; errors begin with `place`."""
     try:
-        return RunConfig(**values)
+        return RunConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "configuration"
-        found = "" if first["type"] in ("missing", "extra_forbidden", "value_error") else f", found {first['input']!r}"
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{place}: {where}: there is no such field") from None
+        said = first["type"] in ("missing", "value_error")
+        found = "" if said else f", found {textwrap.shorten(repr(first['input']), 80, placeholder=' …')}"
         raise ConfigError(f"{place}: {where}: {first['msg'].removeprefix('Value error, ')}{found}") from None

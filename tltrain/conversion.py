@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any
 
 from tltrain import formats
 from tltrain.audit.readers import read_calls
-from tltrain.encode import Encoder, EncodingCounts, Step
-from tltrain.errors import ConfigError
+from tltrain.encode import Encoder, EncodingCounts
+from tltrain.errors import ConfigError, DataError
 from tltrain.trajectory import Trajectory
 
 MASKED_BY_DEFAULT = ("ms-swift",)
@@ -43,7 +44,7 @@ def convert_file(
     """Convert a file, folder or the standard input ("-"), in constant memory.
 
     `mask` writes weight 0 to failed replies (None: where the format is about the loss). `steps` and `trl` are in the
-    tokens of `model`, masked by MAE; `steps` carry PKT's weights too, `trl`'s labels cannot.
+    tokens of `model`, masked by MAE unless `mask` is False; `steps` carry PKT's weights too, `trl`'s labels cannot.
 
     Raises:
         ConfigError: an unknown format, or tokens without a model.
@@ -53,24 +54,33 @@ def convert_file(
     known = (*formats.WRITERS, *formats.STEP_WRITERS)
     name = formats.format_name(to, known)
     given = None if tools is None else formats.read_tools(tools)
+    trajectories = _some(formats.read(data, format, given, strict, done.problems), data, done.problems)
     if name in formats.WRITERS:
         marked = name in MASKED_BY_DEFAULT if mask is None else mask
         failed = failed_replies if marked else None
-        done.written = formats.convert(data, out, name, format, given, failed, strict, done.problems)
+        done.written = formats.write(trajectories, out, name, failed, strict, done.problems)
         return done
     if model is None:
         raise ConfigError(f"--to {name}: needs --model, whose tokens it is in")
     from tltrain import model as models
 
-    encoder = Encoder(models.load_tokenizer(model))
+    encoder = Encoder(models.load_tokenizer(model), mae=mask is not False)
     done.encoding = encoder.counts
-
-    def steps() -> Iterator[Step]:
-        for trajectory in formats.read(data, format, given, strict, done.problems):
-            yield from encoder.steps(trajectory)
-
-    done.written = formats.write_steps(steps(), out, name)
+    steps = chain.from_iterable(encoder.steps(trajectory) for trajectory in trajectories)
+    done.written = formats.write_steps(steps, out, name)
     return done
+
+
+def _some(trajectories: Iterable[Trajectory], data: str, problems: list[formats.Problem]) -> Iterator[Trajectory]:
+    """The trajectories, of which there has to be at least one."""
+    empty = True
+    for trajectory in trajectories:
+        empty = False
+        yield trajectory
+    if empty:
+        first = problems[0] if problems else None
+        reason = f": {first.reason}" if first else ""
+        raise DataError(f"no trajectory could be read{reason}", data, first.line if first else None)
 
 
 def failed_replies(trajectory: Trajectory) -> set[int]:

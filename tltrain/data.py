@@ -41,11 +41,14 @@ def load_data(config: DataConfig, seed: int) -> Data:
     """
     if config.train == TOOLWORLD:
         return _toolworld(config, seed)
+    problems: list[formats.Problem] = []
+    if config.train is None:
+        tests = {name: _read(path, config, problems) for name, path in config.test.items()}
+        return Data("+".join(Path(path).stem for path in config.test.values()), [], tests, problems)
     for name, path in config.test.items():
         if _within(path, config.train) or _within(config.train, path):
             how = "is" if Path(path).resolve() == Path(config.train).resolve() else "shares files with"
             raise ConfigError(f"data.test.{name}: {path} {how} the training data {config.train}")
-    problems: list[formats.Problem] = []
     train = _read(config.train, config, problems)
     tests = {name: _read(path, config, problems) for name, path in config.test.items()}
     if not tests and config.holdout:

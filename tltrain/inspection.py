@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from tltrain import formats
@@ -24,11 +23,12 @@ def sample_at(data: str, index: int, format: str | None = None, tools: str | Non
     if index < 0:
         raise DataError(f"index {index}: expected 0 or more", data)
     given = None if tools is None else formats.read_tools(tools)
-    found = list(islice(formats.read(data, format, given), index, index + 1))
-    if not found:
-        count = sum(1 for _ in formats.read(data, format, given)) if data != "-" else index
-        raise DataError(f"index {index}: it holds {count} trajectories, numbered from 0", data)
-    return found[0]
+    count = 0
+    for trajectory in formats.read(data, format, given):
+        if count == index:
+            return trajectory
+        count += 1
+    raise DataError(f"index {index}: the data hold {count} trajectories, numbered from 0", data)
 
 
 def inspect_sample(trajectory: Trajectory, model: str, encoder: Encoder | None = None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from tltrain.encode import Encoder
 from tltrain.engine.memory import keep_freed_memory
 from tltrain.errors import ConfigError
 from tltrain.evaluation import evaluate, score_row
-from tltrain.files import write_json, write_json_lines
+from tltrain.files import discard, write_json, write_json_lines
 from tltrain.report.report import write_report
 from tltrain.rundir import RunDirectory
 from tltrain.sft import Progress, SFTTrainer, draw, silent, torch_dtype
@@ -48,6 +48,7 @@ class Pipeline:
     def __init__(self, config: RunConfig, folder: Path, tell: Tell = untold) -> None:
         keep_freed_memory()
         self.config, self.tell = config, tell
+        self.device = _device(config.device)
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model)
         self.data: Data = load_data(config.data, config.seed)
         self.run = RunDirectory(folder, config)
@@ -56,23 +57,29 @@ class Pipeline:
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
         """Run the stages in order; returns the scores."""
         stages = tuple(stages)
-        if "audit" in stages:
+        scored = "eval" in stages and self.config.eval is not None
+        if "audit" in stages and self.data.train:
             self.audit()
-        if "eval" in stages:
-            self.evaluate("base", self.config.model)
+        if scored:
+            self.evaluate(self.base_name, self.config.model)
         for arm in self.config.sft.arms if self.config.sft else ():
             if "sft" in stages:
                 self.sft(arm)
-            if "eval" in stages:
+            if scored:
                 self.evaluate(arm, str(self.arm_model(arm)))
         if self.config.ppo:
             if "ppo" in stages:
                 self.ppo()
-            if "eval" in stages:
+            if scored:
                 self.evaluate(self.policy_name, str(self.folder / "ppo" / "model"))
         if "report" in stages:
             write_report(self.folder)
         return self.run.scores()
+
+    @property
+    def base_name(self) -> str:
+        """Name of the model that the run begins with; its own where nothing is trained."""
+        return "base" if self.config.sft or self.config.ppo else self.config.model.strip("./").replace("/", "-")
 
     @property
     def policy_name(self) -> str:
@@ -106,6 +113,7 @@ class Pipeline:
         """Supervised fine-tuning of one arm."""
         assert self.config.sft is not None
         if self.arm_model(arm).exists():
+            discard(self.folder / "sft" / arm / "checkpoint.pt")  # a kill may come between the two
             return
         with self.run.stage(f"sft {arm}"):
             model = self.load(self.config.model)
@@ -128,6 +136,7 @@ class Pipeline:
 
         assert self.config.ppo is not None
         if (self.folder / "ppo" / "model").exists():
+            discard(self.folder / "ppo" / "checkpoint.pt")
             return
         start = self.config.model
         if self.config.sft is not None:
@@ -195,8 +204,7 @@ class Pipeline:
     def load(self, place: str) -> PreTrainedModel:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
-        device = self.config.device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return models.load_model(place, torch_dtype(self.config.dtype), device)
+        return models.load_model(place, torch_dtype(self.config.dtype), self.device)
 
     def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
         """Encodes for the run's model."""
@@ -210,6 +218,16 @@ class Pipeline:
             self.config.max_length,
             [] if end is None else end if isinstance(end, list) else [end],
         )
+
+
+def _device(name: str | None) -> str:
+    if name is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"device {name}: cannot be used: {str(error).splitlines()[0]}") from None
+    return name
 
 
 def _steps(trajectories: list[Trajectory]) -> int:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import yaml
 
-from tltrain.config import RunConfig
+from tltrain.config import RunConfig, read_config
 from tltrain.engine.memory import peak_memory_mb, start_peak
 from tltrain.errors import RunError
 from tltrain.files import is_disk_full, read_json, write_json, write_text
@@ -42,20 +41,22 @@ class RunDirectory:
             raise RunError(f"{folder}: {reason}") from error
 
     def _open(self, config: RunConfig) -> None:
-        path = self.folder / "config.yaml"
+        path, versions = self.folder / "config.yaml", self.folder / "environment.json"
         if path.exists():
-            changed = _differences(yaml.safe_load(path.read_text(encoding="utf-8")), config.model_dump())
+            changed = _differences(read_config(path).model_dump(), config.model_dump())
             if changed:
                 raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}")
-            return
-        if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+        elif any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
             raise RunError(f"{self.folder}: not empty, and no run directory (it has no config.yaml)")
-        write_json(self.folder / "environment.json", environment(config.seed))
-        write_text(path, config.to_yaml())
+        else:
+            write_text(path, config.to_yaml())
+        if not versions.exists():  # a kill may come between the two
+            write_json(versions, environment(config.seed))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Notes the time and peak memory of a stage in `stages.json`; a killed and resumed stage adds up."""
+        """Notes the time and peak memory of a stage in `stages.json`; a stopped and resumed stage adds up
+        (a process that was killed could note nothing)."""
         start_peak()
         started = time.perf_counter()
         try:
