@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING
 
 from peft import LoraConfig as PeftConfig
@@ -20,7 +21,9 @@ def add_adapters(model: PreTrainedModel, lora: LoraConfig, names: tuple[str, ...
 
     torch.manual_seed(seed)
     settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-    wrapped = get_peft_model(model, settings, adapter_name=names[0], autocast_adapter_dtype=False)
+    with warnings.catch_warnings():  # peft asks transformers for a property under its old name
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        wrapped = get_peft_model(model, settings, adapter_name=names[0], autocast_adapter_dtype=False)
     for name in names[1:]:
         wrapped.add_adapter(name, settings, autocast_adapter_dtype=False)
     return wrapped
