@@ -129,14 +129,13 @@ class SFTTrainer:
         if state is not None:
             self.optimiser.load(state["optimiser"])
         cut_metrics(metrics, "step", done)
-        self.model.train()
+        self.model.eval()  # no dropout: a shared prefix stands for separate sequences, a resumed run for a whole one
         for number, batch in enumerate(self.order[done:], start=done + 1):
             update = self._update(number, [step for index in batch for step in steps[index] if not step.masked])
             append_json_line(metrics, update.to_json())
             self.progress(f"loss {update.loss:.3f}", number, len(self.order))
             if number % self.config.checkpoint_every == 0 and number < len(self.order):
                 save_checkpoint(checkpoint, {"done": number, "optimiser": self.optimiser.state()})
-        self.model.eval()
         if self.adapters is not None:
             self.model = merged(self.adapters, "sft")
         models.save(self.model, self.tokenizer, self.folder / "model")
