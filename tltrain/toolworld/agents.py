@@ -1,8 +1,11 @@
-"""The agents whose logs the trajectories are: each a short system prompt and a fixed list of tools of two domains."""
+"""The agents whose logs the trajectories are: each a short system prompt and a fixed list of tools of two domains.
+
+Each agent is deployed several times, with another part of its tools: logs of one deployment share their tool set.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from tltrain.toolworld.library import FUNCTIONS, SERVICES
@@ -48,7 +51,7 @@ def _agent(name: str, prompt: str, names: str) -> Agent:
     return Agent(name, f"{prompt} Make independent calls in one reply.", tuple(names.split()))
 
 
-TRAINING_AGENTS = (
+_TRAINING = (
     _agent(
         "shop_desk",
         "You answer the phone of a web shop.",
@@ -140,7 +143,7 @@ TRAINING_AGENTS = (
         "compute_mean compute_range get_series",
     ),
 )
-UNSEEN_AGENTS = (
+_UNSEEN = (
     _agent(
         "practice",
         "You sit at the front desk of a doctors' practice and its evening school.",
@@ -167,3 +170,18 @@ UNSEEN_AGENTS = (
         "get_meter_reading get_meter_usage get_meter_tariff get_meter_bill submit_meter_reading find_meters",
     ),
 )
+
+TOOLS_DEPLOYED = 6
+DEPLOYMENTS = 3
+
+
+def _deployed(agent: Agent) -> list[Agent]:
+    """Windows over the agent's tools, which stand in circles of siblings: every tool is in one or more of them."""
+    names, count = agent.names, len(agent.names)
+    starts = [count * number // DEPLOYMENTS for number in range(DEPLOYMENTS)]
+    windows = [tuple(names[(start + place) % count] for place in range(TOOLS_DEPLOYED)) for start in starts]
+    return [replace(agent, name=f"{agent.name}_{number}", names=names) for number, names in enumerate(windows, 1)]
+
+
+TRAINING_AGENTS = tuple(one for agent in _TRAINING for one in _deployed(agent))
+UNSEEN_AGENTS = tuple(one for agent in _UNSEEN for one in _deployed(agent))

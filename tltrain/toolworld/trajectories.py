@@ -99,8 +99,9 @@ class _Author:
 
     def _fresh_task(self, taken: set[str]) -> tuple[Agent, _Task]:
         kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
+        agents = [agent for agent in self.agents if agent.chains] if kind == "chain" else self.agents
         for _ in range(10):
-            agent = self.rng.choice(self.agents)
+            agent = self.rng.choice(agents)
             task = self._task(kind, agent)
             if task.query not in taken:
                 break
