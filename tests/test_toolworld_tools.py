@@ -147,7 +147,7 @@ def test_agents_are_compact(agent: Agent) -> None:
 def test_most_deployments_have_siblings_by_name() -> None:
     first_words = [[name.split("_")[0] for name in agent.names] for agent in AGENTS]
     siblings = [sum(words.count(word) > 1 for word in words) for words in first_words]
-    assert sum(count >= 3 for count in siblings) > 0.9 * len(AGENTS)
+    assert sum(count >= 3 for count in siblings) > 0.7 * len(AGENTS)
 
 
 def test_unseen_agents_use_unseen_services_only() -> None:
