@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     call finds it aside and puts it back first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, aside = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.old")
+    temporary, aside = path.with_name(temporary_name(path.name)), path.with_name(f".{path.name}.old")
     if aside.exists() and not path.exists():
         aside.rename(path)
     discard(temporary)
@@ -40,6 +40,11 @@ def replacing(path: Path) -> Iterator[Path]:
         if is_disk_full(error):
             raise RunError(f"{path}: no space left on the device") from error
         raise
+
+
+def temporary_name(name: str) -> str:
+    """What a file or folder is called while it is written."""
+    return f".{name}.writing"
 
 
 def discard(path: Path) -> None:

@@ -18,7 +18,7 @@ import psutil
 from tltrain.config import RunConfig, read_config
 from tltrain.engine.memory import peak_memory_mb, start_peak
 from tltrain.errors import RunError
-from tltrain.files import is_disk_full, read_json, write_json, write_text
+from tltrain.files import discard, is_disk_full, read_json, temporary_name, write_json, write_text
 
 PACKAGES = ("tltrain", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pydantic")
 
@@ -46,6 +46,8 @@ class RunDirectory:
             changed = _differences(read_config(path).model_dump(), config.model_dump())
             if changed:
                 raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}")
+            for left in list(self.folder.rglob(temporary_name("*"))):  # by a kill
+                discard(left)
         elif any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
             raise RunError(f"{self.folder}: not empty, and no run directory (it has no config.yaml)")
         else:

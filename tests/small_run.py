@@ -1,0 +1,87 @@
+"""A whole run small enough for a test: a few toolworld trajectories with few, short tools, and a configuration."""
+
+from __future__ import annotations
+
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from micro import save_micro
+
+from tltrain.cli import main
+from tltrain.toolworld import generate
+from tltrain.trajectory import Trajectory
+
+SETTINGS: dict[str, Any] = {
+    "dtype": "float32",
+    "device": "cpu",
+    "sft": {"batch_size": 3, "group_size": 2, "checkpoint_every": 1, "optimiser": {"learning_rate": 1e-2}},
+    "ppo": {
+        "rollouts": 2,
+        "prompts": 2,
+        "samples": 2,
+        "max_new_tokens": 8,
+        "checkpoint_every": 1,
+        "policy": {"learning_rate": 1e-2},
+        "critic": {"learning_rate": 1e-2},
+        "lora": {"rank": 4, "alpha": 8},
+    },
+    "eval": {"max_new_tokens": 8},
+}
+
+
+def write_world(folder: Path) -> Path:
+    """`train.jsonl`, `seen.jsonl` and `unseen.jsonl`."""
+    world = generate(size=12, test_size=4)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in (("train", world.train), ("seen", world.test_seen), ("unseen", world.test_unseen)):
+        lines = [json.dumps(_shortened(trajectory).to_json(), ensure_ascii=False) for trajectory in split]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def _shortened(trajectory: Trajectory) -> Trajectory:
+    called = {site.call.name for site in trajectory.call_sites()}
+    kept = [tool for tool in trajectory.tools if tool.name in called] or list(trajectory.tools[:1])
+    return replace(
+        trajectory,
+        tools=tuple(replace(tool, description="", parameters=_short_schema(tool.parameters)) for tool in kept),
+        messages=tuple(message for message in trajectory.messages if message.role != "system"),
+    )
+
+
+def _short_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    properties = {name: {"type": one["type"]} for name, one in schema["properties"].items()}
+    return {"type": "object", "properties": properties, "required": schema.get("required", [])}
+
+
+def write_run(folder: Path, **changes: Any) -> Path:
+    """The model, the data and a configuration in `folder`; returns the configuration's path."""
+    if not (folder / "model").exists():
+        save_micro(folder / "model")
+        write_world(folder / "data")
+    files = {name: str(folder / "data" / f"{name}.jsonl") for name in ("train", "seen", "unseen")}
+    data = {"train": files.pop("train"), "test": files}
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({"model": str(folder / "model"), "data": data, **SETTINGS, **changes}))
+    return path
+
+
+def call(*arguments: object) -> tuple[int, str, str]:
+    """The command line in this process: exit code, standard output, error output."""
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, pytest.raises(SystemExit) as ended:
+        main([str(argument) for argument in arguments])
+    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
+
+
+def mistake(*arguments: object) -> str:
+    """What the command line says of a user's mistake: exit code 2, nothing on the output, one line."""
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, ""), err
+    assert err.startswith("tltrain: ") and err.count("\n") == 1 and err.endswith("\n"), err
+    return err.removeprefix("tltrain: ").rstrip("\n")
