@@ -200,7 +200,7 @@ def convert(
     if as_json:
         print(json.dumps(done.to_json(), ensure_ascii=False), file=sys.stderr if out == "-" else sys.stdout)
     else:
-        told.print(f"{done.written} written, {len(done.problems)} skipped", highlight=False)
+        told.print(done.summary(), highlight=False)
 
 
 @app.command()

@@ -30,6 +30,14 @@ class Conversion:
         counts = None if self.encoding is None else self.encoding.to_json()
         return {"written": self.written, "skipped": [asdict(one) for one in self.problems], "encoding": counts}
 
+    def summary(self) -> str:
+        """In one line."""
+        counts = self.encoding
+        if counts is None:
+            return f"{self.written} trajectories written, {len(self.problems)} skipped"
+        unlearnt = f"{counts.masked} failed and weigh 0, {counts.dropped} dropped"
+        return f"{self.written} of {counts.replies} replies written: {unlearnt}; {len(self.problems)} records skipped"
+
 
 def convert_file(
     data: str,

@@ -56,7 +56,7 @@ class Optimiser:
             ):
                 if chosen:
                     rows.append({"params": chosen, "weight_decay": decay, "lr": rate, "peak": rate})
-        self.adam = torch.optim.AdamW(rows, betas=betas)
+        self.adam = torch.optim.AdamW(rows, betas=betas, fused=True)
 
     def accumulate(self) -> None:
         """Move the model's gradients into the fp32 sums."""

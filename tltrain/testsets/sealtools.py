@@ -19,12 +19,12 @@ from tltrain.trajectory import Tool, Trajectory
 TRAIN, TEST = "dev.jsonl", "test_out_domain.jsonl"
 
 
-def load(folder: Path, tools_per_query: int = 4, seed: int = 0) -> tuple[list[Trajectory], list[Trajectory]]:
+def load(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Trajectory], list[Trajectory]]:
     """Training queries (`dev.jsonl`) and the test queries (`test_out_domain.jsonl`) none of whose tools occur there.
 
     Args:
         folder: holds the data set's files.
-        tools_per_query: a query with more gold tools has as many tools as it needs, and one distractor.
+        tools_per_query: a query with more gold tools has as many as it needs, and two distractors.
         seed: of the order of tools and the choice among equally confusable ones.
 
     Raises:
@@ -53,7 +53,7 @@ def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int,
     others = [tool for tool in tools if tool.name not in gold]
     chance.shuffle(others)
     others.sort(key=lambda tool: -max((len(commonprefix((tool.name, name))) for name in gold), default=0))
-    wanted = max(count - len(gold), 1)
+    wanted = max(count - len(gold), 2)
     chosen = [*gold.values(), *({tool.name: tool for tool in others[: 3 * wanted]}.values())][: len(gold) + wanted]
     chance.shuffle(chosen)
     return replace(trajectory, tools=tuple(chosen))
