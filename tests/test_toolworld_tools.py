@@ -56,7 +56,7 @@ def test_every_tool_is_well_described(name: str) -> None:
     function = FUNCTIONS[name]
     Draft202012Validator.check_schema(function.tool.parameters)
     assert function.tool.description.endswith(".") and 1 <= len(function.tool.properties) <= 5
-    assert len(json.dumps(function.tool.to_json())) < 450
+    assert len(json.dumps(function.tool.to_json())) < 520
     assert len(set(function.asks)) >= 6 and len(set(function.held_out)) >= 2
     assert not set(function.asks) & set(function.held_out)
     for wording in function.asks + function.held_out:
@@ -139,7 +139,7 @@ def test_worlds_follow_their_seed() -> None:
 def test_agents_are_compact(agent: Agent) -> None:
     assert len(agent.tools) == 6 and 1 <= len(agent.services) <= 2
     assert len(agent.prompt.split()) <= 25
-    assert len(json.dumps([tool.to_json() for tool in agent.tools])) < 2300
+    assert len(json.dumps([tool.to_json() for tool in agent.tools])) < 2600
     others = [one for one in AGENTS if one.prompt == agent.prompt]
     assert len(others) == 3 and any(one.chains for one in others)
 

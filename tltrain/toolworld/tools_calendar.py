@@ -32,6 +32,7 @@ CHORES = (
 )
 Day = Annotated[str, "YYYY-MM-DD"]
 Time = Annotated[str, "HH:MM"]
+EventId = Annotated[str, "like E-100"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -66,7 +67,7 @@ def _event(world: World, event_id: str) -> Row:
     answer=lambda a, r: f"On {a['day']} you have: {each(r, '{title} at {start}')}.",
 )
 def list_events(world: World, day: Day) -> list[Row]:
-    """All events on one day."""
+    """Your agenda for one day: the meetings and appointments in your diary."""
     sql = "SELECT id AS event_id, title, start, minutes FROM events WHERE day = ? ORDER BY start, id"
     return world.all(sql, check_day(day))
 
@@ -85,7 +86,7 @@ def list_events(world: World, day: Day) -> list[Row]:
     answer=lambda a, r: f"With {a['guest']} you have: {each(r, '{title} on {day} at {start}')}.",
 )
 def list_events_by_guest(world: World, guest: Annotated[str, "full name"]) -> list[Row]:
-    """All events with one person."""
+    """Meetings and appointments in your diary with one person, by their name."""
     sql = "SELECT id AS event_id, title, day, start FROM events WHERE guest = ? ORDER BY day, start"
     rows = world.all(sql, guest)
     if not rows:
@@ -109,7 +110,7 @@ def list_events_by_guest(world: World, guest: Annotated[str, "full name"]) -> li
     ),
 )
 def find_event(world: World, title: str) -> Row:
-    """ID, day, time, length and guest of the event with this title."""
+    """Find an event by title: its event ID, date, time, length and guest."""
     sql = "SELECT id AS event_id, day, start, minutes, guest FROM events WHERE title = ?"
     return world.need(f"no event titled {title}", sql, title)
 
@@ -137,7 +138,7 @@ def _meeting(d: Draw) -> Slots:
     answer=lambda a, r: f"{a['title']} is in your calendar on {a['day']} at {a['start']} ({r['event_id']}).",
 )
 def create_event(world: World, title: str, day: Day, start: Time, minutes: int = 60) -> Row:
-    """Add an event to the calendar."""
+    """Schedule a new meeting or appointment in your calendar, at a day and time."""
     if minutes <= 0:
         raise ValueError(f"minutes must be positive, got {minutes}")
     event = f"E-{world.next_number('events')}"
@@ -160,7 +161,7 @@ def create_event(world: World, title: str, day: Day, start: Time, minutes: int =
     answer=lambda a, r: f"I will remind you on {a['day']} at {a['time']} to {a['text']}.",
 )
 def create_reminder(world: World, text: str, day: Day, time: Time) -> Row:
-    """Set an alert with a short text."""
+    """Remind you at a day and time not to forget something."""
     reminder = f"R-{world.next_number('reminders')}"
     world.run("INSERT INTO reminders VALUES (?, ?, ?, ?)", reminder, text, check_day(day), check_time(time))
     return {"reminder_id": reminder}
@@ -179,8 +180,8 @@ def create_reminder(world: World, text: str, day: Day, time: Time) -> Row:
     held_out=("{event_id} will now be on {day} at {start}.", "Set a new time for {event_id}: {start} on {day}."),
     answer=lambda a, r: f"{r['title']} ({a['event_id']}) is now on {a['day']} at {a['start']}.",
 )
-def move_event(world: World, event_id: str, day: Day, start: Time) -> Row:
-    """Give an event a new day and time."""
+def move_event(world: World, event_id: EventId, day: Day, start: Time) -> Row:
+    """Reschedule an event, by its ID, to a new date and start time."""
     title = _event(world, event_id)["title"]
     sql = "UPDATE events SET day = ?, start = ? WHERE id = ?"
     world.run(sql, check_day(day), check_time(start), event_id)
@@ -200,8 +201,8 @@ def move_event(world: World, event_id: str, day: Day, start: Time) -> Row:
     held_out=("Call off {event_id}.", "Get rid of {event_id} in my calendar."),
     answer=lambda a, r: f"{r['title']} ({a['event_id']}) is cancelled.",
 )
-def cancel_event(world: World, event_id: str) -> Row:
-    """Remove an event from the calendar."""
+def cancel_event(world: World, event_id: EventId) -> Row:
+    """Call off an event and delete it from your calendar, by its ID."""
     title = _event(world, event_id)["title"]
     world.run("DELETE FROM events WHERE id = ?", event_id)
     return {"title": title, "cancelled": True}

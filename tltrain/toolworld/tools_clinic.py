@@ -15,6 +15,8 @@ ALLERGIES = ("penicillin", "latex", "peanuts", "pollen", "aspirin", "wasp stings
 REASONS = ("cough", "back pain", "check-up", "vaccination", "headache", "blood test", "sprained ankle")
 Day = Annotated[str, "YYYY-MM-DD"]
 Time = Annotated[str, "HH:MM"]
+PatientId = Annotated[str, "like PT-100"]
+AppointmentId = Annotated[str, "like A-100"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -61,7 +63,7 @@ def _patient(d: Draw) -> Slots:
     answer=lambda a, r: f"{a['name']} is patient {r['patient_id']}.",
 )
 def find_patient(world: World, name: Annotated[str, "full name"]) -> Row:
-    """Patient ID of a person."""
+    """Look up a patient ID by name, for a person registered with the practice."""
     return world.need(f"no patient named {name}", "SELECT id AS patient_id FROM patients WHERE name = ?", name)
 
 
@@ -78,8 +80,8 @@ def find_patient(world: World, name: Annotated[str, "full name"]) -> Row:
     held_out=("What can't {patient_id} tolerate?", "To what is {patient_id} hypersensitive?"),
     answer=lambda a, r: f"Allergies of {a['patient_id']}: {each(r, '{substance}')}.",
 )
-def get_patient_allergies(world: World, patient_id: str) -> list[Row]:
-    """Substances a patient is allergic to."""
+def get_patient_allergies(world: World, patient_id: PatientId) -> list[Row]:
+    """What a patient is allergic to: substances they do not tolerate and must avoid."""
     _check_patient(world, patient_id)
     return world.all("SELECT substance FROM allergies WHERE patient = ?", patient_id)
 
@@ -97,8 +99,8 @@ def get_patient_allergies(world: World, patient_id: str) -> list[Row]:
     held_out=("What pills does {patient_id} get from us?", "Tell me the current medicines of {patient_id}."),
     answer=lambda a, r: f"{a['patient_id']} takes {each(r, '{drug} ({dose})')}.",
 )
-def get_patient_prescriptions(world: World, patient_id: str) -> list[Row]:
-    """Drugs and doses prescribed for a patient."""
+def get_patient_prescriptions(world: World, patient_id: PatientId) -> list[Row]:
+    """Medication plan of a patient: the medicines or drugs they take and their doses."""
     _check_patient(world, patient_id)
     return world.all("SELECT drug, dose FROM prescriptions WHERE patient = ?", patient_id)
 
@@ -116,8 +118,8 @@ def get_patient_prescriptions(world: World, patient_id: str) -> list[Row]:
     held_out=("What brought {patient_id} to us up to now?", "List the earlier consultations of {patient_id}."),
     answer=lambda a, r: f"{a['patient_id']} came for {each(r, '{reason} on {day}')}.",
 )
-def get_patient_visits(world: World, patient_id: str) -> list[Row]:
-    """Past visits of a patient with their reasons."""
+def get_patient_visits(world: World, patient_id: PatientId) -> list[Row]:
+    """Past visits and consultations of a patient: the days and reasons they came."""
     _check_patient(world, patient_id)
     return world.all("SELECT day, reason FROM visits WHERE patient = ? ORDER BY day DESC", patient_id)
 
@@ -136,7 +138,7 @@ def get_patient_visits(world: World, patient_id: str) -> list[Row]:
     answer=lambda a, r: f"{a['doctor']} has {each(r, '{patient_id} on {day} at {start}')}.",
 )
 def get_appointments_by_doctor(world: World, doctor: str, day: Day | None = None) -> list[Row]:
-    """Booked appointments of a doctor, earliest first."""
+    """Schedule of a doctor: which patients are booked and when, optionally on one day."""
     if doctor not in DOCTORS:
         raise LookupError(f"no doctor named {doctor}")
     sql = "SELECT id AS appointment_id, patient AS patient_id, day, start FROM appointments WHERE doctor = ?"
@@ -157,8 +159,8 @@ def get_appointments_by_doctor(world: World, doctor: str, day: Day | None = None
     held_out=("For when is {patient_id} booked in?", "Which doctor will {patient_id} be seeing, and when?"),
     answer=lambda a, r: f"{a['patient_id']} is booked with {each(r, '{doctor} on {day} at {start}')}.",
 )
-def get_appointments_by_patient(world: World, patient_id: str) -> list[Row]:
-    """Booked appointments of a patient."""
+def get_appointments_by_patient(world: World, patient_id: PatientId) -> list[Row]:
+    """Appointments booked for one patient: when they are due, with which doctor."""
     _check_patient(world, patient_id)
     sql = "SELECT id AS appointment_id, doctor, day, start FROM appointments WHERE patient = ? ORDER BY day"
     return world.all(sql, patient_id)
@@ -180,8 +182,8 @@ def get_appointments_by_patient(world: World, patient_id: str) -> list[Row]:
     ),
     answer=lambda a, r: f"{a['patient_id']} sees {a['doctor']} on {a['day']} at {a['start']} ({r['appointment_id']}).",
 )
-def book_appointment(world: World, patient_id: str, doctor: str, day: Day, start: Time) -> Row:
-    """Book a patient in with a doctor."""
+def book_appointment(world: World, patient_id: PatientId, doctor: str, day: Day, start: Time) -> Row:
+    """Book a patient in to see a doctor, at a day and time."""
     _check_patient(world, patient_id)
     if doctor not in DOCTORS:
         raise LookupError(f"no doctor named {doctor}")
@@ -204,8 +206,8 @@ def book_appointment(world: World, patient_id: str, doctor: str, day: Day, start
     held_out=("{appointment_id} is not needed any longer, strike it.", "Take {appointment_id} off the list."),
     answer=lambda a, r: f"{a['appointment_id']} with {r['doctor']} is cancelled.",
 )
-def cancel_appointment(world: World, appointment_id: str) -> Row:
-    """Remove a booked appointment."""
+def cancel_appointment(world: World, appointment_id: AppointmentId) -> Row:
+    """Call off an appointment and delete it from the schedule, by appointment ID."""
     sql = "SELECT doctor FROM appointments WHERE id = ?"
     doctor = world.need(f"appointment {appointment_id} does not exist", sql, appointment_id)["doctor"]
     world.run("DELETE FROM appointments WHERE id = ?", appointment_id)

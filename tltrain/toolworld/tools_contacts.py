@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Annotated
 
 from tltrain.toolworld.service import Said, Service, each
 from tltrain.toolworld.styles import FLAG
@@ -17,6 +18,7 @@ NOTES = (
     *("The keys are at the front desk", "Thank you for the quick help", "The slides are ready", "See you in the lobby"),
     *("The invoice went out today", "We need two more chairs", "Your parcel has arrived", "The meeting room is taken"),
 )
+ContactId = Annotated[str, "like P-100"]
 
 
 def _phone(rng: Random) -> str:
@@ -53,8 +55,8 @@ def _contact(world: World, contact_id: str) -> Row:
     held_out=("Have I stored a person named {name}?", "Under which contact ID did I save {name}?"),
     answer=lambda a, r: f"{a['name']} is contact {r['contact_id']}, works for {r['company']} and lives in {r['city']}.",
 )
-def find_contact(world: World, name: str) -> Row:
-    """Contact ID, company and city of a person."""
+def find_contact(world: World, name: Annotated[str, "full name"]) -> Row:
+    """Look up a person by name: their contact ID, company and city."""
     sql = "SELECT id AS contact_id, company, city FROM contacts WHERE name = ?"
     return world.need(f"no contact named {name}", sql, name)
 
@@ -79,7 +81,7 @@ def find_contact(world: World, name: str) -> Row:
     answer=lambda a, r: f"At {a['company']} you know {each(r, '{name}')}.",
 )
 def find_contacts_by_company(world: World, company: str, city: str | None = None) -> list[Row]:
-    """Contacts who work for a company, in all cities or in one."""
+    """People you know who work for a company, optionally in one city only."""
     if company not in COMPANIES:
         raise LookupError(f"no company called {company}")
     if city is not None and city not in CITIES:
@@ -102,7 +104,7 @@ def find_contacts_by_company(world: World, company: str, city: str | None = None
     answer=lambda a, r: f"In {a['city']} you know {each(r, '{name}')}.",
 )
 def find_contacts_by_city(world: World, city: str) -> list[Row]:
-    """Contacts who live in a city."""
+    """People in your address book who live in a city, whatever their company."""
     if city not in CITIES:
         raise LookupError(f"city {city} is not known")
     return world.all("SELECT id AS contact_id, name FROM contacts WHERE city = ?", city)
@@ -121,8 +123,8 @@ def find_contacts_by_city(world: World, city: str) -> list[Row]:
     held_out=("What do I dial to speak to {contact_id}?", "Telephone number of {contact_id}, please."),
     answer=lambda a, r: f"You can call {a['contact_id']} at {r['phone']}.",
 )
-def get_contact_phone(world: World, contact_id: str) -> Row:
-    """Phone number of a contact."""
+def get_contact_phone(world: World, contact_id: ContactId) -> Row:
+    """The telephone number at which to call a contact, by contact ID."""
     return {"phone": _contact(world, contact_id)["phone"]}
 
 
@@ -139,8 +141,8 @@ def get_contact_phone(world: World, contact_id: str) -> Row:
     held_out=("How can I reach {contact_id} by e-mail?", "I lost the e-mail address of {contact_id}. What is it?"),
     answer=lambda a, r: f"The e-mail address of {a['contact_id']} is {r['email']}.",
 )
-def get_contact_email(world: World, contact_id: str) -> Row:
-    """E-mail address of a contact."""
+def get_contact_email(world: World, contact_id: ContactId) -> Row:
+    """The e-mail address of a contact, to write or mail to, by contact ID."""
     return {"email": _contact(world, contact_id)["email"]}
 
 
@@ -160,8 +162,8 @@ def get_contact_email(world: World, contact_id: str) -> Row:
     ),
     answer=lambda a, r: f"{a['contact_id']} has their birthday on {r['birthday']} (month-day).",
 )
-def get_contact_birthday(world: World, contact_id: str) -> Row:
-    """Birthday of a contact, as MM-DD."""
+def get_contact_birthday(world: World, contact_id: ContactId) -> Row:
+    """The birthday of a contact, by contact ID: the date as MM-DD."""
     return {"birthday": _contact(world, contact_id)["birthday"]}
 
 
@@ -178,8 +180,8 @@ def get_contact_birthday(world: World, contact_id: str) -> Row:
     held_out=("{contact_id} now answers at {phone}. Put that in.", "Change {contact_id}'s telephone to {phone}."),
     answer=lambda a, r: f"The number of {a['contact_id']} is now {a['phone']} (it was {r['previous']}).",
 )
-def update_contact_phone(world: World, contact_id: str, phone: str) -> Row:
-    """Store a new phone number for a contact."""
+def update_contact_phone(world: World, contact_id: ContactId, phone: Annotated[str, "like 555-0123"]) -> Row:
+    """Change the phone number stored for a contact to a new one."""
     previous = _contact(world, contact_id)["phone"]
     if not phone.startswith("555-"):
         raise ValueError(f"'{phone}' is not a phone number like 555-0123")
@@ -210,8 +212,8 @@ def update_contact_phone(world: World, contact_id: str, phone: str) -> Row:
     ),
     answer=lambda a, r: f"Your message to {a['contact_id']} is on its way.",
 )
-def send_message(world: World, contact_id: str, text: str, urgent: bool = False) -> Row:
-    """Send a short text to a contact."""
+def send_message(world: World, contact_id: ContactId, text: str, urgent: bool = False) -> Row:
+    """Send a short text message to a contact now, urgent or not."""
     _contact(world, contact_id)
     if not text.strip():
         raise ValueError("the text is empty")

@@ -18,6 +18,7 @@ WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday")
 GRADES = ("A", "B", "C", "D")
 Grade = Literal["A", "B", "C", "D"]
 Student = Annotated[str, "full name"]
+CourseId = Annotated[str, "like CR-100"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -65,7 +66,7 @@ _PLACES = "SELECT course AS course_id, student FROM enrolments"
     answer=lambda a, r: f"{a['title']} is course {r['course_id']}.",
 )
 def find_course(world: World, title: str) -> Row:
-    """Course ID for a title."""
+    """Look up the course ID (course number) under which a title is listed."""
     return world.need(f"no course titled {title!r}", "SELECT id AS course_id FROM courses WHERE title = ?", title)
 
 
@@ -82,8 +83,8 @@ def find_course(world: World, title: str) -> Row:
     held_out=("What do I pay for {course_id}?", "By whom is {course_id} taught?"),
     answer=lambda a, r: f"{a['course_id']} is {r['title']} with {r['teacher']}, {r['fee']} EUR, {r['places']} places.",
 )
-def get_course(world: World, course_id: str) -> Row:
-    """Title, teacher, fee and places of a course."""
+def get_course(world: World, course_id: CourseId) -> Row:
+    """One course: its title, teacher, fee and number of places, by course ID."""
     row = _course(world, course_id)
     return {key: row[key] for key in ("title", "teacher", "fee", "places")}
 
@@ -104,8 +105,8 @@ def get_course(world: World, course_id: str) -> Row:
     ),
     answer=lambda a, r: f"{a['course_id']} meets on {r['weekday']} at {r['start']} in room {r['room']}.",
 )
-def get_course_schedule(world: World, course_id: str) -> Row:
-    """Weekday, start time and room of a course."""
+def get_course_schedule(world: World, course_id: CourseId) -> Row:
+    """When and where a course meets: its weekday, start time and room."""
     row = _course(world, course_id)
     return {key: row[key] for key in ("weekday", "start", "room")}
 
@@ -123,8 +124,8 @@ def get_course_schedule(world: World, course_id: str) -> Row:
     held_out=("Which people attend {course_id}?", "Names of the participants in {course_id}, please."),
     answer=lambda a, r: f"In {a['course_id']} are {', '.join(r)}.",
 )
-def get_course_students(world: World, course_id: str) -> list[str]:
-    """Names of all who take a course."""
+def get_course_students(world: World, course_id: CourseId) -> list[str]:
+    """Attendance list of a course: names of all participants who signed up."""
     _course(world, course_id)
     rows = world.all("SELECT student FROM enrolments WHERE course = ? ORDER BY student", course_id)
     return [row["student"] for row in rows]
@@ -144,7 +145,7 @@ def get_course_students(world: World, course_id: str) -> list[str]:
     answer=lambda a, r: f"{a['teacher']} teaches {each(r, '{title} ({course_id})')}.",
 )
 def list_courses_by_teacher(world: World, teacher: Annotated[str, "full name"]) -> list[Row]:
-    """Courses given by a teacher."""
+    """Courses that one teacher gives: what this person teaches."""
     rows = world.all("SELECT id AS course_id, title FROM courses WHERE teacher = ? ORDER BY id", teacher)
     if not rows:
         raise LookupError(f"no teacher named {teacher}")
@@ -165,7 +166,7 @@ def list_courses_by_teacher(world: World, teacher: Annotated[str, "full name"]) 
     answer=lambda a, r: f"{a['student']} takes {each(r, '{course_id} {title} (grade {grade})')}.",
 )
 def list_courses_by_student(world: World, student: Student) -> list[Row]:
-    """Courses and grades of a student."""
+    """Courses one student attends or is signed up for, with their grades."""
     sql = "SELECT course AS course_id, title, grade FROM enrolments JOIN courses ON courses.id = course"
     rows = world.all(f"{sql} WHERE student = ? ORDER BY course", student)
     if not rows:
@@ -186,8 +187,8 @@ def list_courses_by_student(world: World, student: Student) -> list[Row]:
     held_out=("{student} would like to join {course_id}; sign them up.", "Get {student} a place in {course_id}."),
     answer=lambda a, r: f"{a['student']} now takes {a['course_id']}; {r['places_left']} places are left.",
 )
-def enrol_student(world: World, course_id: str, student: Student) -> Row:
-    """Sign a person up for a course."""
+def enrol_student(world: World, course_id: CourseId, student: Student) -> Row:
+    """Sign a person up for a course, as a new participant."""
     places = _course(world, course_id)["places"]
     sql = "SELECT student FROM enrolments WHERE course = ?"
     world.run("INSERT INTO enrolments VALUES (?, ?, NULL)", course_id, student)
@@ -207,8 +208,8 @@ def enrol_student(world: World, course_id: str, student: Student) -> Row:
     held_out=("{student} passed {course_id} with {grade}. Note that.", "Give {student} a {grade} for {course_id}."),
     answer=lambda a, r: f"{a['student']} has a {a['grade']} in {a['course_id']}.",
 )
-def grade_student(world: World, course_id: str, student: Student, grade: Grade) -> Row:
-    """Record the grade of a student in a course."""
+def grade_student(world: World, course_id: CourseId, student: Student, grade: Grade) -> Row:
+    """Record the grade or mark that a student earned in a course."""
     _course(world, course_id)
     sql = "UPDATE enrolments SET grade = ? WHERE course = ? AND student = ?"
     if world.run(sql, grade, course_id, student) == 0:

@@ -17,6 +17,7 @@ Tariff = Literal["basic", "green", "night", "family"]
 CENTS = {"basic": 31, "green": 34, "night": 27, "family": 29}
 Day = Annotated[str, "YYYY-MM-DD"]
 Month = Annotated[str, "YYYY-MM"]
+MeterId = Annotated[str, "like M-700"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -64,8 +65,8 @@ def _id(d: Draw) -> Slots:
     held_out=("What does the display of {meter_id} say?", "To what count has {meter_id} run up?"),
     answer=lambda a, r: f"{a['meter_id']} stands at {r['kwh']} kWh.",
 )
-def get_meter_reading(world: World, meter_id: str) -> Row:
-    """The kWh count a meter shows now."""
+def get_meter_reading(world: World, meter_id: MeterId) -> Row:
+    """The last count read off a meter: what its display shows now, in kWh."""
     return {"kwh": _meter(world, meter_id)["reading"]}
 
 
@@ -82,8 +83,8 @@ def get_meter_reading(world: World, meter_id: str) -> Row:
     held_out=("How much power did {meter_id} draw in {month}?", "{month}, {meter_id}: how many kWh were consumed?"),
     answer=lambda a, r: f"{a['meter_id']} used {r['kwh']} kWh in {a['month']}.",
 )
-def get_meter_usage(world: World, meter_id: str, month: Month) -> Row:
-    """The kWh used at a meter in one month."""
+def get_meter_usage(world: World, meter_id: MeterId, month: Month) -> Row:
+    """Electricity consumption at a meter in one month: how many kWh were used."""
     _meter(world, meter_id)
     return {"kwh": _used(world, meter_id, month)}
 
@@ -101,8 +102,8 @@ def get_meter_usage(world: World, meter_id: str, month: Month) -> Row:
     held_out=("Which price plan does {meter_id} have?", "How much is one kWh for {meter_id}?"),
     answer=lambda a, r: f"{a['meter_id']} is on the {r['tariff']} tariff at {r['cents_per_kwh']} cents per kWh.",
 )
-def get_meter_tariff(world: World, meter_id: str) -> Row:
-    """Tariff of a meter and its price per kWh."""
+def get_meter_tariff(world: World, meter_id: MeterId) -> Row:
+    """The plan or rate a meter is on, and what one kWh costs."""
     tariff = _meter(world, meter_id)["tariff"]
     return {"tariff": tariff, "cents_per_kwh": CENTS[tariff]}
 
@@ -120,8 +121,8 @@ def get_meter_tariff(world: World, meter_id: str) -> Row:
     held_out=("How many euros does {meter_id} owe for {month}?", "What is the {month} bill of {meter_id}?"),
     answer=lambda a, r: f"The bill of {a['meter_id']} for {a['month']} is {r['euros']} EUR.",
 )
-def get_meter_bill(world: World, meter_id: str, month: Month) -> Row:
-    """What a meter's power cost in one month, in euros."""
+def get_meter_bill(world: World, meter_id: MeterId, month: Month) -> Row:
+    """The bill for a meter in one month: euros to pay for its power."""
     tariff = _meter(world, meter_id)["tariff"]
     return {"euros": round(_used(world, meter_id, month) * CENTS[tariff] / 100, 2)}
 
@@ -140,7 +141,7 @@ def get_meter_bill(world: World, meter_id: str, month: Month) -> Row:
     answer=lambda a, r: f"In {a['street']}: {each(r, '{meter_id} ({address})')}.",
 )
 def find_meters(world: World, street: str) -> list[Row]:
-    """Meters installed in a street."""
+    """List the meters installed in a street: their meter numbers."""
     rows = world.all("SELECT id AS meter_id, address FROM meters WHERE street = ?", street)
     if not rows:
         raise LookupError(f"no meters in {street}")
@@ -160,8 +161,8 @@ def find_meters(world: World, street: str) -> list[Row]:
     held_out=("For {meter_id} I noted {kwh} kWh; save it.", "{kwh} is what {meter_id} shows. Pass that on."),
     answer=lambda a, r: f"Thank you, {a['kwh']} kWh is stored for {a['meter_id']} (before: {r['previous']}).",
 )
-def submit_meter_reading(world: World, meter_id: str, kwh: int) -> Row:
-    """Store a new kWh count for a meter."""
+def submit_meter_reading(world: World, meter_id: MeterId, kwh: int) -> Row:
+    """Enter a new count that was read off a meter, in kWh."""
     previous = _meter(world, meter_id)["reading"]
     if kwh < previous:
         raise ValueError(f"the new count {kwh} is below the old one ({previous})")
@@ -185,7 +186,7 @@ def submit_meter_reading(world: World, meter_id: str, kwh: int) -> Row:
     answer=lambda a, r: f"Outages in {a['street']}: {each(r, '{day} ({minutes} min)')}.",
 )
 def list_outages(world: World, street: str, since: Day | None = None) -> list[Row]:
-    """Past power cuts in a street, newest first."""
+    """Blackouts a street has had: when the power was gone, optionally since a day."""
     if street not in STREETS:
         raise LookupError(f"unknown street: {street}")
     sql = "SELECT id AS outage_id, day, minutes FROM outages WHERE street = ? AND day >= ? ORDER BY day DESC"
@@ -206,7 +207,7 @@ def list_outages(world: World, street: str, since: Day | None = None) -> list[Ro
     answer=lambda a, r: f"The outage in {a['street']} is registered as {r['outage_id']}.",
 )
 def report_outage(world: World, street: str, day: Day) -> Row:
-    """Register a new power cut in a street."""
+    """Notify the technicians that there is no power in a street since a day."""
     if street not in STREETS:
         raise LookupError(f"unknown street: {street}")
     outage = f"OUT-{world.next_number('outages')}"

@@ -80,7 +80,7 @@ def _path(d: Draw) -> Slots:
     answer=lambda a, r: f"In {a['folder']}: {', '.join(r) or 'nothing'}.",
 )
 def list_files(world: World, folder: Folder, ending: Ending | None = None) -> list[str]:
-    """Names of the files in a folder, all or of one kind."""
+    """Documents in a folder: the file names, optionally only those with one ending."""
     _check_folder(folder)
     sql = "SELECT name FROM files WHERE folder = ? AND name LIKE ? ORDER BY name"
     return [row["name"] for row in world.all(sql, folder, f"%{ending or ''}")]
@@ -100,7 +100,7 @@ def list_files(world: World, folder: Folder, ending: Ending | None = None) -> li
     answer=lambda a, r: f"{a['owner']} owns {', '.join(r)}.",
 )
 def list_files_by_owner(world: World, owner: Annotated[str, "full name"]) -> list[str]:
-    """Paths of all files of a person."""
+    """All documents on the drive that belong to one person: their paths."""
     rows = world.all("SELECT path FROM files WHERE owner = ? ORDER BY path", owner)
     if not rows:
         raise LookupError(f"invalid user: '{owner}'")
@@ -121,7 +121,7 @@ def list_files_by_owner(world: World, owner: Annotated[str, "full name"]) -> lis
     answer=lambda a, r: f"{a['name']} is at {r}.",
 )
 def find_file(world: World, name: Annotated[str, "like alpha.txt"]) -> str:
-    """Path of the file with this name."""
+    """Search the drive for a file by name: its folder and full path."""
     row = world.need(f"'{name}': No such file", "SELECT path FROM files WHERE name = ?", name)
     return str(row["path"])
 
@@ -140,7 +140,7 @@ def find_file(world: World, name: Annotated[str, "like alpha.txt"]) -> str:
     answer=lambda a, r: f"It says: {r.replace(chr(10), ' / ')}",
 )
 def read_file(world: World, path: Path) -> str:
-    """The text of a file."""
+    """Open a file and show what is written in it, its text."""
     return str(_file(world, path)["text"])
 
 
@@ -158,7 +158,7 @@ def read_file(world: World, path: Path) -> str:
     answer=lambda a, r: f"{a['path']} has {r['kb']} KB, belongs to {r['owner']} and was changed on {r['changed']}.",
 )
 def read_file_info(world: World, path: Path) -> Row:
-    """Size in KB, owner and last change of a file."""
+    """Facts about a file: how big in KB, who owns it, when last changed."""
     row = _file(world, path)
     return {key: row[key] for key in ("kb", "owner", "changed")}
 
@@ -180,7 +180,7 @@ def read_file_info(world: World, path: Path) -> Row:
     answer=lambda a, r: f"Done, the new path is {r}.",
 )
 def move_file(world: World, path: Path, folder: Folder) -> str:
-    """Put a file into another folder."""
+    """Move a file out of its present place into another folder."""
     name = _file(world, path)["name"]
     _check_folder(folder)
     world.run("UPDATE files SET folder = ?, path = ? WHERE path = ?", folder, f"{folder}/{name}", path)
@@ -201,7 +201,7 @@ def move_file(world: World, path: Path, folder: Folder) -> str:
     answer=lambda a, r: f"There is now a copy at {r}.",
 )
 def copy_file(world: World, path: Path, folder: Folder) -> str:
-    """Put a copy of a file into another folder."""
+    """Put a duplicate of a file into another folder and keep the original."""
     row = _file(world, path)
     _check_folder(folder)
     target = f"{folder}/copy-of-{row['name']}"
@@ -224,7 +224,7 @@ def copy_file(world: World, path: Path, folder: Folder) -> str:
     answer=lambda a, r: f"{a['path']} is deleted.",
 )
 def delete_file(world: World, path: Path) -> str:
-    """Delete a file."""
+    """Remove a file from the drive for good, when nobody needs it."""
     _file(world, path)
     world.run("DELETE FROM files WHERE path = ?", path)
     return f"removed '{path}'"

@@ -14,6 +14,7 @@ Depot = Literal["harbour", "airport", "city", "ring road"]
 MODELS = ("Ford Transit", "VW Caddy", "Fiat Ducato", "Renault Kangoo", "Opel Vivaro")
 WORK = ("oil change", "new tyres", "brake check", "inspection", "battery replaced", "windscreen repaired")
 Day = Annotated[str, "YYYY-MM-DD"]
+Plate = Annotated[str, "like KV-2100"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -54,8 +55,8 @@ def _plate(d: Draw) -> Slots:
     held_out=("Tell me driver and model of {plate}.", "Where is {plate} stationed?"),
     answer=lambda a, r: f"{a['plate']} is a {r['model']} at the {r['depot']} depot; driver: {r['driver'] or 'nobody'}.",
 )
-def get_vehicle(world: World, plate: str) -> Row:
-    """Model, depot and driver of a vehicle."""
+def get_vehicle(world: World, plate: Plate) -> Row:
+    """One van: which model it is, its depot and who drives it."""
     row = _vehicle(world, plate)
     return {key: row[key] for key in ("model", "depot", "driver")}
 
@@ -73,8 +74,8 @@ def get_vehicle(world: World, plate: str) -> Row:
     held_out=("What's the odometer reading for {plate}?", "How many km has {plate} run?"),
     answer=lambda a, r: f"{a['plate']} has run {r['mileage_km']} km.",
 )
-def get_vehicle_mileage(world: World, plate: str) -> Row:
-    """Kilometres a vehicle has run."""
+def get_vehicle_mileage(world: World, plate: Plate) -> Row:
+    """Odometer of a van: how many kilometres (km) it has been driven so far."""
     return {"mileage_km": _vehicle(world, plate)["mileage"]}
 
 
@@ -91,8 +92,8 @@ def get_vehicle_mileage(world: World, plate: str) -> Row:
     held_out=("List the garage jobs done on {plate}.", "Which maintenance did {plate} get?"),
     answer=lambda a, r: f"Work on {a['plate']}: {each(r, '{work} ({day})')}.",
 )
-def get_vehicle_service(world: World, plate: str) -> list[Row]:
-    """Repairs and maintenance of a vehicle."""
+def get_vehicle_service(world: World, plate: Plate) -> list[Row]:
+    """Repairs and maintenance the garage or workshop has done on a van, by day."""
     _vehicle(world, plate)
     return world.all("SELECT day, work FROM vehicle_work WHERE plate = ? ORDER BY day DESC", plate)
 
@@ -113,8 +114,8 @@ def get_vehicle_service(world: World, plate: str) -> list[Row]:
     ),
     answer=lambda a, r: f"Fuel for {a['plate']}: {each(r, '{litres} l on {day}')}.",
 )
-def get_vehicle_fuel(world: World, plate: str) -> list[Row]:
-    """Fuel a vehicle was filled with, by day."""
+def get_vehicle_fuel(world: World, plate: Plate) -> list[Row]:
+    """Past fill-ups of a van: the days it was refuelled and the litres."""
     _vehicle(world, plate)
     return world.all("SELECT day, litres FROM vehicle_fuel WHERE plate = ? ORDER BY day DESC", plate)
 
@@ -133,7 +134,7 @@ def get_vehicle_fuel(world: World, plate: str) -> list[Row]:
     answer=lambda a, r: f"At the {a['depot']} depot: {each(r, '{plate}')}.",
 )
 def list_vehicles_by_depot(world: World, depot: Depot, model: str | None = None) -> list[Row]:
-    """Vehicles of a depot, all or of one model."""
+    """Plates of the vans that stand at a depot, optionally of one model only."""
     if model is not None and model not in MODELS:
         raise ValueError(f"unknown model '{model}'")
     sql = "SELECT plate, model FROM vehicles WHERE depot = ? AND model LIKE ? AND retired = 0 ORDER BY plate"
@@ -157,7 +158,7 @@ _DRIVERS = "SELECT DISTINCT driver FROM vehicles WHERE driver IS NOT NULL"
     answer=lambda a, r: f"{a['driver']} drives {each(r, '{plate} ({model})')}.",
 )
 def list_vehicles_by_driver(world: World, driver: Annotated[str, "full name"]) -> list[Row]:
-    """Vehicles of one driver."""
+    """Which vans one driver uses: their plates and models, by the driver's name."""
     rows = world.all("SELECT plate, model FROM vehicles WHERE driver = ? AND retired = 0 ORDER BY plate", driver)
     if not rows:
         raise LookupError(f"no driver named {driver}")
@@ -177,8 +178,8 @@ def list_vehicles_by_driver(world: World, driver: Annotated[str, "full name"]) -
     held_out=("{driver} should drive {plate} in future.", "Make {driver} the driver of {plate}."),
     answer=lambda a, r: f"{a['plate']} is now driven by {a['driver']}.",
 )
-def assign_vehicle(world: World, plate: str, driver: Annotated[str, "full name"]) -> Row:
-    """Give a vehicle to a driver."""
+def assign_vehicle(world: World, plate: Plate, driver: Annotated[str, "full name"]) -> Row:
+    """Give a van to a driver who should drive it from now on."""
     previous = _vehicle(world, plate)["driver"]
     world.need(f"no driver named {driver}", "SELECT plate FROM vehicles WHERE driver = ?", driver)
     world.run("UPDATE vehicles SET driver = ? WHERE plate = ?", driver, plate)
@@ -201,8 +202,8 @@ def assign_vehicle(world: World, plate: str, driver: Annotated[str, "full name"]
     ),
     answer=lambda a, r: f"Noted: {a['litres']} litres for {a['plate']} on {a['day']}.",
 )
-def log_vehicle_fuel(world: World, plate: str, litres: float, day: Day) -> Row:
-    """Record that a vehicle was refuelled."""
+def log_vehicle_fuel(world: World, plate: Plate, litres: float, day: Day) -> Row:
+    """Record a new fill-up: litres of fuel put into a van on a day."""
     _vehicle(world, plate)
     if not 0 < litres <= 120:
         raise ValueError(f"litres must be between 0 and 120, got {litres}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 from tltrain.toolworld.service import Draw, Service, Slots, each
 from tltrain.toolworld.styles import FLAG
@@ -16,6 +16,7 @@ ARTICLES = tuple(
 )
 WAREHOUSES = ("north", "south", "east", "west")
 Warehouse = Literal["north", "south", "east", "west"]
+Sku = Annotated[str, "like SKU-300"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -58,8 +59,8 @@ def _sku(d: Draw) -> str:
     held_out=("Do we still hold any {sku}, and how many?", "What's the amount of {sku} in {warehouse}?"),
     answer=lambda a, r: f"There are {r['quantity']} of {a['sku']} ({a.get('warehouse', 'all warehouses')}).",
 )
-def get_stock(world: World, sku: str, warehouse: Warehouse | None = None) -> Row:
-    """Number of pieces of an article, in one warehouse or in all."""
+def get_stock(world: World, sku: Sku, warehouse: Warehouse | None = None) -> Row:
+    """How many pieces of an article are left, in one warehouse or all."""
     _article(world, sku)
     sql = "SELECT sum(quantity) AS quantity FROM stock WHERE sku = ? AND warehouse LIKE ?"
     return world.all(sql, sku, warehouse or "%")[0]
@@ -78,8 +79,8 @@ def get_stock(world: World, sku: str, warehouse: Warehouse | None = None) -> Row
     held_out=("How much money is one piece of {sku}?", "Price of {sku}, please."),
     answer=lambda a, r: f"{a['sku']} costs {r['price']} EUR.",
 )
-def get_stock_price(world: World, sku: str) -> Row:
-    """Unit price of an article."""
+def get_stock_price(world: World, sku: Sku) -> Row:
+    """The unit price of an article: what one piece costs, by SKU."""
     return {"price": _article(world, sku)["price"]}
 
 
@@ -96,8 +97,8 @@ def get_stock_price(world: World, sku: str) -> Row:
     held_out=("How many days does the supplier need for {sku}?", "What's the supplier's delivery time for {sku}?"),
     answer=lambda a, r: f"The supplier needs {r['lead_days']} days for {a['sku']}.",
 )
-def get_stock_lead_time(world: World, sku: str) -> Row:
-    """Days the supplier needs to deliver an article."""
+def get_stock_lead_time(world: World, sku: Sku) -> Row:
+    """How many days the supplier takes to deliver an article, by SKU."""
     return {"lead_days": _article(world, sku)["lead_days"]}
 
 
@@ -115,7 +116,7 @@ def get_stock_lead_time(world: World, sku: str) -> Row:
     answer=lambda a, r: f"The {a['name']} is {r['sku']}.",
 )
 def find_article(world: World, name: str) -> Row:
-    """SKU of an article by its name."""
+    """Look up the article number (SKU) of a product by its name."""
     return world.need(f"no article called {name}", "SELECT sku FROM articles WHERE name = ?", name)
 
 
@@ -133,7 +134,7 @@ def find_article(world: World, name: str) -> Row:
     answer=lambda a, r: f"Low in {a['warehouse']}: {each(r, '{sku} ({quantity})')}.",
 )
 def list_low_stock(world: World, warehouse: Warehouse, below: int = 15) -> list[Row]:
-    """Scarcest articles of a warehouse, with fewer pieces than a limit."""
+    """Articles running out in a warehouse: those with fewer pieces left than a limit."""
     if below <= 0:
         raise ValueError("below must be at least 1")
     sql = "SELECT sku, quantity FROM stock WHERE warehouse = ? AND quantity < ? ORDER BY quantity, sku LIMIT 4"
@@ -161,8 +162,8 @@ def _transfer(d: Draw) -> Slots:
     ),
     answer=lambda a, r: f"{a['quantity']} of {a['sku']} went from {a['source']} to {a['target']}.",
 )
-def move_stock(world: World, sku: str, quantity: int, source: Warehouse, target: Warehouse) -> Row:
-    """Move pieces from one warehouse to another."""
+def move_stock(world: World, sku: Sku, quantity: int, source: Warehouse, target: Warehouse) -> Row:
+    """Transfer a number of pieces of an article from one warehouse to another."""
     _article(world, sku)
     left = _quantity(world, sku, source) - quantity
     if quantity <= 0 or left < 0:
@@ -186,8 +187,8 @@ def move_stock(world: World, sku: str, quantity: int, source: Warehouse, target:
     held_out=("Make {level} the new minimum for {sku}.", "Change the point where we reorder {sku} to {level}."),
     answer=lambda a, r: f"The reorder level of {a['sku']} is now {a['level']} (was {r['previous']}).",
 )
-def set_reorder_level(world: World, sku: str, level: int) -> Row:
-    """Set the number of pieces at which an article is reordered."""
+def set_reorder_level(world: World, sku: Sku, level: int) -> Row:
+    """Change the minimum of pieces at which an article is to be reordered."""
     previous = _article(world, sku)["reorder_level"]
     if level < 0:
         raise ValueError(f"level must not be negative: {level}")

@@ -15,6 +15,9 @@ TITLES = tuple(
     for start in ("The Silent", "A Short Walk to the", "Beyond the", "Letters from the", "Our Last")
     for end in ("Harbour", "Orchard", "Lighthouse", "Glacier", "Market", "Station", "Meadow", "Canal")
 )
+BookId = Annotated[str, "like BK-100"]
+MemberId = Annotated[str, "like MB-100"]
+LoanId = Annotated[str, "like L-100"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -61,7 +64,7 @@ def _id(d: Draw) -> Slots:
     answer=lambda a, r: f"{a['title']} is by {r['author']} ({r['book_id']}).",
 )
 def find_book(world: World, title: str) -> Row:
-    """Book ID and author for a title."""
+    """Look up a book by title: its book ID and who wrote it."""
     return world.need(f"no book is called '{title}'", "SELECT id AS book_id, author FROM books WHERE title = ?", title)
 
 
@@ -78,8 +81,8 @@ def find_book(world: World, title: str) -> Row:
     held_out=("I'd like to read something by {author}. What is there?", "Which works are {author}'s?"),
     answer=lambda a, r: f"By {a['author']}: {each(r, '{title}')}.",
 )
-def find_books_by_author(world: World, author: str) -> list[Row]:
-    """Books written by a person."""
+def find_books_by_author(world: World, author: Annotated[str, "full name"]) -> list[Row]:
+    """Books and novels in the library written by one author."""
     rows = world.all("SELECT id AS book_id, title FROM books WHERE author = ? ORDER BY id", author)
     if not rows:
         raise LookupError(f"no author is called {author}")
@@ -108,7 +111,7 @@ def find_books_by_author(world: World, author: str) -> list[Row]:
 def find_books_by_subject(
     world: World, subject: str, since: Annotated[int, "earliest year"] | None = None
 ) -> list[Row]:
-    """Books on a subject."""
+    """Books to read about a subject, optionally only those published since a year."""
     if subject not in SUBJECTS:
         raise LookupError(f"there is no section on {subject}")
     sql = "SELECT id AS book_id, title FROM books WHERE subject = ? AND year >= ? ORDER BY id"
@@ -128,8 +131,8 @@ def find_books_by_subject(
     held_out=("Where does {book_id} stand?", "Are any copies of {book_id} there?"),
     answer=lambda a, r: f"{a['book_id']} ({r['year']}) stands on {r['shelf']}; {r['copies']} copies are in.",
 )
-def get_book(world: World, book_id: str) -> Row:
-    """Year, shelf and available copies of a book."""
+def get_book(world: World, book_id: BookId) -> Row:
+    """On which shelf a book is, how many copies are available, and its year."""
     row = _book(world, book_id)
     return {key: row[key] for key in ("year", "shelf", "copies")}
 
@@ -147,8 +150,8 @@ def get_book(world: World, book_id: str) -> Row:
     held_out=("What is {member_id} reading at home, and until when?", "Which of our books has {member_id} got?"),
     answer=lambda a, r: f"{a['member_id']} has {each(r, '{book_id} until {due} ({loan_id})')}.",
 )
-def get_loans_by_member(world: World, member_id: str) -> list[Row]:
-    """Books a member has on loan, with due dates."""
+def get_loans_by_member(world: World, member_id: MemberId) -> list[Row]:
+    """Books a member has borrowed, with the loan IDs and due dates."""
     _check_member(world, member_id)
     sql = "SELECT id AS loan_id, book AS book_id, due FROM loans WHERE member = ? ORDER BY due, id"
     return world.all(sql, member_id)
@@ -167,8 +170,8 @@ def get_loans_by_member(world: World, member_id: str) -> list[Row]:
     held_out=("Let me hold on to {loan_id} a bit longer.", "Extend {loan_id}, {weeks} weeks if possible."),
     answer=lambda a, r: f"{a['loan_id']} is extended by {r['weeks']} weeks.",
 )
-def renew_loan(world: World, loan_id: str, weeks: int = 2) -> Row:
-    """Extend a loan; two weeks unless told otherwise."""
+def renew_loan(world: World, loan_id: LoanId, weeks: int = 2) -> Row:
+    """Extend a loan to keep the book longer, by two weeks unless told otherwise."""
     row = world.need(f"there is no loan {loan_id}", "SELECT renewed FROM loans WHERE id = ?", loan_id)
     if not 1 <= weeks <= 10:
         raise ValueError(f"a loan can be extended by 1 to 10 weeks, not {weeks}")
@@ -191,8 +194,8 @@ def renew_loan(world: World, loan_id: str, weeks: int = 2) -> Row:
     held_out=("{loan_id} has just been handed in.", "I'm done with the book from {loan_id}, here you are."),
     answer=lambda a, r: f"{a['loan_id']} is returned. Thank you!",
 )
-def return_loan(world: World, loan_id: str) -> Row:
-    """Take back a book that was on loan."""
+def return_loan(world: World, loan_id: LoanId) -> Row:
+    """Check in a borrowed book that the reader brought back, by loan ID."""
     book = world.need(f"there is no loan {loan_id}", "SELECT book FROM loans WHERE id = ?", loan_id)["book"]
     world.run("DELETE FROM loans WHERE id = ?", loan_id)
     return {"returned": book}
@@ -211,8 +214,8 @@ def return_loan(world: World, loan_id: str) -> Row:
     held_out=("Hold {book_id} back for {member_id}.", "{book_id} is wanted by {member_id}; put it aside."),
     answer=lambda a, r: f"{a['book_id']} will be kept for {a['member_id']}.",
 )
-def reserve_book(world: World, book_id: str, member_id: str) -> Row:
-    """Keep a book for a member."""
+def reserve_book(world: World, book_id: BookId, member_id: MemberId) -> Row:
+    """Put a book on hold: keep the next copy aside for a member."""
     title = _book(world, book_id)["title"]
     _check_member(world, member_id)
     return {"reserved": title}

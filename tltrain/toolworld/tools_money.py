@@ -59,7 +59,7 @@ def _positive(name: str, value: float) -> None:
     answer=lambda a, r: f"{a['amount']} {a['source']} are {r} {a['target']}.",
 )
 def convert_currency(world: World, amount: float, source: Currency, target: Currency) -> float:
-    """Convert an amount of money."""
+    """Change an amount of money from one currency into another: what it is worth."""
     _positive("amount", amount)
     return round(amount * PER_EURO[target] / PER_EURO[source], 2)
 
@@ -78,7 +78,7 @@ def convert_currency(world: World, amount: float, source: Currency, target: Curr
     answer=lambda a, r: f"With {a['percent']} % tax it is {r}.",
 )
 def add_tax(world: World, amount: float, percent: float) -> float:
-    """Gross price from a net price and a tax rate."""
+    """Put tax in percent on a net price: the gross price to pay."""
     _positive("amount", amount)
     _positive("percent", percent)
     return round(amount * (1 + percent / 100), 2)
@@ -102,7 +102,7 @@ def add_tax(world: World, amount: float, percent: float) -> float:
     answer=lambda a, r: f"Everybody pays {r}.",
 )
 def split_bill(world: World, amount: float, people: int, tip: Annotated[float, "percent"] = 0) -> float:
-    """What each person pays of a shared bill."""
+    """Share a restaurant bill equally among people, with a tip: what each pays."""
     _positive("amount", amount)
     _positive("people", people)
     return round(amount * (1 + tip / 100) / people, 2)
@@ -122,7 +122,7 @@ def split_bill(world: World, amount: float, people: int, tip: Annotated[float, "
     answer=lambda a, r: f"The {a['account']} account holds {r} EUR.",
 )
 def get_balance(world: World, account: Account) -> int:
-    """Euros on an account."""
+    """How much money is left on one of your accounts today, in euros."""
     return int(world.need(f"no account {account}", "SELECT euros FROM accounts WHERE name = ?", account)["euros"])
 
 
@@ -140,7 +140,7 @@ def get_balance(world: World, account: Account) -> int:
     answer=lambda a, r: f"You spent {r} EUR on {a['category']} in {a['month']}.",
 )
 def get_expenses_by_category(world: World, category: Category, month: Month) -> int:
-    """Euros spent on a category in a month."""
+    """What you spent on one category, such as food, in a month, in euros."""
     sql = "SELECT coalesce(sum(euros), 0) AS total FROM expenses WHERE category = ? AND day LIKE ?"
     return int(world.all(sql, category, check_month(month) + "-%")[0]["total"])
 
@@ -159,7 +159,7 @@ def get_expenses_by_category(world: World, category: Category, month: Month) -> 
     answer=lambda a, r: f"In {a['month']} you spent {r} EUR in all.",
 )
 def get_expenses_by_month(world: World, month: Month) -> int:
-    """Euros spent on everything in a month."""
+    """What you spent in a month altogether, all costs of every category in euros."""
     sql = "SELECT coalesce(sum(euros), 0) AS total FROM expenses WHERE day LIKE ?"
     return int(world.all(sql, check_month(month) + "-%")[0]["total"])
 
@@ -178,7 +178,7 @@ def get_expenses_by_month(world: World, month: Month) -> int:
     answer=lambda a, r: f"Noted: {a['euros']} EUR for {a['category']} on {a['day']}.",
 )
 def add_expense(world: World, euros: float, category: Category, day: Annotated[str, "YYYY-MM-DD"]) -> Row:
-    """Record money that was spent."""
+    """Write down euros you paid on a day, under a category."""
     _positive("euros", euros)
     world.run("INSERT INTO expenses VALUES (?, ?, ?)", check_day(day), category, euros)
     return {"recorded": euros, "category": category}

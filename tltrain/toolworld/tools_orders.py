@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 from tltrain.toolworld.service import Service, each
 from tltrain.toolworld.styles import HTTP
@@ -15,6 +15,8 @@ PRODUCTS = (
 )
 STATUSES = ("pending", "shipped", "delivered", "cancelled")
 PLACES = ("the depot", "the sorting centre", "the local hub", "the delivery van")
+OrderId = Annotated[str, "like O-1000"]
+CustomerId = Annotated[str, "like C-100"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -59,8 +61,8 @@ def _order(world: World, order_id: str) -> Row:
     held_out=("Is {order_id} cancelled or still alive?", "What's the total amount on {order_id}?"),
     answer=lambda a, r: f"{a['order_id']} was placed on {r['placed']}, is {r['status']} and comes to {r['total']} EUR.",
 )
-def get_order(world: World, order_id: str) -> Row:
-    """Status, date and total of an order."""
+def get_order(world: World, order_id: OrderId) -> Row:
+    """State of an order (pending, shipped, delivered), the day placed and the total paid."""
     row = _order(world, order_id)
     return {key: row[key] for key in ("status", "placed", "total")}
 
@@ -79,8 +81,8 @@ def get_order(world: World, order_id: str) -> Row:
     held_out=("Read me the contents of {order_id}.", "What goods does {order_id} consist of?"),
     answer=lambda a, r: f"{a['order_id']} holds {each(r, '{quantity} x {product}')}.",
 )
-def get_order_items(world: World, order_id: str) -> list[Row]:
-    """Products, quantities and unit prices in an order."""
+def get_order_items(world: World, order_id: OrderId) -> list[Row]:
+    """List the products in an order: what was bought, quantities and unit prices."""
     _order(world, order_id)
     return world.all("SELECT product, quantity, price FROM order_items WHERE order_id = ?", order_id)
 
@@ -98,8 +100,8 @@ def get_order_items(world: World, order_id: str) -> list[Row]:
     held_out=("How far has the package for {order_id} got?", "What's the parcel number of {order_id}?"),
     answer=lambda a, r: f"The parcel of {a['order_id']} is with {r['place']} ({r['carrier']}, {r['tracking']}).",
 )
-def get_order_tracking(world: World, order_id: str) -> Row:
-    """Carrier, tracking number and place of an order's parcel."""
+def get_order_tracking(world: World, order_id: OrderId) -> Row:
+    """Where the parcel of an order is: carrier, tracking number and present place."""
     _order(world, order_id)
     sql = "SELECT carrier, tracking, place FROM parcels WHERE order_id = ?"
     return world.need(f"order {order_id} has no parcel yet", sql, order_id)
@@ -120,9 +122,9 @@ def get_order_tracking(world: World, order_id: str) -> Row:
     answer=lambda a, r: f"Orders of {a['customer_id']}: {each(r, '{order_id} ({status}, {placed})')}.",
 )
 def get_orders_by_customer(
-    world: World, customer_id: str, status: Literal["pending", "shipped", "delivered", "cancelled"] | None = None
+    world: World, customer_id: CustomerId, status: Literal["pending", "shipped", "delivered", "cancelled"] | None = None
 ) -> list[Row]:
-    """Orders of one customer, newest first."""
+    """All orders placed by a customer, newest first, optionally only those of one status."""
     world.need(f"customer {customer_id} does not exist", "SELECT id FROM customers WHERE id = ?", customer_id)
     sql = "SELECT id AS order_id, status, placed FROM orders WHERE customer = ?"
     if status is None:
@@ -143,8 +145,8 @@ def get_orders_by_customer(
     held_out=("Give me {name}'s shop ID.", "Who is {name} in our customer list? I need the ID."),
     answer=lambda a, r: f"{a['name']} is customer {r['customer_id']}.",
 )
-def find_customer(world: World, name: str) -> Row:
-    """Customer ID for a full name."""
+def find_customer(world: World, name: Annotated[str, "full name"]) -> Row:
+    """Look up the customer ID under which a person, by full name, is registered."""
     return world.need(f"no customer named {name}", "SELECT id AS customer_id FROM customers WHERE name = ?", name)
 
 
@@ -161,8 +163,8 @@ def find_customer(world: World, name: str) -> Row:
     held_out=("Please withdraw {order_id} as a whole.", "{order_id} was a mistake, get rid of the entire order."),
     answer=lambda a, r: f"{a['order_id']} is cancelled; {r['refund']} EUR will be refunded.",
 )
-def cancel_order(world: World, order_id: str) -> Row:
-    """Cancel a whole pending order."""
+def cancel_order(world: World, order_id: OrderId) -> Row:
+    """Call off a whole order that is still pending, so nothing is sent."""
     row = _order(world, order_id)
     if row["status"] != "pending":
         raise PermissionError(f"order {order_id} is already {row['status']}")
@@ -189,8 +191,8 @@ _PENDING_ITEMS = (
     held_out=("Strike the {product} off {order_id}.", "In {order_id}, the {product} has to go; nothing else changes."),
     answer=lambda a, r: f"I took the {a['product']} out of {a['order_id']}; the new total is {r['total']} EUR.",
 )
-def cancel_order_item(world: World, order_id: str, product: str) -> Row:
-    """Take one product out of a pending order."""
+def cancel_order_item(world: World, order_id: OrderId, product: str) -> Row:
+    """Remove just one product from a pending order and keep the rest."""
     row = _order(world, order_id)
     if row["status"] != "pending":
         raise PermissionError(f"order {order_id} is already {row['status']}")

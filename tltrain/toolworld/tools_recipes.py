@@ -66,7 +66,7 @@ def _one(d: Draw) -> Slots:
     answer=lambda a, r: f"With {a['ingredient']}: {', '.join(r) or 'nothing'}.",
 )
 def find_recipes_by_ingredient(world: World, ingredient: str) -> list[str]:
-    """Dishes that contain an ingredient."""
+    """Dishes to cook with an ingredient that you have in the kitchen."""
     if ingredient not in INGREDIENTS:
         raise KeyError(ingredient)
     rows = world.all("SELECT dish FROM parts WHERE ingredient = ? ORDER BY dish", ingredient)
@@ -87,7 +87,7 @@ def find_recipes_by_ingredient(world: World, ingredient: str) -> list[str]:
     answer=lambda a, r: f"{a['diet'].capitalize()} dishes: {', '.join(r) or 'none'}.",
 )
 def find_recipes_by_diet(world: World, diet: Diet) -> list[str]:
-    """Dishes that fit a diet."""
+    """Dishes and meals that fit a diet, such as vegetarian or vegan."""
     return [row["name"] for row in world.all("SELECT name FROM dishes WHERE diet = ? ORDER BY name", diet)]
 
 
@@ -105,7 +105,7 @@ def find_recipes_by_diet(world: World, diet: Diet) -> list[str]:
     answer=lambda a, r: f"For {a['dish']}: {r}",
 )
 def get_recipe_steps(world: World, dish: str) -> str:
-    """How a dish is prepared."""
+    """How to make a dish: what to do, step by step."""
     return str(_dish(world, dish)["steps"])
 
 
@@ -129,7 +129,7 @@ def get_recipe_steps(world: World, dish: str) -> str:
     answer=lambda a, r: f"{a['dish'].capitalize()} takes {each(r, '{grams} g {ingredient}')}.",
 )
 def get_recipe_ingredients(world: World, dish: str, portions: int = 2) -> list[Row]:
-    """Ingredients of a dish with grams."""
+    """What goes into a dish: its ingredients in grams, for some number of portions."""
     _dish(world, dish)
     if portions < 1:
         raise ValueError(f"portions must be at least 1, got {portions}")
@@ -150,7 +150,7 @@ def get_recipe_ingredients(world: World, dish: str, portions: int = 2) -> list[R
     answer=lambda a, r: f"{a['dish'].capitalize()} takes {r['minutes']} minutes.",
 )
 def get_recipe_time(world: World, dish: str) -> Row:
-    """Minutes a dish takes."""
+    """How long a dish takes to make and be ready, in minutes."""
     return {"minutes": _dish(world, dish)["minutes"]}
 
 
@@ -168,7 +168,7 @@ def get_recipe_time(world: World, dish: str) -> Row:
     answer=lambda a, r: f"{a['dish'].capitalize()} has {r['kcal']} kcal per portion.",
 )
 def get_recipe_calories(world: World, dish: str) -> Row:
-    """Calories of one portion of a dish."""
+    """How many calories (kcal) one portion or plate of a dish has."""
     return {"kcal": _dish(world, dish)["calories"]}
 
 
@@ -186,7 +186,7 @@ def get_recipe_calories(world: World, dish: str) -> Row:
     answer=lambda a, r: f"{a['item'].capitalize()} is on the list, which now has {r['entries']} entries.",
 )
 def add_shopping_item(world: World, item: str, quantity: int = 1) -> Row:
-    """Put something on the shopping list."""
+    """Put something to buy on the shopping list, in a number of packs."""
     if quantity < 1:
         raise ValueError(f"quantity must be at least 1, got {quantity}")
     world.run("INSERT INTO shopping VALUES (?, ?)", item, quantity)

@@ -63,7 +63,7 @@ def _some(values: Numbers) -> Numbers:
     answer=lambda a, r: f"The mean is {r}.",
 )
 def compute_mean(world: World, values: Numbers, digits: int = 3) -> float:
-    """Arithmetic mean of numbers, rounded."""
+    """The average (arithmetic mean) of a list of numbers, rounded to some digits."""
     return round(stats.fmean(_some(values)), digits)
 
 
@@ -81,7 +81,7 @@ def compute_mean(world: World, values: Numbers, digits: int = 3) -> float:
     answer=lambda a, r: f"The median is {r}.",
 )
 def compute_median(world: World, values: Numbers) -> float:
-    """Middle value of numbers."""
+    """The median of a list of numbers: the middle value when sorted."""
     return round(stats.median(_some(values)), 3)
 
 
@@ -99,7 +99,7 @@ def compute_median(world: World, values: Numbers) -> float:
     answer=lambda a, r: f"The most frequent value is {r}.",
 )
 def compute_mode(world: World, values: Numbers) -> float:
-    """Most frequent of numbers."""
+    """The value that occurs most often in a list of numbers."""
     return stats.mode(_some(values))
 
 
@@ -117,7 +117,7 @@ def compute_mode(world: World, values: Numbers) -> float:
     answer=lambda a, r: f"The range is {r}.",
 )
 def compute_range(world: World, values: Numbers) -> float:
-    """Difference between largest and smallest of numbers."""
+    """The span of a list of numbers, from the smallest to the largest."""
     return round(max(_some(values)) - min(values), 3)
 
 
@@ -141,7 +141,7 @@ def compute_range(world: World, values: Numbers) -> float:
     answer=lambda a, r: f"The standard deviation is {r}.",
 )
 def compute_deviation(world: World, values: Numbers, digits: int = 3) -> float:
-    """Standard deviation of numbers, rounded."""
+    """The standard deviation of a list of numbers: how strongly they scatter, rounded."""
     return round(stats.stdev(values), digits)
 
 
@@ -159,7 +159,7 @@ def compute_deviation(world: World, values: Numbers, digits: int = 3) -> float:
     answer=lambda a, r: f"{a['name']}: {', '.join(map(str, r))}.",
 )
 def get_series(world: World, name: str) -> list[int]:
-    """Numbers of a stored series."""
+    """The stored data of a series: the numbers kept under its name."""
     row = world.one("SELECT numbers FROM series WHERE name = ?", name)
     if row is None:
         raise KeyError(name)
@@ -180,7 +180,7 @@ def get_series(world: World, name: str) -> list[int]:
     answer=lambda a, r: f"{a['name']} covers {r['first_year']} to {r['last_year']}.",
 )
 def get_series_years(world: World, name: str) -> Row:
-    """First and last year of a stored series."""
+    """The period a stored series covers: the years its figures begin and end."""
     row = world.one("SELECT first_year, first_year + 4 AS last_year FROM series WHERE name = ?", name)
     if row is None:
         raise KeyError(name)

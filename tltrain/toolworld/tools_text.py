@@ -73,7 +73,7 @@ def _words(given: str) -> list[str]:
     answer=lambda a, r: f"It has {r} words.",
 )
 def count_words(world: World, text: str) -> int:
-    """Number of words in a text."""
+    """How many words a text has: the number of words, not of letters."""
     return len(_words(text))
 
 
@@ -91,7 +91,7 @@ def count_words(world: World, text: str) -> int:
     answer=lambda a, r: f"It has {r} characters.",
 )
 def count_characters(world: World, text: str) -> int:
-    """Number of characters in a text, spaces included."""
+    """How many characters long a text is, all letters and spaces included."""
     _words(text)
     return len(text)
 
@@ -110,7 +110,7 @@ def count_characters(world: World, text: str) -> int:
     answer=lambda a, r: f"The letter {a['letter']} occurs {r} times.",
 )
 def count_letter(world: World, text: str, letter: str) -> int:
-    """How often one letter occurs in a text."""
+    """How many times one given letter occurs in a text."""
     if len(letter) != 1 or not letter.isalpha():
         raise ValueError(f"expected a single letter, got {letter!r}")
     return text.lower().count(letter.lower())
@@ -130,7 +130,7 @@ def count_letter(world: World, text: str, letter: str) -> int:
     answer=lambda a, r: f"Here it is: {r}",
 )
 def replace_word(world: World, text: str, old: str, new: str) -> str:
-    """Put one word in place of another in a text."""
+    """Change one word to another in a text: the new instead of the old."""
     replaced, count = re.subn(rf"\b{re.escape(old)}\b", lambda found: new, text)
     if count == 0:
         raise LookupError(f"the word '{old}' does not occur in the text")
@@ -158,7 +158,7 @@ _CASES = (
     answer=lambda a, r: f"Here it is: {r}",
 )
 def change_case(world: World, text: str, case: Literal["upper", "lower", "title"]) -> str:
-    """Write a text in upper, lower or title case."""
+    """Write a text in capitals, in small letters or in title case."""
     _words(text)
     return {"upper": text.upper(), "lower": text.lower(), "title": text.title()}[case]
 
@@ -177,7 +177,7 @@ def change_case(world: World, text: str, case: Literal["upper", "lower", "title"
     answer=lambda a, r: f"Backwards: {r}",
 )
 def reverse_text(world: World, text: str) -> str:
-    """A text with its characters in the opposite order."""
+    """Write a text backwards, letter by letter from back to front."""
     _words(text)
     return text[::-1]
 
@@ -196,7 +196,7 @@ def reverse_text(world: World, text: str) -> str:
     answer=lambda a, r: f"{a['word']} is {'' if r else 'not '}a palindrome.",
 )
 def is_palindrome(world: World, word: str) -> bool:
-    """Whether a word reads the same backwards."""
+    """Check whether a word is a palindrome, reading the same in both directions."""
     if not word.isalpha():
         raise ValueError(f"{word!r} is not a single word")
     return word.lower() == word.lower()[::-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from random import Random
-from typing import Literal
+from typing import Annotated, Literal
 
 from tltrain.toolworld.service import Service, each
 from tltrain.toolworld.styles import HTTP_TEXT
@@ -22,6 +22,7 @@ REMARKS = (
 PRIORITIES = ("low", "normal", "high", "urgent")
 Priority = Literal["low", "normal", "high", "urgent"]
 AGENTS_SQL = "SELECT DISTINCT assignee FROM tickets"
+TicketId = Annotated[str, "like T-500"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -59,8 +60,8 @@ def _ticket(world: World, ticket_id: str) -> Row:
         f"since {r['opened']}."
     ),
 )
-def get_ticket(world: World, ticket_id: str) -> Row:
-    """Subject, status, priority, assignee and opening date of a ticket."""
+def get_ticket(world: World, ticket_id: TicketId) -> Row:
+    """What a ticket is about: subject, status, urgency, who works on it, opening date."""
     row = _ticket(world, ticket_id)
     return {key: row[key] for key in ("subject", "status", "priority", "assignee", "opened")}
 
@@ -78,8 +79,8 @@ def get_ticket(world: World, ticket_id: str) -> Row:
     held_out=("What do the remarks on {ticket_id} say?", "Has someone written anything below {ticket_id}?"),
     answer=lambda a, r: f"Comments on {a['ticket_id']}: {each(r, '{author}: {text}')}.",
 )
-def get_ticket_comments(world: World, ticket_id: str) -> list[Row]:
-    """What people wrote on a ticket."""
+def get_ticket_comments(world: World, ticket_id: TicketId) -> list[Row]:
+    """Read the comments written on a ticket: the remarks and notes of colleagues."""
     _ticket(world, ticket_id)
     return world.all("SELECT author, text FROM remarks WHERE ticket_id = ?", ticket_id)
 
@@ -98,8 +99,10 @@ def get_ticket_comments(world: World, ticket_id: str) -> list[Row]:
     held_out=("What does {assignee} have to look after?", "List {assignee}'s {status} cases."),
     answer=lambda a, r: f"{a['assignee']} has {each(r, '{ticket_id} {subject}')}.",
 )
-def get_tickets_by_assignee(world: World, assignee: str, status: Literal["open", "closed"] | None = None) -> list[Row]:
-    """The newest tickets of one colleague, at most four."""
+def get_tickets_by_assignee(
+    world: World, assignee: Annotated[str, "full name"], status: Literal["open", "closed"] | None = None
+) -> list[Row]:
+    """Newest tickets a colleague is responsible for, at most four, optionally of one status."""
     world.need(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
     sql = "SELECT id AS ticket_id, subject FROM tickets WHERE assignee = ? AND status LIKE ? ORDER BY id DESC LIMIT 4"
     return world.all(sql, assignee, status or "%")
@@ -119,7 +122,7 @@ def get_tickets_by_assignee(world: World, assignee: str, status: Literal["open",
     answer=lambda a, r: f"I opened {r['ticket_id']} for {a['subject']}.",
 )
 def create_ticket(world: World, subject: str, priority: Priority = "normal") -> Row:
-    """Open a new ticket."""
+    """Report a new problem: open a ticket with a subject and a priority."""
     ticket = f"T-{400 + world.next_number('tickets')}"
     values = (ticket, subject, priority)
     world.run("INSERT INTO tickets VALUES (?, ?, 'open', ?, 'nobody', '2025-06-30')", *values)
@@ -139,8 +142,8 @@ def create_ticket(world: World, subject: str, priority: Priority = "normal") -> 
     held_out=("{ticket_id} has been dealt with, finish it.", "Mark {ticket_id} as resolved."),
     answer=lambda a, r: f"{a['ticket_id']} is closed.",
 )
-def close_ticket(world: World, ticket_id: str) -> Row:
-    """Mark an open ticket as solved."""
+def close_ticket(world: World, ticket_id: TicketId) -> Row:
+    """Mark an open ticket as solved and done, by ticket ID."""
     if _ticket(world, ticket_id)["status"] == "closed":
         raise PermissionError(f"ticket {ticket_id} is already closed")
     world.run("UPDATE tickets SET status = 'closed' WHERE id = ?", ticket_id)
@@ -160,8 +163,8 @@ def close_ticket(world: World, ticket_id: str) -> Row:
     held_out=("Pass {ticket_id} on to {assignee}.", "Make {assignee} responsible for {ticket_id}."),
     answer=lambda a, r: f"{a['ticket_id']} is now with {a['assignee']} (before: {r['previous']}).",
 )
-def assign_ticket(world: World, ticket_id: str, assignee: str) -> Row:
-    """Give a ticket to a colleague."""
+def assign_ticket(world: World, ticket_id: TicketId, assignee: Annotated[str, "full name"]) -> Row:
+    """Hand a ticket over to a colleague who should work on it."""
     previous = _ticket(world, ticket_id)["assignee"]
     world.need(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
     world.run("UPDATE tickets SET assignee = ? WHERE id = ?", assignee, ticket_id)
@@ -181,8 +184,8 @@ def assign_ticket(world: World, ticket_id: str, assignee: str) -> Row:
     held_out=('Leave a note saying "{text}" on {ticket_id}.', 'Under {ticket_id}, jot down "{text}"'),
     answer=lambda a, r: f"Your remark is now on {a['ticket_id']}.",
 )
-def add_ticket_comment(world: World, ticket_id: str, text: str) -> Row:
-    """Write a comment on a ticket."""
+def add_ticket_comment(world: World, ticket_id: TicketId, text: str) -> Row:
+    """Write a new note or remark on a ticket, by ticket ID."""
     _ticket(world, ticket_id)
     world.run("INSERT INTO remarks VALUES (?, 'me', ?)", ticket_id, text)
     count = world.all("SELECT text FROM remarks WHERE ticket_id = ?", ticket_id)

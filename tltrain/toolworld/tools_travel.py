@@ -11,6 +11,9 @@ from tltrain.toolworld.world import CITIES, DAYS, Row, World, check_day, people
 
 Day = Annotated[str, "YYYY-MM-DD"]
 Person = Annotated[str, "full name"]
+FlightId = Annotated[str, "like F-1000"]
+TrainId = Annotated[str, "like R-1000"]
+BookingId = Annotated[str, "like B-100"]
 
 
 def _tables(world: World, rng: Random) -> None:
@@ -88,7 +91,7 @@ def _traveller(d: Draw) -> Slots:
     answer=lambda a, r: f"Flights: {each(r, '{flight_id} at {start} for {price} EUR')}.",
 )
 def find_flights(world: World, origin: str, destination: str, day: Day, max_price: int = 999) -> list[Row]:
-    """Flights between two cities on a day, cheapest first."""
+    """Planes between two cities on a day, cheapest first, optionally within a price."""
     return _search(world, "flight", origin, destination, day, max_price)
 
 
@@ -112,7 +115,7 @@ def find_flights(world: World, origin: str, destination: str, day: Day, max_pric
     answer=lambda a, r: f"Trains: {each(r, '{train_id} at {start} for {price} EUR')}.",
 )
 def find_trains(world: World, origin: str, destination: str, day: Day, max_price: int = 999) -> list[Row]:
-    """Trains between two cities on a day, cheapest first."""
+    """Rail connections between two cities on a day, cheapest first, optionally within a price."""
     return _search(world, "train", origin, destination, day, max_price)
 
 
@@ -132,8 +135,8 @@ def find_trains(world: World, origin: str, destination: str, day: Day, max_price
     ),
     answer=lambda a, r: f"{a['passenger']} is booked on {a['flight_id']} ({r['booking_id']}, {r['price']} EUR).",
 )
-def book_flight(world: World, flight_id: str, passenger: Person) -> Row:
-    """Book a seat on a flight."""
+def book_flight(world: World, flight_id: FlightId, passenger: Person) -> Row:
+    """Reserve a seat on a plane for a passenger, by flight ID."""
     return _book(world, "flight", flight_id, passenger)
 
 
@@ -153,8 +156,8 @@ def book_flight(world: World, flight_id: str, passenger: Person) -> Row:
     ),
     answer=lambda a, r: f"{a['passenger']} is booked on {a['train_id']} ({r['booking_id']}, {r['price']} EUR).",
 )
-def book_train(world: World, train_id: str, passenger: Person) -> Row:
-    """Book a seat on a train."""
+def book_train(world: World, train_id: TrainId, passenger: Person) -> Row:
+    """Reserve a seat on a train for a passenger, by train ID."""
     return _book(world, "train", train_id, passenger)
 
 
@@ -171,8 +174,8 @@ def book_train(world: World, train_id: str, passenger: Person) -> Row:
     held_out=("What does {booking_id} stand for?", "What seat belongs to {booking_id}?"),
     answer=lambda a, r: f"{a['booking_id']} is {r['passenger']}'s, seat {r['seat']} on {r['connection']}.",
 )
-def get_booking(world: World, booking_id: str) -> Row:
-    """Connection, passenger and seat of a booking."""
+def get_booking(world: World, booking_id: BookingId) -> Row:
+    """What is reserved under a booking ID: the connection, passenger and seat."""
     sql = "SELECT connection, passenger, seat FROM bookings WHERE id = ?"
     return world.need(f"booking {booking_id} does not exist", sql, booking_id)
 
@@ -191,7 +194,7 @@ def get_booking(world: World, booking_id: str) -> Row:
     answer=lambda a, r: f"{a['passenger']} has {each(r, '{booking_id} on {connection}')}.",
 )
 def get_bookings_by_passenger(world: World, passenger: Person) -> list[Row]:
-    """All bookings of a passenger."""
+    """All trips and tickets reserved for a passenger, by their full name."""
     rows = world.all(
         "SELECT id AS booking_id, connection, seat FROM bookings WHERE passenger = ? ORDER BY id", passenger
     )
@@ -213,8 +216,8 @@ def get_bookings_by_passenger(world: World, passenger: Person) -> list[Row]:
     held_out=("Undo {booking_id}, the trip won't happen.", "Please return the ticket {booking_id}."),
     answer=lambda a, r: f"{a['booking_id']} is cancelled.",
 )
-def cancel_booking(world: World, booking_id: str) -> Row:
-    """Cancel a booking."""
+def cancel_booking(world: World, booking_id: BookingId) -> Row:
+    """Call off a reserved journey and give the ticket back, by booking ID."""
     world.need(f"booking {booking_id} does not exist", "SELECT id FROM bookings WHERE id = ?", booking_id)
     world.run("DELETE FROM bookings WHERE id = ?", booking_id)
     return {"booking_id": booking_id, "status": "cancelled"}

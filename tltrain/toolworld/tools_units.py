@@ -80,7 +80,7 @@ units = Service("units", "units of measure", PYTHON)
     answer=_answer,
 )
 def convert_length(world: World, value: float, source: Length, target: Length) -> float:
-    """Convert a length or distance."""
+    """Convert a length or distance, such as miles or feet, to another unit."""
     return _scaled(value, source, target, METRES)
 
 
@@ -95,7 +95,7 @@ def convert_length(world: World, value: float, source: Length, target: Length) -
     answer=_answer,
 )
 def convert_mass(world: World, value: float, source: Mass, target: Mass) -> float:
-    """Convert a weight."""
+    """Convert a weight or mass, such as pounds or kilograms, to another unit."""
     return _scaled(value, source, target, GRAMS)
 
 
@@ -106,7 +106,7 @@ def convert_mass(world: World, value: float, source: Mass, target: Mass) -> floa
     answer=_answer,
 )
 def convert_volume(world: World, value: float, source: Volume, target: Volume) -> float:
-    """Convert a volume of liquid."""
+    """Convert a volume of liquid, such as litres or cups, to another unit."""
     return _scaled(value, source, target, LITRES)
 
 
@@ -117,7 +117,7 @@ def convert_volume(world: World, value: float, source: Volume, target: Volume) -
     answer=_answer,
 )
 def convert_temperature(world: World, value: float, source: Temperature, target: Temperature) -> float:
-    """Convert a temperature."""
+    """Convert a temperature in degrees between Celsius, Fahrenheit and Kelvin."""
     kelvin = {"celsius": value + 273.15, "fahrenheit": (value - 32) / 1.8 + 273.15, "kelvin": value}[source]
     if kelvin < 0:
         raise ValueError(f"{value} {source} is below absolute zero")
@@ -131,7 +131,7 @@ def convert_temperature(world: World, value: float, source: Temperature, target:
     answer=_answer,
 )
 def convert_speed(world: World, value: float, source: Speed, target: Speed) -> float:
-    """Convert a speed."""
+    """Convert a speed, such as knots or km per hour, to another unit."""
     return _scaled(value, source, target, KMH)
 
 
@@ -152,7 +152,7 @@ def convert_speed(world: World, value: float, source: Speed, target: Speed) -> f
     answer=lambda a, r: f"That is {r} km/h on average.",
 )
 def compute_speed(world: World, km: float, hours: float) -> float:
-    """Average speed in km/h from distance and time."""
+    """Average speed in km/h of a trip, from its km and hours."""
     if km < 0:
         raise ValueError("km must not be negative")
     speed = km / hours

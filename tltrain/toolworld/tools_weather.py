@@ -66,7 +66,7 @@ def _place_and_month(d: Draw) -> Slots:
     answer=lambda a, r: f"{a['city']} on {a['day']}: {r['sky']}, {r['low']} to {r['high']} °C.",
 )
 def get_weather(world: World, city: str, day: Day) -> Row:
-    """Sky, lowest and highest temperature of a day."""
+    """Was it sunny: a city's sky, low and high temperature on a day."""
     row = _record(world, city, day)
     return {key: row[key] for key in ("sky", "low", "high")}
 
@@ -85,7 +85,7 @@ def get_weather(world: World, city: str, day: Day) -> Row:
     answer=lambda a, r: f"{r['rain_mm']} mm of rain fell in {a['city']} on {a['day']}.",
 )
 def get_weather_rain(world: World, city: str, day: Day) -> Row:
-    """Millimetres of rain on a day."""
+    """How much rain fell in a city on one day, in millimetres."""
     return {"rain_mm": _record(world, city, day)["rain_mm"]}
 
 
@@ -103,7 +103,7 @@ def get_weather_rain(world: World, city: str, day: Day) -> Row:
     answer=lambda a, r: f"The wind in {a['city']} reached {r['wind_kmh']} km/h on {a['day']}.",
 )
 def get_weather_wind(world: World, city: str, day: Day) -> Row:
-    """Wind speed in km/h on a day."""
+    """How hard the wind blew in a city on a day, in km/h."""
     return {"wind_kmh": _record(world, city, day)["wind_kmh"]}
 
 
@@ -121,7 +121,7 @@ def get_weather_wind(world: World, city: str, day: Day) -> Row:
     answer=lambda a, r: f"The hottest day in {a['city']} in {a['month']} was {r['day']} with {r['high']} °C.",
 )
 def find_hottest_day(world: World, city: str, month: Month) -> Row:
-    """Day of a month with the highest temperature."""
+    """The warmest day of a month in a city, with its highest temperature."""
     row = _month(world, city, month, "high DESC")
     return {"day": row["day"], "high": row["high"]}
 
@@ -140,7 +140,7 @@ def find_hottest_day(world: World, city: str, month: Month) -> Row:
     answer=lambda a, r: f"The coldest day in {a['city']} in {a['month']} was {r['day']} with {r['low']} °C.",
 )
 def find_coldest_day(world: World, city: str, month: Month) -> Row:
-    """Day of a month with the lowest temperature."""
+    """The coldest day of a month in a city, with its lowest temperature."""
     row = _month(world, city, month, "low")
     return {"day": row["day"], "low": row["low"]}
 
@@ -159,7 +159,7 @@ def find_coldest_day(world: World, city: str, month: Month) -> Row:
     answer=lambda a, r: f"In {a['month']}, {a['city']} got {r['total_mm']} mm of rain on {r['rainy_days']} days.",
 )
 def sum_monthly_rain(world: World, city: str, month: Month) -> Row:
-    """Total rain of a month in millimetres."""
+    """Total rainfall of a city over a whole month, in millimetres."""
     _month(world, city, month, "day")
     sql = "SELECT sum(rain_mm) AS total_mm, sum(rain_mm > 0) AS rainy_days FROM weather WHERE city = ? AND day LIKE ?"
     return world.all(sql, city, f"{month}-%")[0]
