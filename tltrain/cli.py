@@ -6,14 +6,15 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
-from tltrain.errors import ConfigError, TLTrainError
+from tltrain.errors import ConfigError, DataError, TLTrainError
 from tltrain.files import is_disk_full
 
 if TYPE_CHECKING:
@@ -169,8 +170,8 @@ def audit(
         print(json.dumps(result, ensure_ascii=False))
     else:
         print(result["headline"])
-        if result["problems"]["number"]:
-            told.print(f"{result['problems']['number']} records could not be read; the audit lists them")
+        if number := result["problems"]["number"]:
+            told.print(f"{number} record{'s' * (number > 1)} could not be read; the audit lists them", highlight=False)
         told.print(f"written: {out / 'audit.html'}, {out / 'audit.json'}", highlight=False, soft_wrap=True)
     if fail_over is not None and result["calls"]["share"] > fail_over:
         told.print(f"{result['calls']['share']:.1%} of calls failed, more than {fail_over:.1%}", highlight=False)
@@ -234,9 +235,9 @@ def judge(
     """Verdicts with rewards, one JSON line each."""
     from tltrain.judging_lines import judge_lines
 
-    source, name = (0, "<stdin>") if file == "-" else (file, file)
-    with open(source, encoding="utf-8", errors="surrogateescape") as stream:  # noqa: PTH123  (0 is no path)
-        for verdict in judge_lines(stream, name):
+    name = "<stdin>" if file == "-" else file
+    with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+        for verdict in judge_lines(_decoded(stream, name), name):
             print(json.dumps(verdict, ensure_ascii=False))
 
 
@@ -251,6 +252,14 @@ def fetch(
     if name != models.BUILTIN:
         raise ConfigError(f"fetch {name}: expected {models.BUILTIN}")
     told.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
+
+
+def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            yield line.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(f"not UTF-8: {error.reason} at byte {error.start + 1}", name, number) from None
 
 
 def _read(path: Path) -> RunConfig:

@@ -27,14 +27,14 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
         max_length=2048,
         max_tree_tokens=3200,
         sft=SFTConfig(
-            trajectories=scaled(208),
+            trajectories=scaled(304),
             batch_size=8,
             group_size=4,
-            optimiser=OptimiserConfig(learning_rate=2e-4, warmup=0.1),
+            optimiser=OptimiserConfig(learning_rate=3e-4, warmup=0.1),
             checkpoint_every=10,
         ),
         ppo=PPOConfig(
-            rollouts=scaled(3),
+            rollouts=scaled(2),
             prompts=16,
             group_size=8,
             samples=4,
@@ -43,5 +43,5 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
             critic=OptimiserConfig(learning_rate=5e-4, weight_decay=0.0),
             checkpoint_every=1,
         ),
-        eval=EvalConfig(trajectories=scaled(60), max_new_tokens=64, batch_size=128),
+        eval=EvalConfig(trajectories=scaled(50), max_new_tokens=64, batch_size=128),
     )

@@ -21,7 +21,7 @@ from tltrain.config import RunConfig
 from tltrain.data import Data, load_data
 from tltrain.encode import Encoder
 from tltrain.engine.memory import keep_freed_memory
-from tltrain.errors import ConfigError
+from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation import evaluate, score_row
 from tltrain.files import discard, write_json, write_json_lines
 from tltrain.report.report import write_report
@@ -179,6 +179,8 @@ class Pipeline:
         encoder = self.encoder(model)
         trajectories = draw(self.data.tests[split], config.trajectories, self.config.seed)
         prompts = list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in trajectories))
+        if not prompts:
+            raise DataError(f"nothing to evaluate: split {split} has no unfailed step within the length limit")
         results = evaluate(
             model,
             self.tokenizer,

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 
 from tltrain.engine.attention import TreeLayout, tree_attention
-from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix
+from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+PREFILL_TOKENS = 24_576
+"""Most tokens of a batch's tree of prompts (or one prompt): bounds the memory of their keys and values."""
 GROW = 32
 """Tokens by which the key-value buffers grow."""
 
@@ -179,16 +181,21 @@ def generate(
         batch_size: replies decoded together.
         progress: called with the number of replies just finished.
     """
-    order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
     replies: dict[int, Generated] = {}
-    for number, start in enumerate(range(0, len(order), batch_size)):
-        batch = order[start : start + batch_size]
+    for number, batch in enumerate(_batches(prompts, batch_size)):
         generator = torch.Generator(device=model.device).manual_seed(seed * 1_000_003 + number)
         done = _decode(model, [prompts[i] for i in batch], set(stop_ids), max_new_tokens, temperature, generator)
         replies.update(zip(batch, done, strict=True))
         if progress is not None:
             progress(len(batch))
     return [replies[index] for index in range(len(prompts))]
+
+
+def _batches(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
+    """Prompts in token order, at most `batch_size` together and as many as `PREFILL_TOKENS` allows."""
+    sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in prompts]
+    groups = plan(sequences, PREFILL_TOKENS)
+    return [group[at : at + batch_size] for group in groups for at in range(0, len(group), batch_size)]
 
 
 def _groups(prompts: Sequence[Sequence[int]]) -> list[range]:
@@ -215,21 +222,21 @@ def _decode(
     replies: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     active = list(range(len(prompts)))
-    for number in range(max_new_tokens):
-        chosen = _choose(logits, temperature, generator)
-        for index, token in zip(active, chosen.tolist(), strict=True):
-            replies[index].append(token)
-            finished[index] = token in stop_ids
-        kept = [place for place, index in enumerate(active) if not finished[index]]
-        if not kept or number + 1 == max_new_tokens:
-            break
-        if len(kept) < len(active):
-            layout.narrow(kept)
-            chosen, active = chosen[kept], [active[place] for place in kept]
-        with tree_attention(model, layout):
+    with tree_attention(model, layout):  # once, since switching a model's attention costs milliseconds
+        for number in range(max_new_tokens):
+            chosen = _choose(logits, temperature, generator)
+            for index, token in zip(active, chosen.tolist(), strict=True):
+                replies[index].append(token)
+                finished[index] = token in stop_ids
+            kept = [place for place, index in enumerate(active) if not finished[index]]
+            if not kept or number + 1 == max_new_tokens:
+                break
+            if len(kept) < len(active):
+                layout.narrow(kept)
+                chosen, active = chosen[kept], [active[place] for place in kept]
             output = model(input_ids=chosen[:, None], position_ids=layout.positions(), use_cache=False)
-        layout.advance()
-        logits = output.logits[:, -1]
+            layout.advance()
+            logits = output.logits[:, -1]
     return [Generated(tuple(ids), done) for ids, done in zip(replies, finished, strict=True)]
 
 
