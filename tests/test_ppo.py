@@ -12,13 +12,13 @@ import pytest
 import torch
 from micro import micro_model, micro_tokenizer, micro_trajectories
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
 from tltrain.encode import Encoder, Prompt
-from tltrain.engine.generate import Generated
+from tltrain.engine.generate import Generated, generate
 from tltrain.engine.logprobs import token_logprobs
-from tltrain.engine.tree import TokenTree
+from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.errors import DataError
 from tltrain.ppo import trainer as loop
 from tltrain.ppo.trainer import PPOTrainer, Rollout, summary
@@ -27,6 +27,7 @@ from tltrain.sft import silent
 TOKENIZER = micro_tokenizer()
 LORA = LoraConfig(rank=4, alpha=8)
 STOP = TOKENIZER.eos_token_id
+TREE = TokenTree([TokenSequence([5, 6, 7], 1, [1.0, 1.0])])
 BOTH_WAYS = pytest.mark.parametrize("lora", [LORA, None], ids=["adapters", "three models"])
 
 
@@ -45,13 +46,14 @@ def trainer(
     max_tree_tokens: int = 4096,
     progress: Any = silent,
     asked: list[Prompt] | None = None,
+    model: Any = None,
     **config: Any,
 ) -> PPOTrainer:
     rate = OptimiserConfig(learning_rate=1e-2, weight_decay=0.0)
     settings = {"rollouts": 5, "prompts": 4, "samples": 2, "group_size": 2, "max_new_tokens": 6, "temperature": 0.7}
     settings |= {"policy": rate, "critic": rate, "checkpoint_every": 2, **config}
     asked = prompts() if asked is None else asked
-    model = micro_model(len(TOKENIZER))
+    model = model or micro_model(len(TOKENIZER))
     return PPOTrainer(
         model,
         TOKENIZER,
@@ -281,6 +283,34 @@ def test_prompts_come_by_turns_and_each_is_sampled_as_often(tmp_path: Path) -> N
         assert sorted(drawn[start : start + len(asked)]) == list(range(len(asked)))
     rollout = trained.collect(1)
     assert [prompt.name for prompt in rollout.prompts] == [asked[i].name for i in trained._drawn(1) for _ in range(2)]
+
+
+def test_a_model_with_dropout_is_trained_without(tmp_path: Path) -> None:
+    """Else the ratio of the first update would not be 1."""
+    torch.manual_seed(0)
+    config = GPT2Config(vocab_size=len(TOKENIZER), n_embd=16, n_layer=1, n_head=2, resid_pdrop=0.5, embd_pdrop=0.5)
+    trained = trainer(tmp_path, None, model=GPT2LMHeadModel(config).train())
+    rollout, losses = run(trained, 1)
+    assert losses["clip_fraction"] == 0
+    assert torch.equal(rollout.old, rollout.reference)
+
+
+def test_replies_are_sampled_as_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the policy, at the temperature, with another seed each time."""
+    asked: list[dict[str, Any]] = []
+
+    def watching(model: Any, *arguments: Any, **options: Any) -> list[Generated]:
+        asked.append({**options, "stop": list(arguments[1]), "most": arguments[2]})
+        with torch.no_grad():
+            assert torch.equal(model(TREE.ids).logits, trained.actors.policy()(TREE.ids).logits)
+        return generate(model, *arguments, **options)
+
+    monkeypatch.setattr(loop, "generate", watching)
+    trained = trainer(tmp_path, temperature=0.3)
+    for number in (1, 2):
+        run(trained, number)
+    assert [(one["temperature"], one["stop"], one["most"]) for one in asked] == [(0.3, [STOP], 6)] * 2
+    assert asked[0]["seed"] != asked[1]["seed"]
 
 
 def test_no_prompts_is_said(tmp_path: Path) -> None:
