@@ -171,7 +171,7 @@ def audit(
     else:
         print(result["headline"])
         if number := result["problems"]["number"]:
-            told.print(f"{number} record{'s' * (number > 1)} could not be read; the audit lists them", highlight=False)
+            told.print(f"{number} record{'s' * (number > 1)} could not be read: see the audit", highlight=False)
         told.print(f"written: {out / 'audit.html'}, {out / 'audit.json'}", highlight=False, soft_wrap=True)
     if fail_over is not None and result["calls"]["share"] > fail_over:
         told.print(f"{result['calls']['share']:.1%} of calls failed, more than {fail_over:.1%}", highlight=False)
