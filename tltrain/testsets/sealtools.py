@@ -52,7 +52,7 @@ def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int,
     gold = {tool.name: tool for tool in trajectory.tools}
     others = [tool for tool in tools if tool.name not in gold]
     chance.shuffle(others)
-    others.sort(key=lambda tool: -max((len(commonprefix((tool.name, name))) for name in gold), default=0))
+    others.sort(key=lambda tool: -max((len(commonprefix((tool.name, name))) for name in gold), default=0))  # noqa: RUF071
     wanted = max(count - len(gold), 2)
     chosen = [*gold.values(), *({tool.name: tool for tool in others[: 3 * wanted]}.values())][: len(gold) + wanted]
     chance.shuffle(chosen)
