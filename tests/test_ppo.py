@@ -137,7 +137,7 @@ def test_old_logprobs_are_the_policy_s_at_the_sampling_temperature(tmp_path: Pat
 
 @BOTH_WAYS
 def test_the_reference_stays_the_sft_model_while_the_policy_moves(tmp_path: Path, lora: LoraConfig | None) -> None:
-    trained = trainer(tmp_path, lora, beta=0.0)
+    trained = trainer(tmp_path, lora, beta=0.1, lam=1.0)
     before = micro_model(len(TOKENIZER))
     kl = []
     for number in range(1, 4):
@@ -150,6 +150,9 @@ def test_the_reference_stays_the_sft_model_while_the_policy_moves(tmp_path: Path
             assert not torch.allclose(trained.actors.logprobs(tree, 0.7), expected)
     assert kl[0] == 0
     assert kl[1] != 0 != kl[2]
+    # With gamma and lambda 1 a reply's return is its reward less the whole penalty.
+    expected_returns = rollout.rewards - 0.1 * ((rollout.old - rollout.reference) * rollout.mask).sum(-1)
+    torch.testing.assert_close(rollout.returns[:, 0], expected_returns, rtol=0, atol=1e-4)
     assert torch.equal(rollout.reference[rollout.mask.bool()].sort()[0], expected.sort()[0])
 
 
