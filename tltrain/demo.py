@@ -25,9 +25,9 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
         data=DataConfig(size=max(scaled(1217), 1217)),
         seed=seed,
         max_length=2048,
-        max_tree_tokens=3200,
+        max_tree_tokens=2400,
         sft=SFTConfig(
-            trajectories=scaled(304),
+            trajectories=scaled(224),
             batch_size=8,
             group_size=4,
             optimiser=OptimiserConfig(learning_rate=3e-4, warmup=0.1),

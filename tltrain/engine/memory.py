@@ -8,7 +8,10 @@ import resource
 import sys
 from pathlib import Path
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+LARGE = 32 * 2**20
+"""The largest threshold glibc takes: blocks above it come from the system and go back, so that they cannot litter the
+heap."""
 
 
 def keep_freed_memory() -> None:
@@ -21,7 +24,7 @@ def keep_freed_memory() -> None:
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
-        for option, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
+        for option, value in ((M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
             library.mallopt(option, value)
 
 

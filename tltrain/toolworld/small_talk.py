@@ -24,10 +24,10 @@ TRIPLES = (
     "{0} Also: {1} And finally: {2}",
 )
 REFUSALS = (
-    "I'm sorry, I can't do that here. I can help with {topics}.",
+    "Sorry, I can't do that here. I can help with {topics}.",
     "Sorry, none of my tools can do that; they cover {topics}.",
-    "I'm afraid that is beyond what I can do. My tools are for {topics}.",
-    "Unfortunately I have no tool for that. What I can do is help with {topics}.",
+    "Sorry, that is beyond what I can do. My tools are for {topics}.",
+    "Sorry, I have no tool for that. What I can do is help with {topics}.",
 )
 GENERAL = (
     ("Thanks, that was all for today.", "You're welcome. Have a nice day!"),

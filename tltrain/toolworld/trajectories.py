@@ -222,7 +222,7 @@ class _Scene:
             done = self._stage(calls, last=position == len(task.stages) - 1)
             results += [outcome.result for _, outcome in done]
             answers = [FUNCTIONS[call.name].answer(plain_arguments(call), outcome.result) for call, outcome in done]
-        self.messages.append(Message("assistant", " ".join(answers) or task.answer))
+        self.messages.append(Message("assistant", self._answer(answers, task)))
         label = {
             "agent": self.agent.name,
             "kind": task.kind,
@@ -231,6 +231,12 @@ class _Scene:
             "sites": self.sites,
         }
         return Trajectory(tuple(self.messages), self.agent.tools, name, extra={"toolworld": label})
+
+    def _answer(self, answers: list[str], task: _Task) -> str:
+        """The last reply. As agents do, ours have a house style: one opening for results, one for small talk."""
+        if answers:
+            return f"Here you go: {' '.join(answers)}"
+        return task.answer if task.kind == "refusal" else f"Sure. {task.answer}"
 
     def _stage(self, golds: list[Call], last: bool) -> list[tuple[Call, Outcome]]:
         """Calls of one reply until all are done; a failed one is repeated, corrected, in a reply of its own."""
