@@ -163,11 +163,15 @@ def test_the_critic_begins_at_zero_and_learns_the_returns(tmp_path: Path, lora: 
     assert not first.values.any()
     assert first.advantages.any()
     policy = copy.deepcopy([p.detach() for p in trained.actors.policy_parameters()])
+    critic = copy.deepcopy([p.detach() for p in trained.actors.critic_parameters()])
+    assert not {*map(id, trained.actors.policy_parameters())} & {*map(id, trained.actors.critic_parameters())}
     for _ in range(10):
         trained._backward(first, list(range(8)))
         trained.policy_optimiser.adam.zero_grad()
         trained.critic_optimiser.step(1.0, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(policy, trained.actors.policy_parameters(), strict=True))
+    moved = [not torch.equal(a, b) for a, b in zip(critic, trained.actors.critic_parameters(), strict=True)]
+    assert sum(moved) > len(moved) / 2
     later = trained._measure(first.prompts, first.replies)[2]
     assert ((later - first.returns) * first.mask).square().sum() < first.returns.square().sum()
 
