@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 from argparse import ArgumentParser
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from os.path import commonprefix
 from pathlib import Path
 
 from tltrain import formats
@@ -30,7 +30,7 @@ def load(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Tr
     Raises:
         DataError: a file is missing or cannot be read.
     """
-    tools = formats.read_tools(folder / "tool.jsonl")
+    tools = sorted(formats.read_tools(folder / "tool.jsonl"), key=lambda tool: tool.name)
     train = list(formats.read(folder / TRAIN, tools=tools))
     seen = set(_called(train))
     test = [one for one in formats.read(folder / TEST, tools=tools) if not seen & set(_called([one]))]
@@ -48,15 +48,23 @@ def _called(trajectories: Iterable[Trajectory]) -> Iterator[str]:
 
 
 def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int, chance: random.Random) -> Trajectory:
-    """The trajectory with its gold tools among confusable ones, in random order."""
+    """The trajectory with its gold tools among confusable ones, in random order. `tools` are sorted by name."""
     gold = {tool.name: tool for tool in trajectory.tools}
-    others = [tool for tool in tools if tool.name not in gold]
-    chance.shuffle(others)
-    others.sort(key=lambda tool: -max((len(commonprefix((tool.name, name))) for name in gold), default=0))  # noqa: RUF071
     wanted = max(count - len(gold), 2)
-    chosen = [*gold.values(), *({tool.name: tool for tool in others[: 3 * wanted]}.values())][: len(gold) + wanted]
-    chance.shuffle(chosen)
-    return replace(trajectory, tools=tuple(chosen))
+    others: dict[str, Tool] = {}
+    for name in gold:  # the tools that begin most like it are those next to it in the alphabet
+        place = bisect_left(tools, name, key=lambda tool: tool.name)
+        near = tools[max(place - 3 * wanted, 0) : place + 3 * wanted + 1]
+        others |= {tool.name: tool for tool in near if tool.name not in gold}
+    mixed = chance.sample(list(others.values()), len(others))
+    mixed.sort(key=lambda tool: -max(_shared(tool.name, name) for name in gold))
+    chosen = [*gold.values(), *mixed[:wanted]]
+    return replace(trajectory, tools=tuple(chance.sample(chosen, len(chosen))))
+
+
+def _shared(a: str, b: str) -> int:
+    """Characters that two names begin with in common."""
+    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def main() -> None:
