@@ -11,8 +11,8 @@ from tltrain.config import (
     SFTConfig,
 )
 
-MINUTES = 14
-"""What the demo is made to take at size 1 on two CPU cores; `docs/LOG.md` has what it took."""
+MINUTES = 17
+"""Estimated for size 1 on two idle CPU cores from what its stages took (`docs/LOG.md`)."""
 
 
 def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
@@ -25,7 +25,7 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
         data=DataConfig(size=max(scaled(1217), 1217)),
         seed=seed,
         max_length=2048,
-        max_tree_tokens=2400,
+        max_tree_tokens=2000,
         sft=SFTConfig(
             trajectories=scaled(224),
             batch_size=8,

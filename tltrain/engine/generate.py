@@ -19,7 +19,7 @@ from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PREFILL_TOKENS = 24_576
+PREFILL_TOKENS = 16_384
 """Most tokens of a batch's tree of prompts (or one prompt): bounds the memory of their keys and values."""
 GROW = 32
 """Tokens by which the key-value buffers grow."""

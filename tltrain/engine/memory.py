@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -29,7 +30,8 @@ def keep_freed_memory() -> None:
 
 
 def start_peak() -> None:
-    """Give freed memory back and begin to measure the peak anew, where the system can (Linux)."""
+    """Drop what is garbage, give freed memory back and begin to measure the peak anew, where the system can (Linux)."""
+    gc.collect()  # models and optimisers hold each other in circles
     if sys.platform.startswith("linux"):
         library = ctypes.CDLL(None)
         if hasattr(library, "malloc_trim"):
