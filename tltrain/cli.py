@@ -77,8 +77,8 @@ def demo(
     from tltrain.demo import MINUTES, demo_config
 
     told.print(
-        f"The whole pipeline on a 135M model and toolworld: about {3 + (MINUTES - 3) * size:.0f} minutes on 2 CPU cores "
-        f"(the first run also fetches the model, 93 MB). A stopped run goes on where it was.",
+        f"The whole pipeline on a 135M model and toolworld: about {3 + (MINUTES - 3) * size:.0f} minutes on 2 CPU "
+        f"cores (the first run also fetches the model, 93 MB). A stopped run goes on where it was.",
         highlight=False,
         soft_wrap=True,
     )
