@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+from commands import call, mistake
 from micro import save_micro
 
-from tltrain.cli import main
 from tltrain.toolworld import generate
 from tltrain.trajectory import Trajectory
+
+__all__ = ["SETTINGS", "call", "mistake", "write_run"]
 
 SETTINGS: dict[str, Any] = {
     "dtype": "float32",
@@ -70,18 +69,3 @@ def write_run(folder: Path, **changes: Any) -> Path:
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump({"model": str(folder / "model"), "data": data, **SETTINGS, **changes}))
     return path
-
-
-def call(*arguments: object) -> tuple[int, str, str]:
-    """The command line in this process: exit code, standard output, error output."""
-    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err, pytest.raises(SystemExit) as ended:
-        main([str(argument) for argument in arguments])
-    return int(ended.value.code or 0), out.getvalue(), err.getvalue()
-
-
-def mistake(*arguments: object) -> str:
-    """What the command line says of a user's mistake: exit code 2, nothing on the output, one line."""
-    code, out, err = call(*arguments)
-    assert (code, out) == (2, ""), err
-    assert err.startswith("tltrain: ") and err.count("\n") == 1 and err.endswith("\n"), err
-    return err.removeprefix("tltrain: ").rstrip("\n")

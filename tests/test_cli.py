@@ -21,7 +21,21 @@ from small_run import call, mistake, write_run
 from tltrain import model as models
 from tltrain.files import read_json
 
-COMMANDS = ("demo", "run", "sft", "ppo", "eval", "report", "audit", "convert", "inspect", "judge", "fetch")
+COMMANDS = (
+    "demo",
+    "run",
+    "sft",
+    "ppo",
+    "eval",
+    "analyze",
+    "report",
+    "audit",
+    "convert",
+    "inspect",
+    "judge",
+    "score",
+    "fetch",
+)
 
 
 @pytest.fixture(scope="module")

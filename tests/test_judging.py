@@ -395,6 +395,20 @@ BARE = {"name": "book", "parameters": BOOK.parameters}
 CALL = {"name": "book", "arguments": {"city": "Rome", "nights": 2}}
 
 
+def test_a_line_of_the_command() -> None:
+    names = {"city": "Rome", "night": 2, "notes": ""}
+    (value,) = lines({"tools": [BARE], "gold": CALL, "prediction": [CALL, {"name": "book", "arguments": names}]})
+    shown = {"line": 1, "category": "unwanted_call", "reward": -0.5, "ts": False, "pi": False, "cf": False}
+    assert {name: value[name] for name in shown} == shown
+    (value,) = lines({"tools": [BARE], "gold": CALL, "prediction": {"name": "book", "arguments": names}})
+    shown = {"category": "argument_hallucinated", "reward": -1.8, "ts": True, "pi": False, "cf": False}
+    sets = {"hallucinated": ("night",), "redundant": ("notes",), "missing": ("nights",)}
+    assert {name: value[name] for name in (*shown, *sets)} == shown | sets
+    (value,) = lines({"tools": [], "gold": [], "prediction": ""})
+    assert (value["ts"], value["cf"], value["hallucinated"], value["missing"]) == (True, True, (), ())
+    assert "TS" not in value
+
+
 def test_lines() -> None:
     text = '<tool_call>{"name": "book", "arguments": {"city": "Rome", "nights": "2"}}</tool_call>'
     asked = {"tools": [BARE], "gold": [CALL]}

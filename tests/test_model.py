@@ -16,7 +16,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from micro import save_micro
 
 from tltrain import model as models
-from tltrain.dialects import hermes
+from tltrain.dialects import hermes, python
 from tltrain.errors import ModelError, RunError
 
 
@@ -78,6 +78,19 @@ def test_a_template_that_knows_tools_is_kept(micro: Path, tmp_path: Path) -> Non
 def test_a_template_without_tools_gets_ours(micro: Path, tmp_path: Path, template: str) -> None:
     folder = edited(micro, tmp_path / "m", "chat_template.jinja", lambda _: template)
     assert models.load_tokenizer(str(folder)).chat_template == hermes.CHAT_TEMPLATE
+
+
+def test_a_template_fits_the_dialect(micro: Path, tmp_path: Path) -> None:
+    """A model without one gets that of its dialect; one that writes calls in another way is refused at once."""
+    bare = edited(micro, tmp_path / "bare", "chat_template.jinja", lambda _: "")
+    assert models.load_tokenizer(str(bare), "python").chat_template == python.CHAT_TEMPLATE
+    own = edited(micro, tmp_path / "own", "chat_template.jinja", lambda _: python.CHAT_TEMPLATE)
+    assert models.load_tokenizer(str(own), "python").chat_template == python.CHAT_TEMPLATE
+    assert models.load_tokenizer(str(own)).chat_template == python.CHAT_TEMPLATE
+    with pytest.raises(ModelError, match="writes calls as python: set `dialect: python`"):
+        models.load_tokenizer(str(own), "hermes")
+    like = edited(micro, tmp_path / "like", "chat_template.jinja", lambda _: hermes.CHAT_TEMPLATE)
+    assert models.load_tokenizer(str(like), "qwen").chat_template == hermes.CHAT_TEMPLATE
 
 
 # Refusals

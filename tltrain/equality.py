@@ -32,13 +32,13 @@ def same_value(value: Any, gold: Any, scopes: Sequence[Scope] = ()) -> bool:
     pending: list[tuple[Any, Any, list[Scope]]] = [(value, gold, list(scopes))]
     while pending:
         left, right, inside = pending.pop()
-        inside = [*alternatives(inside)]
-        if right is ANY:
+        if right is ANY or (type(left) is type(right) is str and left == right):
             continue
+        inside = [*alternatives(inside)]
         if isinstance(left, dict) and isinstance(right, dict):
             if left.keys() != right.keys():
                 return False
-            pending.extend((left[key], right[key], _property_scopes(inside, key)) for key in right)
+            pending.extend((left[key], right[key], property_scopes(inside, key)) for key in right)
         elif isinstance(left, list) and isinstance(right, list):
             if len(left) != len(right):
                 return False
@@ -69,12 +69,19 @@ def property_names(scopes: Iterable[Scope]) -> set[str]:
     return {name for declared in properties if isinstance(declared, dict) for name in declared}
 
 
-def _property_scopes(scopes: list[Scope], name: str) -> list[Scope]:
+def property_scopes(scopes: Iterable[Scope], name: str) -> list[Scope]:
+    """The schemas of a property, declared ones or those of all further ones."""
     found: list[Scope] = []
     for node, root in scopes:
         declared, others = node.get("properties"), node.get("additionalProperties")
         found.extend(_scopes([declared.get(name, others) if isinstance(declared, dict) else others], root))
     return found
+
+
+def types_of(scopes: Iterable[Scope]) -> Iterator[Any]:
+    """What the scopes say of the type, each name apart."""
+    types = (node.get("type") for node, _ in scopes)
+    return (name for said in types for name in (said if isinstance(said, list) else [said]))
 
 
 def _item_scopes(scopes: list[Scope], index: int) -> list[Scope]:
@@ -87,9 +94,9 @@ def _item_scopes(scopes: list[Scope], index: int) -> list[Scope]:
 
 
 def _same_scalar(value: Any, gold: Any, scopes: list[Scope]) -> bool:
-    if isinstance(value, str) and _is_number(gold) and _says_number(scopes):
+    if isinstance(value, str) and _is_number(gold) and _is_numeric(scopes):
         value = _number(value)
-    elif isinstance(gold, str) and _is_number(value) and _says_number(scopes):
+    elif isinstance(gold, str) and _is_number(value) and _is_numeric(scopes):
         gold = _number(gold)
     if _is_number(value) and _is_number(gold):
         return bool(value == gold)
@@ -100,9 +107,8 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _says_number(scopes: list[Scope]) -> bool:
-    types = (node.get("type") for node, _ in scopes)
-    return any(name in ("number", "integer") for said in types for name in (said if isinstance(said, list) else [said]))
+def _is_numeric(scopes: list[Scope]) -> bool:
+    return any(name in ("number", "integer") for name in types_of(scopes))
 
 
 def _number(text: str) -> int | float | None:

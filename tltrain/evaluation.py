@@ -95,10 +95,16 @@ def prediction(
 
 
 def score_row(
-    model: str, bench: str, split: str, items: int, verdicts: Sequence[Verdict], wanted: Sequence[bool]
+    model: str,
+    bench: str,
+    split: str,
+    items: int,
+    verdicts: Sequence[Verdict],
+    wanted: Sequence[bool],
+    dropped: int = 0,
 ) -> dict[str, Any]:
     """A row of `scores.json`. `wanted` says of each verdict whether its gold has a call: those are also scored apart,
-    since a model that never calls gets the others right for nothing."""
+    since a model that never calls gets the others right for nothing. `dropped` prompts were too long to be asked."""
     scores = asdict(summarize(verdicts))
     with_call = asdict(summarize(verdict for verdict, call in zip(verdicts, wanted, strict=True) if call))
     without = asdict(summarize(verdict for verdict, call in zip(verdicts, wanted, strict=True) if not call))
@@ -109,6 +115,7 @@ def score_row(
         "split": split,
         "items": items,
         **scores,
+        "dropped": dropped,
         "unparseable": sum(verdict.finding == "format" for verdict in verdicts),
         "gold_with_call": {name: with_call[name] for name in short},
         "gold_without_call": {name: without[name] for name in short},

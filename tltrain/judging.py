@@ -6,8 +6,8 @@ Reward, evaluation and the error analyses all ask `judge`. It knows nothing of w
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -134,8 +134,10 @@ def judge(prediction: Parsed | Sequence[Call], golds: Sequence[Sequence[Call]], 
         raise DataError("nothing to judge with: an item needs at least one gold reply (an empty one for no call)")
     if not isinstance(prediction, Parsed):
         prediction = Parsed(tuple(prediction), "")
-    known = _Known.of(tools, golds)
+    known = _Known(tools, golds)
     verdicts = [_judge_one(prediction, gold, number, known) for number, gold in enumerate(golds)]
+    if len(verdicts) == 1:
+        return verdicts[0]
     best = max(verdicts, key=lambda verdict: verdict.reward)
     return Verdict(
         reward=best.reward,
@@ -165,23 +167,30 @@ def summarize(verdicts: Iterable[Verdict]) -> Scores:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Known:
-    """What a prediction may use: by tool name, the schemas (a name can be listed twice) and the argument names."""
+    """What a prediction may use. Each tool's schema is looked at when it is asked for: most never are."""
 
-    schemas: dict[str, list[Scope]] = field(default_factory=dict)
-    arguments: dict[str, set[str]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, tools: Sequence[Tool], golds: Sequence[Sequence[Call]]) -> _Known:
-        known = cls()
+    def __init__(self, tools: Sequence[Tool], golds: Sequence[Sequence[Call]]) -> None:
+        self.golds = [call for gold in golds for call in gold]
+        self._schemas: dict[str, list[Scope]] = {}
+        self._arguments: dict[str, set[str]] = {}
         for tool in tools:
-            scope = (tool.parameters, tool.parameters)
-            known.schemas.setdefault(tool.name, []).append(scope)
-            known.arguments.setdefault(tool.name, set()).update(property_names([scope]))
-        for call in (call for gold in golds for call in gold):
-            known.arguments.setdefault(call.name, set()).update(_names(call.arguments))
-        return known
+            self._schemas.setdefault(tool.name, []).append((tool.parameters, tool.parameters))
+
+    def schemas(self, name: str) -> list[Scope]:
+        """The schemas of a tool, several where its name is listed twice."""
+        return self._schemas.get(name, [])
+
+    def gives(self, name: str) -> bool:
+        """Whether there is a tool of that name: a listed one, or one that a gold uses."""
+        return name in self._schemas or any(call.name == name for call in self.golds)
+
+    def arguments(self, name: str) -> set[str]:
+        """The names of a tool's arguments: those declared, and those that golds use."""
+        if name not in self._arguments:
+            names = property_names(self.schemas(name))
+            self._arguments[name] = names.union(*(_names(call.arguments) for call in self.golds if call.name == name))
+        return self._arguments[name]
 
 
 def _judge_one(prediction: Parsed, gold: Sequence[Call], number: int, known: _Known) -> Verdict:
@@ -207,10 +216,20 @@ def _count(prediction: Parsed, gold: Sequence[Call], calls: Sequence[CallVerdict
     unreadable = {call.prediction for call in calls if call.finding == "format"}
     readable = () if prediction.broken else prediction.calls
     predicted = [call for index, call in enumerate(readable) if index not in unreadable]
-    names = Counter(call.name for call in predicted) & Counter(call.name for call in gold)
-    uses = Counter(map(_use, predicted)) & Counter(map(_use, gold))
+    names = _common((call.name for call in predicted), (call.name for call in gold))
+    uses = _common(map(_use, predicted), map(_use, gold)) if names else 0
     right = sum(call.finding == "right" for call in calls)
-    return Counts(len(calls), names.total(), uses.total(), right)
+    return Counts(len(calls), names, uses, right)
+
+
+def _common(predicted: Iterable[Hashable], gold: Iterable[Hashable]) -> int:
+    """The size of the two multisets' intersection."""
+    left, common = Counter(gold), 0
+    for item in predicted:
+        if left[item] > 0:
+            left[item] -= 1
+            common += 1
+    return common
 
 
 def _use(call: Call) -> tuple[str, frozenset[str] | str]:
@@ -244,26 +263,28 @@ def _compare_replies(prediction: Parsed, gold: Sequence[Call], known: _Known) ->
 def _compare_calls(call: Call, gold: Call, row: int, column: int, known: _Known) -> CallVerdict:
     """The first row of the table that applies."""
     same_tool = call.name == gold.name
-    if same_tool and same_value(call.arguments, gold.arguments, known.schemas.get(gold.name, ())):
+    if same_tool and same_value(call.arguments, gold.arguments, known.schemas(gold.name)):
         return CallVerdict("right", row, column)
     if not isinstance(call.arguments, dict):
         return CallVerdict("format", row, column)
     if not same_tool:
-        given = call.name in known.arguments
-        return CallVerdict("tool_wrong" if given else "tool_hallucinated", row, column)
+        return CallVerdict("tool_wrong" if known.gives(call.name) else "tool_hallucinated", row, column)
     used, wanted = _names(call.arguments), _names(gold.arguments)
+    if used == wanted:
+        return CallVerdict("value", row, column)
+    given = known.arguments(call.name)
     wrong = {
-        "hallucinated": tuple(sorted(used - known.arguments[call.name])),
-        "redundant": tuple(sorted((used - wanted) & known.arguments[call.name])),
+        "hallucinated": tuple(sorted(used - given)),
+        "redundant": tuple(sorted((used - wanted) & given)),
         "missing": tuple(sorted(wanted - used)),
     }
     kinds = [kind for kind, names in wrong.items() if names]
-    return CallVerdict("_".join(["arguments", *kinds]) if kinds else "value", row, column, **wrong)
+    return CallVerdict("_".join(["arguments", *kinds]), row, column, **wrong)
 
 
-def _worth(finding: str) -> int:
-    """The reward in hundredths, exact."""
-    return round(100 * ROWS[finding].reward)
+_HUNDREDTHS = {finding: round(100 * row.reward) for finding, row in ROWS.items()}
+_worth = _HUNDREDTHS.__getitem__
+"""The reward in hundredths, exact."""
 
 
 def _names(arguments: Arguments) -> frozenset[str]:

@@ -12,12 +12,15 @@ from tltrain.errors import ConfigError, DataError
 from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
 from tltrain.formats.jsonio import loads
 from tltrain.formats.tools import tools_of
-from tltrain.judging import judge
+from tltrain.judging import Verdict, judge
 from tltrain.trajectory import Call, Tool
 
 
 def judge_lines(lines: Iterable[str], path: str | Path | None = None) -> Iterator[dict[str, Any]]:
     """A verdict as JSON, with its `line` (1-based), for each line that is not blank.
+
+    The verdict has `category`, `reward`, `ts`, `pi`, `cf`, the sets of wrong argument names of the worst call, and
+    what `Verdict.to_json` has for each call.
 
     A line is an object of `tools` (OpenAI's form or bare), `prediction`, and `gold` (one reply) or `golds` (several).
     A reply is a list of calls `{"name", "arguments"}` (OpenAI's form too; one alone without the list), or its raw text,
@@ -42,7 +45,20 @@ def _judge_record(value: Any) -> dict[str, Any]:
     if "prediction" not in record:
         raise FieldError("prediction", "expected text or a list of calls, but it is missing")
     prediction = _reply(record["prediction"], "prediction", dialect, tools)
-    return judge(prediction, [_gold(gold, dialect, tools) for gold in golds], tools).to_json()
+    return _shown(judge(prediction, [_gold(gold, dialect, tools) for gold in golds], tools))
+
+
+def _shown(verdict: Verdict) -> dict[str, Any]:
+    """The names of the metrics are in lower case here, as all fields of the command's lines."""
+    value = verdict.to_json()
+    worst: dict[str, Any] = min(value["calls"], key=lambda call: call["reward"], default={})
+    return {
+        "category": verdict.category,
+        "reward": verdict.reward,
+        **{name.lower(): value.pop(name) for name in ("TS", "PI", "CF")},
+        **{kind: worst.get(kind, ()) for kind in ("hallucinated", "redundant", "missing")},
+        **value,
+    }
 
 
 def _gold(value: Any, dialect: Dialect, tools: tuple[Tool, ...]) -> tuple[Call, ...]:

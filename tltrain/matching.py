@@ -12,6 +12,8 @@ def best_matching(gain: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
     """
     if not gain or not gain[0]:
         return []
+    if len(gain) == len(gain[0]) == 1:
+        return [(0, 0)]
     if len(gain) > len(gain[0]):
         return sorted((row, column) for column, row in best_matching([*zip(*gain, strict=True)]))
     return sorted((row, column) for column, row in enumerate(_owners(gain)) if row >= 0)

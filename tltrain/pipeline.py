@@ -18,7 +18,7 @@ from tltrain import dialects
 from tltrain import model as models
 from tltrain.audit.run import audit
 from tltrain.config import RunConfig
-from tltrain.data import Data, load_data
+from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine.memory import keep_freed_memory
 from tltrain.errors import ConfigError, DataError
@@ -48,10 +48,11 @@ class Pipeline:
     def __init__(self, config: RunConfig, folder: Path, tell: Tell = untold) -> None:
         keep_freed_memory()
         self.config, self.tell = config, tell
-        self.device = _device(config.device)
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model)
+        self.device = pick_device(config.device)
+        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
         self.data: Data = load_data(config.data, config.seed)
         self.run = RunDirectory(folder, config)
+        self.run.check_data(digests(config.data))
         self.folder = folder
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
@@ -186,7 +187,7 @@ class Pipeline:
             self.tokenizer,
             prompts,
             encoder.stop_ids,
-            dialects.get(self.config.dialect),
+            dialects.get(self.config.dialect, self.tokenizer),
             config.max_new_tokens,
             config.batch_size,
             self.tell(f"eval {name}, {split}"),
@@ -200,6 +201,7 @@ class Pipeline:
                 _steps(self.data.tests[split]),
                 [verdict for _, verdict in results],
                 [bool(prompt.gold) for prompt in prompts],
+                encoder.counts.dropped,
             )
         )
 
@@ -210,7 +212,6 @@ class Pipeline:
 
     def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
         """Encodes for the run's model."""
-        end = model.generation_config.eos_token_id if model.generation_config else None
         return Encoder(
             self.tokenizer,
             mae,
@@ -218,11 +219,12 @@ class Pipeline:
             self.config.sft.w_max if self.config.sft else 1.0,
             self.config.mode,
             self.config.max_length,
-            [] if end is None else end if isinstance(end, list) else [end],
+            models.end_ids(model),
         )
 
 
-def _device(name: str | None) -> str:
+def pick_device(name: str | None) -> str:
+    """The device of that name; a GPU where there is one for None. Raises ConfigError where it cannot be used."""
     if name is None:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:

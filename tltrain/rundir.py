@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tltrain.config import RunConfig, read_config
+from tltrain.config import BenchConfig, RunConfig, read_config
 from tltrain.engine.memory import peak_memory_mb, start_peak
 from tltrain.errors import RunError
 from tltrain.files import discard, is_disk_full, read_json, temporary_name, write_json, write_text
@@ -28,22 +29,50 @@ class RunDirectory:
 
     Raises:
         RunError: the folder holds a run of another configuration (names the keys that differ), or something else, or
-            cannot be written.
+            cannot be written, or another process is at work in it.
     """
 
-    def __init__(self, folder: Path, config: RunConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig | BenchConfig) -> None:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            self._hold()
             self._open(config)
         except OSError as error:
             reason = "no space left on the device" if is_disk_full(error) else str(error.strerror or error)
             raise RunError(f"{folder}: {reason}") from error
 
-    def _open(self, config: RunConfig) -> None:
+    def _hold(self) -> None:
+        """Keep other processes out for as long as this one lives, however it ends."""
+        held = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)  # not closed: that would let others in
+        try:
+            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{self.folder}: another process is at work in it") from None
+
+    def check_data(self, digests: dict[str, str], grows: bool = False) -> None:
+        """Note what the data files hold, by path; a run that goes on needs them as they were.
+
+        Args:
+            digests: SHA-256 by path.
+            grows: files not known yet join those noted.
+
+        Raises:
+            RunError: a file has changed (names it).
+        """
+        path = self.folder / "data.json"
+        known = read_json(path) if path.exists() else digests
+        joined = known | {name: digest for name, digest in digests.items() if grows and name not in known}
+        changed = [name for name, digest in digests.items() if joined.get(name) != digest]
+        if changed:
+            raise RunError(f"{self.folder}: began with other data: {', '.join(changed)} changed since")
+        if not path.exists() or joined != known:
+            write_json(path, joined)
+
+    def _open(self, config: RunConfig | BenchConfig) -> None:
         path, versions = self.folder / "config.yaml", self.folder / "environment.json"
         if path.exists():
-            changed = _differences(read_config(path).model_dump(), config.model_dump())
+            changed = _differences(read_config(path, type(config)).model_dump(), config.model_dump())
             if changed:
                 raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}")
             for left in list(self.folder.rglob(temporary_name("*"))):  # by a kill

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from tltrain.engine.logprobs import weighted_nll
 from tltrain.engine.optimiser import Optimiser, cosine
 from tltrain.engine.order import batches
 from tltrain.engine.tree import TokenSequence, TokenTree, plan
-from tltrain.errors import DataError
+from tltrain.errors import DataError, RunError
 from tltrain.files import append_json_line, discard, write_json
 from tltrain.trajectory import Trajectory
 
@@ -157,6 +158,8 @@ class SFTTrainer:
             part.backward()  # type: ignore[no-untyped-call]
             self.optimiser.accumulate()
             loss, tokens, separate = loss + part.item(), tokens + len(tree), separate + tree.separate_tokens
+        if not math.isfinite(loss):
+            raise RunError(f"{self.folder}: the loss of update {number} is {loss}; a lower learning rate may help")
         norm = self.optimiser.step(total, share)
         return Update(number, loss / total, norm, rate, total, tokens, separate, time.perf_counter() - started)
 

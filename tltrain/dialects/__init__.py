@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from tltrain.dialects import hermes, python, react
+from typing import TYPE_CHECKING
+
+from tltrain.dialects import detection, gemma, hermes, llama3, mistral, python, qwen, react
 from tltrain.dialects.base import Dialect, Parsed
+from tltrain.dialects.native import Native
 from tltrain.errors import ConfigError
 
-__all__ = ["NAMES", "Dialect", "Parsed", "get"]
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
-_DIALECTS: dict[str, Dialect] = {"hermes": hermes, "python": python, "react": react}
-NAMES = tuple(_DIALECTS)
+__all__ = ["NAMES", "TEXT_FORMS", "Dialect", "Parsed", "detect", "get", "reads"]
+
+TEXT_FORMS: dict[str, Dialect] = {
+    "hermes": hermes,
+    "python": python,
+    "react": react,
+    "qwen": qwen,
+    "llama3": llama3,
+    "mistral": mistral,
+    "gemma": gemma,
+}
+NAMES = (*TEXT_FORMS, "native")
 
 
-def get(name: str) -> Dialect:
-    """The dialect of that name. Raises ConfigError where there is none."""
-    if name not in _DIALECTS:
+def get(name: str, tokenizer: PreTrainedTokenizerBase | None = None) -> Dialect:
+    """The dialect of that name; `native` reads through the tokenizer's own response template.
+
+    Raises:
+        ConfigError: there is no such dialect, or it needs a tokenizer and none is given.
+        ModelError: the tokenizer has no response template.
+    """
+    if name == "native" and tokenizer is not None:
+        return Native(tokenizer)
+    if name == "native":
+        raise ConfigError("the dialect 'native' needs a model's tokenizer: name a text form instead")
+    if name not in TEXT_FORMS:
         raise ConfigError(f"unknown dialect {name!r}: expected one of {', '.join(NAMES)}")
-    return _DIALECTS[name]
+    return TEXT_FORMS[name]
+
+
+def detect(chat_template: str) -> str | None:
+    """The name of the text form that a chat template writes calls in; None where it is none of them."""
+    return detection.detect(chat_template, TEXT_FORMS)
+
+
+def reads(name: str, chat_template: str) -> bool:
+    """Whether a text form reads back the calls that a chat template writes."""
+    return detection.detect(chat_template, {name: TEXT_FORMS[name]}) is not None

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tltrain.dialects import strict
-from tltrain.dialects.base import Parsed, above, beside, unreadable
+from tltrain.dialects import literals, strict
+from tltrain.dialects.base import Parsed, above, read_blocks
 from tltrain.trajectory import Call, Tool
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -74,31 +74,12 @@ def format(calls: Sequence[Call], text: str = "") -> str:
     return above(text, "\n".join(blocks))
 
 
-def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
+def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
     """The calls of all blocks in order; `tools` are not looked at."""
-    calls: list[Call] = []
-    pieces: list[str] = []
-    position = 0
-    try:
-        while (start := text.find(OPEN, position)) >= 0:
-            pieces.append(text[position:start])
-            position = _read_block(text, start + len(OPEN), calls)
-        pieces.append(text[position:])
-        if any(CLOSE in piece for piece in pieces):
-            raise ValueError(f"{CLOSE} without {OPEN}")
-    except ValueError as error:
-        return unreadable(text, error)
-    return Parsed(tuple(calls), beside(pieces)) if calls else Parsed((), text)
+    read = literals.reader(tolerant)
 
+    def read_call(text: str, position: int) -> tuple[Call, int]:
+        value, position = read(text, position)
+        return strict.read_call(value, read), position
 
-def _read_block(text: str, position: int, calls: list[Call]) -> int:
-    """Adds the calls of the block whose inside starts at `position`; returns where the block ends."""
-    before = len(calls)
-    while not text.startswith(CLOSE, position := strict.skip_blank(text, position)):
-        if position == len(text):
-            raise ValueError(f"{OPEN} without {CLOSE}")
-        value, position = strict.read_value(text, position)
-        calls.append(strict.read_call(value))
-    if len(calls) == before:
-        raise ValueError(f"nothing between {OPEN} and {CLOSE}")
-    return position + len(CLOSE)
+    return read_blocks(text, OPEN, CLOSE, read_call, tolerant)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from tltrain.dialects import strict
-from tltrain.dialects.base import Parsed, above, beside, unreadable
+from tltrain.dialects import literals, strict
+from tltrain.dialects.base import Parsed, above, beside, unreadable, without_fences
 from tltrain.trajectory import Call, Tool
 
-_ACTION = re.compile(r"^[ \t]*Action:[ \t]*", re.MULTILINE)
+_ACTION = re.compile(r"^[ \t]*+Action:[ \t]*+", re.MULTILINE)
 _INPUT = "Action Input:"
 _THOUGHT = re.compile(r"\s*Thought: ?")
-_LINE_END = re.compile(r"[ \t\r]*(?:\n|\Z)")
+_LINE_END = re.compile(r"[ \t\r]*+(?:\n|\Z)")
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:
@@ -27,31 +27,30 @@ def format(calls: Sequence[Call], text: str = "") -> str:
     return above(f"Thought: {text}" if text else "", "\n".join(lines))
 
 
-def parse(text: str, tools: Sequence[Tool] = ()) -> Parsed:
+def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
     """The calls of all `Action:` lines in order; `tools` are not looked at."""
-    calls: list[Call] = []
-    pieces: list[str] = []
-    position = 0
+    whole, calls, pieces, position = text, list[Call](), list[str](), 0
+    text = without_fences(text) if tolerant else text
     try:
         while match := _ACTION.search(text, position):
             pieces.append(text[position : match.start()])
-            call, position = _read_call(text, match.end())
+            call, position = _read_call(text, match.end(), literals.reader(tolerant))
             calls.append(call)
-    except ValueError as error:
-        return unreadable(text, error)
+    except (ValueError, RecursionError) as error:
+        return unreadable(whole, error)
     if not calls:
-        return Parsed((), text)
+        return Parsed((), whole)
     pieces[0] = _THOUGHT.sub("", pieces[0], count=1) if _THOUGHT.match(pieces[0]) else pieces[0]
     return Parsed(tuple(calls), beside([*pieces, text[position:]]))
 
 
-def _read_call(text: str, position: int) -> tuple[Call, int]:
+def _read_call(text: str, position: int, read: strict.Reader) -> tuple[Call, int]:
     name, position = _read_name(text, position)
-    value, position = strict.read_value(text, strict.skip_blank(text, position))
+    value, position = read(text, strict.skip_blank(text, position))
     end = _LINE_END.match(text, position)
     if end is None:
         raise ValueError("text after the arguments, on their line")
-    return Call(name, strict.read_arguments(value)), end.end()
+    return Call(name, strict.read_arguments(value, read)), end.end()
 
 
 def _read_name(text: str, position: int) -> tuple[str, int]:

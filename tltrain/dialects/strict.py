@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from tltrain.trajectory import Call
@@ -14,7 +14,11 @@ MAX_DEPTH = 256
 """Levels of lists and objects inside each other; far below Python's recursion limit."""
 
 _BLANK = re.compile(r"\s*")
-_SURROGATE = re.compile("[\ud800-\udfff]")
+Reader = Callable[[str, int], tuple[Any, int]]
+"""Reads the value that starts at a position of a text; returns it and where it ends."""
+
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""One half of a pair, which alone is no Unicode text."""
 
 
 def skip_blank(text: str, position: int) -> int:
@@ -37,11 +41,11 @@ def read_value(text: str, position: int) -> tuple[Any, int]:
     return value, end
 
 
-def read_arguments(value: Any) -> dict[str, Any]:
-    """Arguments given as an object, or as a JSON text of one (as OpenAI's API writes them). Raises ValueError."""
+def read_arguments(value: Any, read: Reader = read_value) -> dict[str, Any]:
+    """Arguments given as an object, or as a text of one (as OpenAI's API writes them). Raises ValueError."""
     if isinstance(value, str):
         text = value
-        value, end = read_value(text, skip_blank(text, 0))
+        value, end = read(text, skip_blank(text, 0))
         if skip_blank(text, end) != len(text):
             raise ValueError("the arguments' text goes on after its JSON value")
     if not isinstance(value, dict):
@@ -49,7 +53,7 @@ def read_arguments(value: Any) -> dict[str, Any]:
     return value
 
 
-def read_call(value: Any) -> Call:
+def read_call(value: Any, read: Reader = read_value) -> Call:
     """`{"name": text, "arguments": object}`; `parameters` may stand for `arguments`, and either may be left out for a
     call without arguments. Raises ValueError on everything else, unknown fields included: they would be lost.
     """
@@ -58,7 +62,7 @@ def read_call(value: Any) -> Call:
     fields = value.keys() - {"name"}
     if len(fields) > 1 or not fields <= {"arguments", "parameters"}:
         raise ValueError(f'beside "name" a call has "arguments" only, not {", ".join(sorted(map(repr, fields)))}')
-    return Call(value["name"], read_arguments(value[fields.pop()]) if fields else {})
+    return Call(value["name"], read_arguments(value[fields.pop()], read) if fields else {})
 
 
 def write(value: Any) -> str:
@@ -84,8 +88,11 @@ def check(value: Any) -> None:
                 children.extend(node.values())
             elif isinstance(node, list):
                 children.extend(node)
-            else:
-                _check_scalar(node)
+            elif isinstance(node, str):
+                if not node.isascii() and SURROGATE.search(node):
+                    raise ValueError("a lone surrogate is no Unicode text")
+            elif isinstance(node, float) and not math.isfinite(node):
+                raise ValueError("a number is out of range")
         level = children
     raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
 
@@ -100,13 +107,6 @@ def unique(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
             raise ValueError(f"duplicate key {key!r}")
         value[key] = item
     return value
-
-
-def _check_scalar(value: Any) -> None:
-    if isinstance(value, str) and _SURROGATE.search(value):
-        raise ValueError("a lone surrogate is no Unicode text")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("a number is out of range")
 
 
 def _refuse(constant: str) -> NoReturn:

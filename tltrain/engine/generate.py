@@ -182,7 +182,7 @@ def generate(
         progress: called with the number of replies just finished.
     """
     replies: dict[int, Generated] = {}
-    for number, batch in enumerate(_batches(prompts, batch_size)):
+    for number, batch in enumerate(batches(prompts, batch_size)):
         generator = torch.Generator(device=model.device).manual_seed(seed * 1_000_003 + number)
         done = _decode(model, [prompts[i] for i in batch], set(stop_ids), max_new_tokens, temperature, generator)
         replies.update(zip(batch, done, strict=True))
@@ -191,8 +191,9 @@ def generate(
     return [replies[index] for index in range(len(prompts))]
 
 
-def _batches(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
-    """Prompts in token order, at most `batch_size` together and as many as `PREFILL_TOKENS` allows."""
+def batches(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
+    """Indices of prompts in token order, at most `batch_size` together and as many as `PREFILL_TOKENS` allows: what
+    `generate` decodes together. Given the prompts of one of these alone, it makes the same batch of them."""
     sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in prompts]
     groups = plan(sequences, PREFILL_TOKENS)
     return [group[at : at + batch_size] for group in groups for at in range(0, len(group), batch_size)]

@@ -91,7 +91,7 @@ class PPOTrainer:
             raise DataError("nothing to sample from: the training split has no unfailed step within the length limit")
         self.tokenizer, self.prompts, self.stop_ids, self.config = tokenizer, prompts, stop_ids, config
         self.folder, self.max_tree_tokens, self.seed, self.progress = folder, max_tree_tokens, seed, progress
-        self.dialect = dialects.get(dialect)
+        self.dialect = dialects.get(dialect, tokenizer)
         model.eval()  # no dropout: log-probabilities before and after an update must be comparable
         self.actors: Actors = FullActors(model) if config.lora is None else AdapterActors(model, config.lora, seed)
         self.policy_optimiser = _optimiser(config.policy, self.actors.policy_parameters(), [])

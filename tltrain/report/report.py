@@ -9,8 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tltrain.files import write_text
+from tltrain.files import read_json, write_text
 from tltrain.report import charts
+from tltrain.report.comparison import general_table, robustness_table
 from tltrain.report.examples import example_sections
 from tltrain.report.page import (
     Cell,
@@ -56,6 +57,7 @@ def report_page(run: Run) -> str:
     """The page of a run as HTML."""
     parts = [
         _scores(run.scores),
+        _robustness(run.folder),
         _errors(run.scores),
         _sft(run.sft),
         _ppo(run.ppo),
@@ -98,6 +100,14 @@ def _scores(scores: Sequence[Score]) -> Section | None:
         )
         parts += [heading("What each stage changed"), paragraph(text), comparison_table(scores)]
     return Section("Scores", join([*parts, details("All counts", counts_table(scores))]))
+
+
+def _robustness(folder: Path) -> Section | None:
+    parts = []
+    for name, made in (("robustness.json", robustness_table), ("general.json", general_table)):
+        if (folder / name).exists():
+            parts.append(made(read_json(folder / name)))
+    return Section("Robustness and general ability", join(parts)) if parts else None
 
 
 def _metric_chart(test: str, rows: Sequence[Score], shades: Mapping[str, int]) -> Markup:

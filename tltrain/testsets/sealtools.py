@@ -33,7 +33,7 @@ def load(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Tr
     tools = sorted(formats.read_tools(folder / "tool.jsonl"), key=lambda tool: tool.name)
     train = list(formats.read(folder / TRAIN, tools=tools))
     seen = set(_called(train))
-    test = [one for one in formats.read(folder / TEST, tools=tools) if not seen & set(_called([one]))]
+    test = [_gold(one) for one in formats.read(folder / TEST, tools=tools) if not seen & set(_called([one]))]
     unseen = set(_called(test))
     chance = random.Random(seed)
     trainable = [tool for tool in tools if tool.name not in unseen]
@@ -41,6 +41,12 @@ def load(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Tr
         [_with_distractors(one, trainable, tools_per_query, chance) for one in train],
         [_with_distractors(one, tools, tools_per_query, chance) for one in test],
     )
+
+
+def _gold(trajectory: Trajectory) -> Trajectory:
+    """With its replies labelled as right: they are what a prediction is compared with, whatever the schema says."""
+    right = [replace(one, weight=1.0) if one.role == "assistant" else one for one in trajectory.messages]
+    return replace(trajectory, messages=tuple(right))
 
 
 def _called(trajectories: Iterable[Trajectory]) -> Iterator[str]:

@@ -104,7 +104,7 @@ _TRAINING = (
         "weather_desk",
         "You know past weather and convert units.",
         "get_weather get_weather_rain get_weather_wind find_hottest_day find_coldest_day sum_monthly_rain "
-        "convert_temperature convert_speed compute_speed",
+        "convert_temperature convert_speed compute_average_speed",
     ),
     _agent(
         "analyst",
@@ -116,7 +116,7 @@ _TRAINING = (
         "kitchen",
         "You help in a kitchen.",
         "find_recipes_by_ingredient find_recipes_by_diet get_recipe_steps get_recipe_ingredients "
-        "get_recipe_time get_recipe_calories add_shopping_item convert_mass convert_volume",
+        "get_recipe_time get_recipe_calories add_shopping_item convert_weight convert_volume",
     ),
     _agent(
         "librarian",
@@ -139,7 +139,7 @@ _TRAINING = (
     _agent(
         "engineer",
         "You convert units and compute statistics.",
-        "convert_length convert_mass convert_volume convert_temperature convert_speed compute_speed "
+        "convert_length convert_weight convert_volume convert_temperature convert_speed compute_average_speed "
         "compute_mean compute_range get_series",
     ),
 )
@@ -171,7 +171,7 @@ _UNSEEN = (
     ),
 )
 
-TOOLS_DEPLOYED = 6
+TOOLS_DEPLOYED = 5
 DEPLOYMENTS = 3
 
 

@@ -55,19 +55,22 @@ def _event(world: World, event_id: str) -> Row:
 @calendar.tool(
     draw=lambda d: {"day": d.row("SELECT day FROM events")["day"] if d.rng.random() < 0.7 else d.day()},
     asks=(
-        "What do I have planned on {day}?",
-        "Am I busy on {day}?",
-        "Show me my agenda for {day}.",
-        "Which meetings are in my diary on {day}?",
-        "What's on for {day}?",
-        "I'd like an overview of {day}. Which appointments do I have?",
-        "Do I have anything on {day}?",
+        "List my events on {day}.",
+        "Can you list the appointments in my diary for {day}?",
+        "I need a list of all events planned for {day}.",
+        "Which events does my diary list for {day}?",
+        "List everything that's planned on {day}.",
+        "What appointments are in my diary on {day}?",
+        "Events on {day}: please send me the list.",
     ),
-    held_out=("How does my {day} look?", "What appointments are coming up on {day}?"),
+    held_out=(
+        "Please list my plans for {day}.",
+        "A list of the events in my diary on {day}, please.",
+    ),
     answer=lambda a, r: f"On {a['day']} you have: {each(r, '{title} at {start}')}.",
 )
 def list_events(world: World, day: Day) -> list[Row]:
-    """Your agenda for one day: the meetings and appointments in your diary."""
+    """List the events of one day: all plans and appointments in the diary."""
     sql = "SELECT id AS event_id, title, start, minutes FROM events WHERE day = ? ORDER BY start, id"
     return world.all(sql, check_day(day))
 
@@ -75,18 +78,22 @@ def list_events(world: World, day: Day) -> list[Row]:
 @calendar.tool(
     draw=lambda d: {"guest": d.row("SELECT DISTINCT guest FROM events")["guest"]},
     asks=(
-        "When am I meeting {guest}?",
-        "Which of my appointments are with {guest}?",
-        "What do I have coming up together with {guest}?",
-        "Show me everything in my diary that involves {guest}.",
-        "Do {guest} and I have anything planned?",
-        "On what occasions will I see {guest}?",
+        "Which events have {guest} as a guest?",
+        "List the events where {guest} is the guest.",
+        "When do I meet the guest {guest}?",
+        "My guest {guest} asks which events we share.",
+        "Show all meetings with {guest} as guest.",
+        "At which of my events is {guest} a guest?",
+        "When will I see my guest {guest}, and at which events?",
     ),
-    held_out=("Which meetings does {guest} share with me?", "Is there anything in my calendar with {guest}?"),
+    held_out=(
+        "I'd like the events that list {guest} as a guest.",
+        "As a guest, which meetings does {guest} share with me?",
+    ),
     answer=lambda a, r: f"With {a['guest']} you have: {each(r, '{title} on {day} at {start}')}.",
 )
 def list_events_by_guest(world: World, guest: Annotated[str, "full name"]) -> list[Row]:
-    """Meetings and appointments in your diary with one person, by their name."""
+    """Events with one guest: the meetings you share, where you see that person."""
     sql = "SELECT id AS event_id, title, day, start FROM events WHERE guest = ? ORDER BY day, start"
     rows = world.all(sql, guest)
     if not rows:
@@ -97,20 +104,25 @@ def list_events_by_guest(world: World, guest: Annotated[str, "full name"]) -> li
 @calendar.tool(
     draw=lambda d: {"title": d.pick(TITLES)},
     asks=(
-        "When is the {title}?",
-        "At what time does the {title} start, and on which day?",
-        "I forgot the date of the {title}. When was it again?",
-        "Who is joining me for the {title}?",
-        "What is the event ID of the {title}?",
-        "How long is the {title} going to take?",
+        "Find the event titled {title}: what date is it?",
+        "Can you find the {title} event and its start time?",
+        "Find the ID of the event called {title}.",
+        "I can't find the event {title}. When is it?",
+        "Find out how long the event {title} is.",
+        "Who is coming to the {title}? Find the event.",
+        "Find me the date of the event {title}.",
+        "At what time does the {title} start?",
     ),
-    held_out=("On which date did I put the {title}?", "With whom do I have the {title}?"),
+    held_out=(
+        "On what date is the event {title}? I can't find it.",
+        "Find the {title} event for me: which date, what length?",
+    ),
     answer=lambda a, r: (
         f"The {a['title']} ({r['event_id']}) is on {r['day']} at {r['start']}, {r['minutes']} min with {r['guest']}."
     ),
 )
 def find_event(world: World, title: str) -> Row:
-    """Find an event by title: its event ID, date, time, length and guest."""
+    """Find an event by its title: ID, date, start time, length and guest."""
     sql = "SELECT id AS event_id, day, start, minutes, guest FROM events WHERE title = ?"
     return world.need(f"no event titled {title}", sql, title)
 
@@ -123,22 +135,22 @@ def _meeting(d: Draw) -> Slots:
 @calendar.tool(
     draw=_meeting,
     asks=(
-        'Put "{title}" into my diary on {day} at {start}.',
-        'I have a new appointment, "{title}", on {day}, starting {start}.',
-        'Please schedule "{title}" for {day}, {start}, lasting {minutes} minutes.',
-        'Block {minutes} minutes on {day} from {start} for "{title}".',
-        'Enter a meeting called "{title}": {day}, {start}.',
-        'On {day} at {start} there will be "{title}". Note it in my calendar.',
-        '"{title}" takes place on {day} at {start} and takes {minutes} minutes. Add it, please.',
+        'Create a calendar event "{title}" on {day} at {start}.',
+        'New event: "{title}", {day}, {start}. Please create it.',
+        'Please create "{title}" for {day}, {start}, lasting {minutes} minutes.',
+        'Can you create a new entry "{title}" on {day} at {start}?',
+        'Please have an event created for {day}, {start}, lasting {minutes} minutes: "{title}".',
+        'On {day} at {start}, create "{title}" in my calendar.',
+        'Schedule the new event "{title}": {day} at {start}.',
     ),
     held_out=(
-        'Plan "{title}" on {day} at {start} for me.',
-        'Reserve {minutes} minutes in my calendar, {day} at {start}, for "{title}".',
+        'Create the calendar entry "{title}", {day}, {start}.',
+        '"{title}" is a new event, {day} at {start}, {minutes} minutes; create it.',
     ),
     answer=lambda a, r: f"{a['title']} is in your calendar on {a['day']} at {a['start']} ({r['event_id']}).",
 )
 def create_event(world: World, title: str, day: Day, start: Time, minutes: int = 60) -> Row:
-    """Schedule a new meeting or appointment in your calendar, at a day and time."""
+    """Create a new event: an entry in the calendar, lasting 60 minutes by default."""
     if minutes <= 0:
         raise ValueError(f"minutes must be positive, got {minutes}")
     event = f"E-{world.next_number('events')}"
@@ -151,17 +163,21 @@ def create_event(world: World, title: str, day: Day, start: Time, minutes: int =
     draw=lambda d: {"text": d.pick(CHORES), "day": d.day(), "time": d.time()},
     asks=(
         "Remind me on {day} at {time} to {text}.",
-        "I must not forget to {text} on {day}. Ping me at {time}.",
-        "Nudge me at {time} on {day}: {text}.",
-        "On {day}, {time}, tell me to {text}.",
-        "Make sure I {text} on {day}; alert me at {time}.",
-        "Give me a shout on {day} at {time} so that I {text}.",
+        "I must not forget to {text} on {day}. Remind me at {time}.",
+        "Create a reminder for {day} at {time}: {text}.",
+        "I need a reminder to {text}, {day} at {time}.",
+        "Could you remind me at {time} on {day} to {text}?",
+        "Set up a reminder: {text}, {day}, {time}.",
+        "Please don't let me forget to {text}: {day}, {time}.",
     ),
-    held_out=("Don't let me forget to {text}: {day}, {time}.", "Alert me at {time} on {day} to {text}."),
+    held_out=(
+        "At {time} on {day}, remind me to {text}.",
+        "New reminder for {day}, {time}: {text}.",
+    ),
     answer=lambda a, r: f"I will remind you on {a['day']} at {a['time']} to {a['text']}.",
 )
 def create_reminder(world: World, text: str, day: Day, time: Time) -> Row:
-    """Remind you at a day and time not to forget something."""
+    """Remind the user at a day and time, so as not to forget something."""
     reminder = f"R-{world.next_number('reminders')}"
     world.run("INSERT INTO reminders VALUES (?, ?, ?, ?)", reminder, text, check_day(day), check_time(time))
     return {"reminder_id": reminder}
@@ -170,18 +186,23 @@ def create_reminder(world: World, text: str, day: Day, time: Time) -> Row:
 @calendar.tool(
     draw=lambda d: {"event_id": d.row("SELECT id FROM events")["id"], "day": d.day(), "start": d.time()},
     asks=(
-        "Shift {event_id} to {day} at {start}.",
-        "{event_id} has to take place on {day} at {start} instead.",
-        "Please reschedule {event_id}: new date {day}, new time {start}.",
-        "We agreed on {day}, {start} for {event_id}. Change it, please.",
+        "Move {event_id} to {day} at {start}.",
+        "Please move my event {event_id} to {day}, {start}.",
+        "{event_id} should be moved to {day} at {start}.",
+        "Can we move {event_id}? {day} at {start} suits me better.",
+        "The event {event_id} moves to another slot: {day}, {start}.",
+        "Reschedule {event_id}: it is moving to {day} at {start}.",
+        "We agreed on {day}, {start} for {event_id}, so move it.",
         "Postpone {event_id} until {day}, {start}.",
-        "Can {event_id} be put on {day} at {start} rather than where it is now?",
     ),
-    held_out=("{event_id} will now be on {day} at {start}.", "Set a new time for {event_id}: {start} on {day}."),
+    held_out=(
+        "Can you move {event_id} to {start} on {day}?",
+        "I need event {event_id} moved to {day} at {start}.",
+    ),
     answer=lambda a, r: f"{r['title']} ({a['event_id']}) is now on {a['day']} at {a['start']}.",
 )
 def move_event(world: World, event_id: EventId, day: Day, start: Time) -> Row:
-    """Reschedule an event, by its ID, to a new date and start time."""
+    """Move an event: reschedule or postpone it to another slot."""
     title = _event(world, event_id)["title"]
     sql = "UPDATE events SET day = ?, start = ? WHERE id = ?"
     world.run(sql, check_day(day), check_time(start), event_id)
@@ -191,18 +212,22 @@ def move_event(world: World, event_id: EventId, day: Day, start: Time) -> Row:
 @calendar.tool(
     draw=lambda d: {"event_id": d.row("SELECT id FROM events")["id"]},
     asks=(
-        "{event_id} is off. Take it out of my calendar.",
-        "Delete {event_id}, please.",
-        "I won't attend {event_id} and nobody else will. Remove it.",
-        "Strike {event_id} from my diary.",
-        "{event_id} is not going to happen; drop it.",
-        "Please scrap {event_id}.",
+        "Cancel {event_id}, please.",
+        "The event {event_id} is off, so cancel it.",
+        "Could {event_id} be cancelled?",
+        "I want to cancel {event_id} for good.",
+        "Nobody is coming to {event_id}. Cancel it.",
+        "My event {event_id} has to be cancelled.",
+        "I no longer want {event_id}, so delete it.",
     ),
-    held_out=("Call off {event_id}.", "Get rid of {event_id} in my calendar."),
+    held_out=(
+        "Can you cancel the event {event_id}?",
+        "{event_id} won't take place, please cancel.",
+    ),
     answer=lambda a, r: f"{r['title']} ({a['event_id']}) is cancelled.",
 )
 def cancel_event(world: World, event_id: EventId) -> Row:
-    """Call off an event and delete it from your calendar, by its ID."""
+    """Cancel an event for good: it is off and gets deleted."""
     title = _event(world, event_id)["title"]
     world.run("DELETE FROM events WHERE id = ?", event_id)
     return {"title": title, "cancelled": True}
@@ -213,14 +238,14 @@ calendar.chain(
     ("move_event", lambda s, r: {"event_id": r[0]["event_id"], "day": s["day"], "start": s["start"]}),
     draw=lambda d: {"title": d.pick(TITLES), "day": d.day(), "start": d.time()},
     asks=(
-        "The {title} should be on {day} at {start} instead.",
-        "Please shift the {title} to {day}, {start}.",
-        "Can you put the {title} on {day} at {start}? It can't stay where it is.",
-        "Reschedule my {title}: {day} at {start} works better.",
+        "Find the event {title} first, then move it to {day} at {start}.",
+        "I only know the title, {title}: find that event and move it to {day}, {start}.",
+        "Find my {title} event and move it to {day} at {start}.",
+        "Can you find the event titled {title} and move it to {day}, {start}?",
     ),
     held_out=(
-        "Postpone the {title}; new date {day}, {start}.",
-        "Let's have the {title} on {day} at {start} after all.",
+        "Find the event titled {title}, then move it to {day}, {start}.",
+        "Move the {title} to {day} at {start}; find the event by title first.",
     ),
 )
 calendar.chain(
@@ -228,23 +253,26 @@ calendar.chain(
     ("cancel_event", lambda s, r: {"event_id": r[0]["event_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
     asks=(
-        "The {title} is not taking place. Remove it.",
-        "Delete the {title} from my calendar.",
-        "I no longer need the {title}, please drop it.",
-        "Scrap the {title}.",
+        "Find the event {title} first, then cancel it.",
+        "I only know the title, {title}: find that event and cancel it.",
+        "Find the event titled {title}; it has to be cancelled.",
+        "Cancel the {title}. You have to find the event by its title first.",
     ),
-    held_out=("Call off the {title}.", "Take the {title} off my schedule."),
+    held_out=(
+        "Find my {title} event and cancel it.",
+        "Could you find the event titled {title}, then cancel it?",
+    ),
 )
 calendar.chain(
     ("list_events", lambda s, r: {"day": s["day"]}),
     ("cancel_event", lambda s, r: {"event_id": r[0][0]["event_id"]}),
     draw=lambda d: d.row("SELECT DISTINCT day FROM events"),
     asks=(
-        "Whatever comes first on {day}, cancel it.",
-        "I'll sleep in on {day}. Drop my first appointment of that day.",
-        "Remove the earliest meeting I have on {day}.",
+        "List my events on {day} first, then cancel the earliest.",
+        "I'll sleep in on {day}: list my events and cancel the earliest one.",
+        "Cancel my first event on {day}; list that day's events to see which.",
     ),
-    held_out=("Strike the first thing in my diary on {day}.",),
+    held_out=("List the events of {day}, then cancel the first one.",),
 )
 calendar.talk = (
     ("How many days does a leap year have?", "A leap year has 366 days."),

@@ -9,12 +9,13 @@ from tltrain.toolworld.service import Draw, Service, Slots, each
 from tltrain.toolworld.styles import HTTP
 from tltrain.toolworld.world import DAYS, Row, World, check_day, check_time, people
 
-DOCTORS = ("Dr Almeida", "Dr Banerjee", "Dr Castellano", "Dr Dimitrov", "Dr Engström")
+DOCTORS = ("Ana Almeida", "Rahul Banerjee", "Lucia Castellano", "Petar Dimitrov", "Karin Engström")
 DRUGS = ("ibuprofen", "metformin", "amoxicillin", "lisinopril", "salbutamol", "omeprazole", "loratadine")
 ALLERGIES = ("penicillin", "latex", "peanuts", "pollen", "aspirin", "wasp stings")
 REASONS = ("cough", "back pain", "check-up", "vaccination", "headache", "blood test", "sprained ankle")
 Day = Annotated[str, "YYYY-MM-DD"]
 Time = Annotated[str, "HH:MM"]
+Doctor = Annotated[str, "full name"]
 PatientId = Annotated[str, "like PT-100"]
 AppointmentId = Annotated[str, "like A-100"]
 
@@ -52,36 +53,43 @@ def _patient(d: Draw) -> Slots:
 @clinic.tool(
     draw=lambda d: d.row("SELECT name FROM patients"),
     asks=(
-        "What's the patient number of {name}?",
-        "Is {name} registered with our practice? Under what number?",
-        "I need the PT number for {name}.",
-        "{name} is at the reception. What is their patient ID?",
-        "Under which ID do we keep {name}'s file?",
+        "Find the patient called {name}.",
+        "Can you find the patient number of {name}?",
+        "{name} is at the reception; please find the patient ID.",
+        "Is there a patient named {name}? Find the number.",
+        "I have to find {name} among our patients.",
         "Which patient ID does {name} have?",
     ),
-    held_out=("Look up the patient ID of {name}.", "{name} forgot their patient number, what is it?"),
+    held_out=(
+        "Find out the patient ID of {name}.",
+        "Please find {name} in the patient register.",
+    ),
     answer=lambda a, r: f"{a['name']} is patient {r['patient_id']}.",
 )
 def find_patient(world: World, name: Annotated[str, "full name"]) -> Row:
-    """Look up a patient ID by name, for a person registered with the practice."""
+    """Find the patient number (patient ID) of a registered person by name."""
     return world.need(f"no patient named {name}", "SELECT id AS patient_id FROM patients WHERE name = ?", name)
 
 
 @clinic.tool(
     draw=_patient,
     asks=(
-        "What must {patient_id} stay away from because of a reaction?",
-        "Is {patient_id} allergic to anything?",
-        "Before I give {patient_id} the injection: any known intolerances?",
-        "Which substances does {patient_id} react badly to?",
-        "Could penicillin be dangerous for {patient_id}? Check what they react to.",
-        "Is anything noted about {patient_id} and allergic reactions?",
+        "Which allergies does the patient {patient_id} have?",
+        "Any known allergies for {patient_id}?",
+        "Read me the allergies of {patient_id}, please.",
+        "Could penicillin be dangerous for {patient_id}? Check the allergies.",
+        "Are allergies on file for patient {patient_id}?",
+        "I need {patient_id}'s allergies before the injection.",
+        "What substances is {patient_id} allergic to?",
     ),
-    held_out=("What can't {patient_id} tolerate?", "To what is {patient_id} hypersensitive?"),
+    held_out=(
+        "Tell me about the allergies of {patient_id}.",
+        "Does patient {patient_id} have any allergies we know of?",
+    ),
     answer=lambda a, r: f"Allergies of {a['patient_id']}: {each(r, '{substance}')}.",
 )
 def get_patient_allergies(world: World, patient_id: PatientId) -> list[Row]:
-    """What a patient is allergic to: substances they do not tolerate and must avoid."""
+    """Allergies of a patient: substances they are allergic to, react to and avoid."""
     _check_patient(world, patient_id)
     return world.all("SELECT substance FROM allergies WHERE patient = ?", patient_id)
 
@@ -89,18 +97,22 @@ def get_patient_allergies(world: World, patient_id: PatientId) -> list[Row]:
 @clinic.tool(
     draw=_patient,
     asks=(
-        "Which medicines does {patient_id} take?",
-        "What medication is {patient_id} on, and in what dose?",
-        "What did we prescribe for {patient_id}?",
-        "List the drugs {patient_id} is taking at present.",
-        "How many tablets a day is {patient_id} supposed to take, and of what?",
-        "{patient_id} lost the medication plan. What's on it?",
+        "Which prescriptions does {patient_id} have?",
+        "What drugs are on the prescriptions of {patient_id}?",
+        "Show me the current prescriptions of patient {patient_id}.",
+        "All prescriptions for {patient_id} with their doses, please.",
+        "The pharmacy asks about {patient_id}'s prescriptions.",
+        "Are there prescriptions for patient {patient_id}? Which medicines?",
+        "What medicines does {patient_id} take?",
     ),
-    held_out=("What pills does {patient_id} get from us?", "Tell me the current medicines of {patient_id}."),
+    held_out=(
+        "Read me the prescriptions of {patient_id}.",
+        "What dose do the prescriptions of {patient_id} give?",
+    ),
     answer=lambda a, r: f"{a['patient_id']} takes {each(r, '{drug} ({dose})')}.",
 )
 def get_patient_prescriptions(world: World, patient_id: PatientId) -> list[Row]:
-    """Medication plan of a patient: the medicines or drugs they take and their doses."""
+    """Current prescriptions of a patient: the medicines and drugs they take, with doses."""
     _check_patient(world, patient_id)
     return world.all("SELECT drug, dose FROM prescriptions WHERE patient = ?", patient_id)
 
@@ -108,18 +120,22 @@ def get_patient_prescriptions(world: World, patient_id: PatientId) -> list[Row]:
 @clinic.tool(
     draw=_patient,
     asks=(
-        "When was {patient_id} last here, and why?",
-        "For what reasons has {patient_id} come to us in the past?",
-        "Has {patient_id} been seen here before? What for?",
-        "Show me the past consultations of {patient_id}.",
-        "What was wrong with {patient_id} the previous times?",
-        "On which days did {patient_id} already come in?",
+        "When were the visits of {patient_id}?",
+        "What were the reasons for {patient_id}'s visits?",
+        "Show me the past visits of patient {patient_id}.",
+        "On which days did {patient_id} visit us?",
+        "I need all earlier visits of {patient_id}.",
+        "How many visits has the patient {patient_id} made so far?",
+        "For what reason did {patient_id} come before?",
     ),
-    held_out=("What brought {patient_id} to us up to now?", "List the earlier consultations of {patient_id}."),
+    held_out=(
+        "Go through {patient_id}'s visits with their reasons.",
+        "Why did {patient_id} visit us in the past?",
+    ),
     answer=lambda a, r: f"{a['patient_id']} came for {each(r, '{reason} on {day}')}.",
 )
 def get_patient_visits(world: World, patient_id: PatientId) -> list[Row]:
-    """Past visits and consultations of a patient: the days and reasons they came."""
+    """Past visits of a patient: the earlier days they came, and the reasons."""
     _check_patient(world, patient_id)
     return world.all("SELECT day, reason FROM visits WHERE patient = ? ORDER BY day DESC", patient_id)
 
@@ -127,18 +143,22 @@ def get_patient_visits(world: World, patient_id: PatientId) -> list[Row]:
 @clinic.tool(
     draw=lambda d: {"doctor": d.pick(DOCTORS), "day": d.day()},
     asks=(
-        "Whom is {doctor} going to see?",
-        "Which appointments does {doctor} have?",
-        "What's on {doctor}'s list for {day}?",
-        "Is {doctor} booked on {day}?",
-        "Show me {doctor}'s schedule.",
-        "Which patients are coming to {doctor} on {day}?",
+        "Which appointments does the doctor {doctor} have?",
+        "Show the doctor's appointments on {day}: {doctor}.",
+        "What appointments are in doctor {doctor}'s timetable?",
+        "Doctor {doctor} wants to see the appointments of {day}.",
+        "Has the doctor {doctor} any appointments on {day}?",
+        "All appointments with doctor {doctor}, please.",
+        "Whom does the doctor {doctor} see on {day}?",
     ),
-    held_out=("How full is {doctor}'s timetable?", "Who will come to {doctor} on {day}?"),
+    held_out=(
+        "Does doctor {doctor} have appointments on {day}?",
+        "Read me the timetable of the doctor {doctor}.",
+    ),
     answer=lambda a, r: f"{a['doctor']} has {each(r, '{patient_id} on {day} at {start}')}.",
 )
-def get_appointments_by_doctor(world: World, doctor: str, day: Day | None = None) -> list[Row]:
-    """Schedule of a doctor: which patients are booked and when, optionally on one day."""
+def get_appointments_by_doctor(world: World, doctor: Doctor, day: Day | None = None) -> list[Row]:
+    """Appointments of a doctor: the timetable of whom they see, optionally on one day."""
     if doctor not in DOCTORS:
         raise LookupError(f"no doctor named {doctor}")
     sql = "SELECT id AS appointment_id, patient AS patient_id, day, start FROM appointments WHERE doctor = ?"
@@ -149,18 +169,22 @@ def get_appointments_by_doctor(world: World, doctor: str, day: Day | None = None
 @clinic.tool(
     draw=_patient,
     asks=(
-        "When is {patient_id} due to come in next, and to whom?",
-        "Does {patient_id} have an appointment with us?",
-        "With which doctor is {patient_id} booked?",
-        "{patient_id} asks when their appointment is.",
-        "At what time should {patient_id} be here?",
-        "What is booked for {patient_id}?",
+        "Which appointments does patient {patient_id} have?",
+        "When is the next appointment of the patient {patient_id}?",
+        "Patient {patient_id} asks about upcoming appointments.",
+        "Are any appointments booked for patient {patient_id}?",
+        "With which doctor does patient {patient_id} have appointments?",
+        "Show the appointments of the patient {patient_id}.",
+        "For when is {patient_id} booked in?",
     ),
-    held_out=("For when is {patient_id} booked in?", "Which doctor will {patient_id} be seeing, and when?"),
+    held_out=(
+        "Has the patient {patient_id} any appointments with us?",
+        "I need the upcoming appointments for patient {patient_id}.",
+    ),
     answer=lambda a, r: f"{a['patient_id']} is booked with {each(r, '{doctor} on {day} at {start}')}.",
 )
 def get_appointments_by_patient(world: World, patient_id: PatientId) -> list[Row]:
-    """Appointments booked for one patient: when they are due, with which doctor."""
+    """Upcoming appointments of one patient: when they are booked or due, with which doctor."""
     _check_patient(world, patient_id)
     sql = "SELECT id AS appointment_id, doctor, day, start FROM appointments WHERE patient = ? ORDER BY day"
     return world.all(sql, patient_id)
@@ -169,21 +193,22 @@ def get_appointments_by_patient(world: World, patient_id: PatientId) -> list[Row
 @clinic.tool(
     draw=lambda d: {**_patient(d), "doctor": d.pick(DOCTORS), "day": d.day(), "start": d.time()},
     asks=(
-        "{patient_id} would like to see {doctor} on {day} at {start}. Please arrange that.",
-        "Put {patient_id} down for {doctor}: {day}, {start}.",
-        "Give {patient_id} a slot with {doctor} on {day} at {start}.",
-        "On {day} at {start}, {doctor} should see {patient_id}. Enter it.",
-        "Please fit {patient_id} in with {doctor} at {start} on {day}.",
-        "New booking: {patient_id}, {doctor}, {day}, {start}.",
+        "Book {patient_id} in with {doctor} on {day} at {start}.",
+        "Book an appointment for {patient_id}: {doctor}, {day}, {start}.",
+        "Please book {doctor} for patient {patient_id}: {day}, {start}.",
+        "I'd like to book an appointment: {patient_id}, {doctor}, {day}, {start}.",
+        "Can {patient_id} be booked with {doctor} on {day} at {start}?",
+        "{patient_id} would like to book {doctor}, {start} on {day}.",
+        "New appointment for {patient_id}: {doctor}, {day}, {start}.",
     ),
     held_out=(
-        "Arrange for {doctor} to see {patient_id} on {day} at {start}.",
-        "{patient_id} wants to come to {doctor} at {start} on {day}; note it.",
+        "Can you book {patient_id} in at {start} on {day} with {doctor}?",
+        "For {patient_id}, book {doctor} at {start} on {day}.",
     ),
     answer=lambda a, r: f"{a['patient_id']} sees {a['doctor']} on {a['day']} at {a['start']} ({r['appointment_id']}).",
 )
-def book_appointment(world: World, patient_id: PatientId, doctor: str, day: Day, start: Time) -> Row:
-    """Book a patient in to see a doctor, at a day and time."""
+def book_appointment(world: World, patient_id: PatientId, doctor: Doctor, day: Day, start: Time) -> Row:
+    """Book a new appointment for a patient, at a day and time."""
     _check_patient(world, patient_id)
     if doctor not in DOCTORS:
         raise LookupError(f"no doctor named {doctor}")
@@ -196,18 +221,22 @@ def book_appointment(world: World, patient_id: PatientId, doctor: str, day: Day,
 @clinic.tool(
     draw=lambda d: {"appointment_id": d.row("SELECT id FROM appointments")["id"]},
     asks=(
-        "{appointment_id} won't take place, the patient is ill.",
-        "Please call off {appointment_id}.",
-        "Delete {appointment_id} from the schedule.",
-        "The patient doesn't want {appointment_id} any more; remove it.",
-        "Free the slot of {appointment_id}, nobody will come.",
-        "Drop {appointment_id}, please.",
+        "Please cancel the appointment {appointment_id}.",
+        "Cancel {appointment_id}, nobody is coming.",
+        "The patient is ill; cancel {appointment_id}.",
+        "{appointment_id} must be cancelled.",
+        "Appointment {appointment_id} is to be cancelled.",
+        "Can you cancel {appointment_id} for me?",
+        "Delete the appointment {appointment_id}.",
     ),
-    held_out=("{appointment_id} is not needed any longer, strike it.", "Take {appointment_id} off the list."),
+    held_out=(
+        "Cancel {appointment_id}, it's not needed any longer.",
+        "The appointment {appointment_id} should be cancelled.",
+    ),
     answer=lambda a, r: f"{a['appointment_id']} with {r['doctor']} is cancelled.",
 )
 def cancel_appointment(world: World, appointment_id: AppointmentId) -> Row:
-    """Call off an appointment and delete it from the schedule, by appointment ID."""
+    """Cancel an appointment: delete it, so that its slot is free again."""
     sql = "SELECT doctor FROM appointments WHERE id = ?"
     doctor = world.need(f"appointment {appointment_id} does not exist", sql, appointment_id)["doctor"]
     world.run("DELETE FROM appointments WHERE id = ?", appointment_id)
@@ -219,22 +248,22 @@ clinic.chain(
     ("get_patient_allergies", lambda s, r: {"patient_id": r[0]["patient_id"]}),
     draw=lambda d: d.row("SELECT name FROM patients"),
     asks=(
-        "Is {name} allergic to anything?",
-        "Which substances must {name} avoid?",
-        "{name} gets an injection in a minute. Any known allergic reactions?",
+        "Find the patient {name} first, then tell me the allergies.",
+        "I only know the patient's name, {name}: which allergies are known?",
+        "Find the patient named {name}. Any allergies?",
     ),
-    held_out=("What does {name} react badly to?",),
+    held_out=("Please find {name} among the patients, then check the allergies.",),
 )
 clinic.chain(
     ("find_patient", lambda s, r: {"name": s["name"]}),
     ("get_patient_prescriptions", lambda s, r: {"patient_id": r[0]["patient_id"]}),
     draw=lambda d: d.row("SELECT name FROM patients"),
     asks=(
-        "Which medicines does {name} take?",
-        "{name} lost the medication plan. What has been prescribed?",
-        "What drugs is {name} on?",
+        "Find the patient {name} first: which prescriptions are current?",
+        "The patient's name is {name}. Find the number, then the prescriptions.",
+        "Find out the patient number of {name}, then read me the prescriptions.",
     ),
-    held_out=("Tell me the medication of {name}.",),
+    held_out=("Please find the patient {name}, then show the prescriptions.",),
 )
 clinic.chain(
     ("find_patient", lambda s, r: {"name": s["name"]}),
@@ -242,11 +271,11 @@ clinic.chain(
     ("cancel_appointment", lambda s, r: {"appointment_id": r[1][0]["appointment_id"]}),
     draw=lambda d: d.row("SELECT name FROM patients"),
     asks=(
-        "{name} can't come. Please call off their appointment.",
-        "{name} is ill, so find their booking and delete it.",
-        "Drop the appointment that {name} has with us.",
+        "Find the patient {name}, look up the appointments and cancel the first.",
+        "The patient {name} is ill. Find the number, then cancel the upcoming appointment.",
+        "I only have a name: {name}. Find this patient's appointment and cancel it.",
     ),
-    held_out=("{name} won't be coming; take their appointment off the list.",),
+    held_out=("First find the patient {name}, then cancel the booked appointment.",),
 )
 clinic.talk = (
     ("How many litres of blood does an adult have?", "About five litres."),

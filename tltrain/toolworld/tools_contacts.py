@@ -45,18 +45,23 @@ def _contact(world: World, contact_id: str) -> Row:
 @contacts.tool(
     draw=lambda d: {"name": d.row("SELECT name FROM contacts")["name"]},
     asks=(
-        "Is {name} in my address book, and for whom do they work?",
-        "Which company does {name} work for?",
-        "What is the contact ID of {name}?",
-        "Where does {name} live, going by my address book?",
-        "Do I know anyone called {name}?",
-        "Look up {name} for me, I need the contact ID.",
+        "Find {name} among my contacts.",
+        "What's the contact ID of {name}? I can't find it.",
+        "Can you find the person {name} in my contacts?",
+        "I want to find my contact {name}.",
+        "Find the employer of my contact {name}.",
+        "Is {name} a contact of mine? Please find out.",
+        "Which town is {name} from? Find that contact.",
+        "Which employer does {name} have?",
     ),
-    held_out=("Have I stored a person named {name}?", "Under which contact ID did I save {name}?"),
+    held_out=(
+        "Find out whether {name} is in my contacts.",
+        "Please find the contact named {name}.",
+    ),
     answer=lambda a, r: f"{a['name']} is contact {r['contact_id']}, works for {r['company']} and lives in {r['city']}.",
 )
 def find_contact(world: World, name: Annotated[str, "full name"]) -> Row:
-    """Look up a person by name: their contact ID, company and city."""
+    """Find a contact by name: their contact ID, employer and home town."""
     sql = "SELECT id AS contact_id, company, city FROM contacts WHERE name = ?"
     return world.need(f"no contact named {name}", sql, name)
 
@@ -64,24 +69,24 @@ def find_contact(world: World, name: Annotated[str, "full name"]) -> Row:
 @contacts.tool(
     draw=lambda d: {"company": d.pick(COMPANIES), "city": d.city()},
     asks=(
-        "Whom do I know at {company}?",
-        "I'm meeting people from {company}. Which of my contacts work there?",
-        "List all my contacts employed by {company}.",
-        "Do I have anybody at {company} in my address book?",
-        "Show me everyone who works for {company}.",
-        "Who are my people at {company}?",
-        "Who works for {company} in {city}, of those I know?",
-        "I'm off to {city}. Do I know somebody from {company} there?",
+        "Whom do I know at the company {company}?",
+        "Find the contacts who work for the company {company}.",
+        "Who in my contacts is with that company, {company}?",
+        "Find everybody I know at the company {company} in {city}.",
+        "I'm visiting {company}. Who at that company is a contact of mine?",
+        "Do any contacts of mine work for the company {company}?",
+        "Which company contacts have I got at {company} in {city}?",
+        "Who works for {company}?",
     ),
     held_out=(
-        "Which persons in my address book belong to {company}?",
-        "Any acquaintances at {company}?",
-        "Have I got contacts at {company} who live in {city}?",
+        "The company is {company}. Which contacts of mine work there?",
+        "Find people working for the company {company} in {city}.",
+        "List everybody I know at the company {company}.",
     ),
     answer=lambda a, r: f"At {a['company']} you know {each(r, '{name}')}.",
 )
 def find_contacts_by_company(world: World, company: str, city: str | None = None) -> list[Row]:
-    """People you know who work for a company, optionally in one city only."""
+    """Everybody you know who works for a company, optionally within one city."""
     if company not in COMPANIES:
         raise LookupError(f"no company called {company}")
     if city is not None and city not in CITIES:
@@ -93,18 +98,22 @@ def find_contacts_by_company(world: World, company: str, city: str | None = None
 @contacts.tool(
     draw=lambda d: {"city": d.city()},
     asks=(
-        "I'm going to {city}. Whom do I know there?",
-        "Which of my contacts live in {city}?",
-        "Is there anybody I could visit in {city}?",
-        "List the people in my address book who are based in {city}.",
-        "Show me my acquaintances from {city}.",
-        "Who among my contacts lives in {city}?",
+        "Which of my contacts live in the city of {city}?",
+        "Find acquaintances living in the city of {city}.",
+        "Who lives in that city, {city}?",
+        "I'm off to {city}. Find the contacts I have in this city.",
+        "Do any friends of mine live in the city of {city}?",
+        "List the contacts based in the city {city}.",
+        "Which acquaintances of mine live in {city}?",
     ),
-    held_out=("I'd like to meet people I know in {city}. Who is there?", "Have I got contacts living in {city}?"),
+    held_out=(
+        "Find everyone who lives in the city of {city}.",
+        "The city is {city}. Which contacts live there?",
+    ),
     answer=lambda a, r: f"In {a['city']} you know {each(r, '{name}')}.",
 )
 def find_contacts_by_city(world: World, city: str) -> list[Row]:
-    """People in your address book who live in a city, whatever their company."""
+    """Contacts and acquaintances who live in a city or are based there."""
     if city not in CITIES:
         raise LookupError(f"city {city} is not known")
     return world.all("SELECT id AS contact_id, name FROM contacts WHERE city = ?", city)
@@ -113,36 +122,45 @@ def find_contacts_by_city(world: World, city: str) -> list[Row]:
 @contacts.tool(
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"]},
     asks=(
-        "What number can I reach {contact_id} at?",
-        "I want to ring {contact_id}. What do I dial?",
-        "Give me the phone number stored for {contact_id}.",
-        "How do I reach {contact_id} by telephone?",
-        "I need to call {contact_id}, which number is it?",
-        "Which telephone number belongs to contact {contact_id}?",
+        "What's the phone number of {contact_id}?",
+        "I'd like to phone {contact_id}. Which number do I call?",
+        "Phone number for {contact_id}, please.",
+        "Which phone does contact {contact_id} have?",
+        "Give me {contact_id}'s phone number.",
+        "By phone, how do I reach my contact {contact_id}?",
+        "I have to phone {contact_id} today. What's the number?",
+        "At what number can I ring {contact_id}?",
     ),
-    held_out=("What do I dial to speak to {contact_id}?", "Telephone number of {contact_id}, please."),
+    held_out=(
+        "I need the phone number of contact {contact_id}.",
+        "Can I phone {contact_id}, and at which number?",
+    ),
     answer=lambda a, r: f"You can call {a['contact_id']} at {r['phone']}.",
 )
 def get_contact_phone(world: World, contact_id: ContactId) -> Row:
-    """The telephone number at which to call a contact, by contact ID."""
+    """Phone number of a contact, at which you call or ring them."""
     return {"phone": _contact(world, contact_id)["phone"]}
 
 
 @contacts.tool(
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"]},
     asks=(
-        "What is the e-mail address of {contact_id}?",
-        "I'm writing an e-mail to {contact_id}. Which address do I use?",
-        "To which mail address should I send the file for {contact_id}?",
-        "Where do I mail {contact_id}? I need the address with the @.",
-        "Give me {contact_id}'s e-mail.",
-        "Which e-mail did I note down for contact {contact_id}?",
+        "What is the email address of {contact_id}?",
+        "I'm writing an email to {contact_id}. Which address do I use?",
+        "Give me {contact_id}'s email, please.",
+        "Which email address does contact {contact_id} have?",
+        "Can I reach {contact_id} by email? I need the address.",
+        "Email address for {contact_id}?",
+        "Where do my emails to contact {contact_id} have to go?",
     ),
-    held_out=("How can I reach {contact_id} by e-mail?", "I lost the e-mail address of {contact_id}. What is it?"),
+    held_out=(
+        "At what address can I email {contact_id}?",
+        "I lost the email address of contact {contact_id}.",
+    ),
     answer=lambda a, r: f"The e-mail address of {a['contact_id']} is {r['email']}.",
 )
 def get_contact_email(world: World, contact_id: ContactId) -> Row:
-    """The e-mail address of a contact, to write or mail to, by contact ID."""
+    """Email address of a contact, at which they get their mail."""
     return {"email": _contact(world, contact_id)["email"]}
 
 
@@ -150,38 +168,43 @@ def get_contact_email(world: World, contact_id: ContactId) -> Row:
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"]},
     asks=(
         "When is {contact_id}'s birthday?",
-        "On which day do I have to congratulate {contact_id}?",
+        "What's the birthday of contact {contact_id}?",
         "I'd like to send {contact_id} a birthday card. On what date?",
-        "When was contact {contact_id} born (day and month)?",
-        "What day does {contact_id} celebrate their birthday?",
-        "Remind me: what's the birthday of {contact_id}?",
+        "Which date is {contact_id}'s birthday?",
+        "Birthday of my contact {contact_id}, please.",
+        "Did I note a birthday for {contact_id}?",
+        "On what date was {contact_id} born?",
     ),
     held_out=(
-        "On what day does {contact_id} turn a year older?",
-        "Which date is the birthday of contact {contact_id}?",
+        "Tell me the date of {contact_id}'s birthday.",
+        "Is the birthday of {contact_id} soon? When?",
     ),
     answer=lambda a, r: f"{a['contact_id']} has their birthday on {r['birthday']} (month-day).",
 )
 def get_contact_birthday(world: World, contact_id: ContactId) -> Row:
-    """The birthday of a contact, by contact ID: the date as MM-DD."""
+    """Birthday of a contact: the date, as MM-DD, on which they were born."""
     return {"birthday": _contact(world, contact_id)["birthday"]}
 
 
 @contacts.tool(
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"], "phone": _phone(d.rng)},
     asks=(
-        "{contact_id} has a new number: {phone}. Please save it.",
-        "Replace the phone number of {contact_id} by {phone}.",
-        "From now on {contact_id} is reachable at {phone}; note that.",
-        "Correct the telephone entry of contact {contact_id} to {phone}.",
-        "Please store {phone} as the number of {contact_id}.",
-        "The number I have for {contact_id} is wrong, it should be {phone}.",
+        "Update {contact_id}'s phone number to {phone}.",
+        "{contact_id} has a new phone number, {phone}. Please update it.",
+        "Update the number of {contact_id}: it is {phone} now.",
+        "The phone of contact {contact_id} has changed, so update it to {phone}.",
+        "Can you update my contact {contact_id} with the new number {phone}?",
+        "New phone for {contact_id}: {phone}. Update that.",
+        "Replace the number of {contact_id} with {phone}.",
     ),
-    held_out=("{contact_id} now answers at {phone}. Put that in.", "Change {contact_id}'s telephone to {phone}."),
+    held_out=(
+        "I have to update {contact_id}'s phone, the new number is {phone}.",
+        "{contact_id} moved; update the phone number to {phone}.",
+    ),
     answer=lambda a, r: f"The number of {a['contact_id']} is now {a['phone']} (it was {r['previous']}).",
 )
 def update_contact_phone(world: World, contact_id: ContactId, phone: Annotated[str, "like 555-0123"]) -> Row:
-    """Change the phone number stored for a contact to a new one."""
+    """Update a contact: replace the phone number with a new one."""
     previous = _contact(world, contact_id)["phone"]
     if not phone.startswith("555-"):
         raise ValueError(f"'{phone}' is not a phone number like 555-0123")
@@ -196,24 +219,24 @@ def update_contact_phone(world: World, contact_id: ContactId, phone: Annotated[s
         "urgent": Said(True, "urgent"),
     },
     asks=(
-        'Text {contact_id} this: "{text}"',
+        'Send {contact_id} this message: "{text}"',
+        'Please send "{text}" to {contact_id}.',
+        'Message for {contact_id}: "{text}"',
+        'Could you message {contact_id}: "{text}"',
+        'Send an {urgent} message to {contact_id}: "{text}"',
+        'I\'d like to send {contact_id} the text "{text}".',
+        'Message {contact_id} "{text}" and flag it as {urgent}.',
         'Let {contact_id} know: "{text}"',
-        'Drop {contact_id} a line saying "{text}"',
-        'Write to {contact_id}: "{text}"',
-        'Could you pass "{text}" on to {contact_id}?',
-        'I want {contact_id} to read this from me: "{text}"',
-        'Mark this as {urgent} and text it to {contact_id}: "{text}"',
-        'Tell {contact_id} "{text}", flagged as {urgent}.',
     ),
     held_out=(
-        'Tell {contact_id}: "{text}"',
-        'Forward the words "{text}" to contact {contact_id}.',
-        'As an {urgent} text for {contact_id}: "{text}"',
+        'Can you send {contact_id} a short text: "{text}"',
+        'A message to {contact_id}, please: "{text}"',
+        'As an {urgent} message to {contact_id}, send "{text}".',
     ),
     answer=lambda a, r: f"Your message to {a['contact_id']} is on its way.",
 )
 def send_message(world: World, contact_id: ContactId, text: str, urgent: bool = False) -> Row:
-    """Send a short text message to a contact now, urgent or not."""
+    """Send a contact a short text message, urgent or not."""
     _contact(world, contact_id)
     if not text.strip():
         raise ValueError("the text is empty")
@@ -227,34 +250,39 @@ contacts.chain(
     ("get_contact_phone", lambda s, r: {"contact_id": r[0]["contact_id"]}),
     draw=lambda d: d.row(_NAME),
     asks=(
-        "What is {name}'s phone number?",
-        "I need to call {name}. Which number?",
-        "How can I reach {name} by telephone?",
-        "Get me the number of {name}, I want to ring them.",
+        "Find {name} in my contacts first, then give me the phone number.",
+        "I only know the name, {name}. Find the contact and their phone number.",
+        "What's the phone number of {name}? Find the contact by name first.",
+        "I have to phone {name}. Find that contact and tell me the number.",
     ),
-    held_out=("What do I dial to talk to {name}?", "Give me a telephone number for {name}."),
+    held_out=(
+        "Find the contact named {name}: which phone number do they have?",
+        "I want to phone {name}, but must find the contact first.",
+    ),
 )
 contacts.chain(
     ("find_contact", lambda s, r: {"name": s["name"]}),
     ("get_contact_email", lambda s, r: {"contact_id": r[0]["contact_id"]}),
     draw=lambda d: d.row(_NAME),
     asks=(
-        "What is {name}'s e-mail address?",
-        "To which address do I mail the report for {name}?",
-        "Where can I e-mail {name}?",
+        "Find {name} in my contacts first, then give me the email address.",
+        "I only know the name, {name}. Find the contact and their email address.",
+        "I want to email {name}. Find that contact and tell me the address.",
+        "What is {name}'s email? Find the contact by name first.",
     ),
-    held_out=("Which e-mail does {name} use?",),
+    held_out=("Find the contact named {name}: which email address do they have?",),
 )
 contacts.chain(
     ("find_contact", lambda s, r: {"name": s["name"]}),
     ("send_message", lambda s, r: {"contact_id": r[0]["contact_id"], "text": s["text"]}),
     draw=lambda d: {**d.row(_NAME), "text": d.pick(NOTES)},
     asks=(
-        'Text {name}: "{text}"',
-        'Please let {name} know: "{text}"',
-        'Write this to {name} for me: "{text}"',
+        'Find {name} in my contacts first, then send this message: "{text}"',
+        'I only know the name, {name}. Find the contact and send them: "{text}"',
+        'Send {name} a message: "{text}" You have to find the contact by name.',
+        'Find the contact named {name} and message them: "{text}"',
     ),
-    held_out=('{name} should get this from me: "{text}"',),
+    held_out=('Find my contact {name}, then send the message "{text}".',),
 )
 contacts.talk = (
     ("Is it rude to phone someone after nine in the evening?", "Many people think so; a short text first is kinder."),

@@ -55,36 +55,43 @@ _PLACES = "SELECT course AS course_id, student FROM enrolments"
 @courses.tool(
     draw=lambda d: {"title": d.pick(TITLES)},
     asks=(
-        'What is the number of the course "{title}"?',
-        'Under which ID is "{title}" listed?',
-        'Which CR number does "{title}" have?',
-        'Do you offer "{title}"? I need its ID.',
-        'How is "{title}" numbered in the programme?',
-        'Look up the course number for "{title}", please.',
+        'Find the course "{title}".',
+        'Can you find a course titled "{title}"?',
+        'I cannot find "{title}" among the courses. Which ID is it?',
+        'Please find out which course ID "{title}" has.',
+        'Is there a course with the title "{title}"? Find it.',
+        'Which ID does the course with the title "{title}" have?',
     ),
-    held_out=('What ID goes with "{title}"?', 'I need the CR number of "{title}".'),
+    held_out=(
+        'Find the ID of the course titled "{title}".',
+        'Under which course ID can I find "{title}"?',
+    ),
     answer=lambda a, r: f"{a['title']} is course {r['course_id']}.",
 )
 def find_course(world: World, title: str) -> Row:
-    """Look up the course ID (course number) under which a title is listed."""
+    """Find the ID of a course by its title in the programme."""
     return world.need(f"no course titled {title!r}", "SELECT id AS course_id FROM courses WHERE title = ?", title)
 
 
 @courses.tool(
     draw=_id,
     asks=(
-        "Who teaches {course_id}, and what does it cost?",
+        "What does the course {course_id} cost?",
+        "What is the fee for course {course_id}?",
+        "How many places does course {course_id} have?",
+        "I'd like the fee and the places of the course {course_id}.",
+        "By whom is the course {course_id} taught?",
+        "Tell me the cost and the places of course {course_id}.",
         "How expensive is {course_id}?",
-        "What is the fee for {course_id}?",
-        "Which teacher gives {course_id}?",
-        "How many places does {course_id} offer in total?",
-        "Tell me title, teacher and fee of {course_id}.",
     ),
-    held_out=("What do I pay for {course_id}?", "By whom is {course_id} taught?"),
+    held_out=(
+        "How high is the fee of the course {course_id}?",
+        "Course {course_id}: how many places, what fee?",
+    ),
     answer=lambda a, r: f"{a['course_id']} is {r['title']} with {r['teacher']}, {r['fee']} EUR, {r['places']} places.",
 )
 def get_course(world: World, course_id: CourseId) -> Row:
-    """One course: its title, teacher, fee and number of places, by course ID."""
+    """Fee (cost) and number of places of a course, and by whom it is taught."""
     row = _course(world, course_id)
     return {key: row[key] for key in ("title", "teacher", "fee", "places")}
 
@@ -92,21 +99,22 @@ def get_course(world: World, course_id: CourseId) -> Row:
 @courses.tool(
     draw=_id,
     asks=(
-        "When and where does {course_id} meet?",
-        "On which weekday is {course_id}?",
-        "In which room is {course_id} held?",
-        "What time does {course_id} start in the evening?",
-        "I'm going to {course_id} for the first time. Which day, hour and room?",
-        "Does {course_id} meet on Tuesdays? When exactly?",
+        "What is the schedule of {course_id}?",
+        "Show me the schedule for course {course_id}.",
+        "On which weekday is {course_id} scheduled?",
+        "At what time and in which room is course {course_id} scheduled?",
+        "I need the course schedule of {course_id}: weekday and room.",
+        "Schedule of {course_id}, please.",
+        "In which room does the course {course_id} meet?",
     ),
     held_out=(
-        "At what hour and in which room does {course_id} take place?",
-        "Which evening of the week is {course_id}?",
+        "Is {course_id} scheduled for a certain weekday?",
+        "What does {course_id}'s schedule say about room and time?",
     ),
     answer=lambda a, r: f"{a['course_id']} meets on {r['weekday']} at {r['start']} in room {r['room']}.",
 )
 def get_course_schedule(world: World, course_id: CourseId) -> Row:
-    """When and where a course meets: its weekday, start time and room."""
+    """Schedule of a course: the weekday, start time and room in which it meets."""
     row = _course(world, course_id)
     return {key: row[key] for key in ("weekday", "start", "room")}
 
@@ -114,18 +122,22 @@ def get_course_schedule(world: World, course_id: CourseId) -> Row:
 @courses.tool(
     draw=_id,
     asks=(
-        "Who is taking {course_id}?",
-        "Which participants does {course_id} have?",
-        "Read me the attendance list of {course_id}.",
-        "How many people signed up for {course_id}, and who are they?",
-        "Who will be sitting in {course_id}?",
-        "Give me the names of everybody in {course_id}.",
+        "Which students take the course {course_id}?",
+        "Names of all students in course {course_id}, please.",
+        "How many students take {course_id}?",
+        "Who are the students of the course {course_id}? Names, please.",
+        "Show me the students who take course {course_id}.",
+        "I need the names of {course_id}'s students.",
+        "Who are the participants of {course_id}?",
     ),
-    held_out=("Which people attend {course_id}?", "Names of the participants in {course_id}, please."),
+    held_out=(
+        "Name the students who take the course {course_id}.",
+        "Do any students take course {course_id}? Which ones?",
+    ),
     answer=lambda a, r: f"In {a['course_id']} are {', '.join(r)}.",
 )
 def get_course_students(world: World, course_id: CourseId) -> list[str]:
-    """Attendance list of a course: names of all participants who signed up."""
+    """Students of a course: the names of all participants who take it."""
     _course(world, course_id)
     rows = world.all("SELECT student FROM enrolments WHERE course = ? ORDER BY student", course_id)
     return [row["student"] for row in rows]
@@ -134,18 +146,22 @@ def get_course_students(world: World, course_id: CourseId) -> list[str]:
 @courses.tool(
     draw=lambda d: d.row("SELECT DISTINCT teacher FROM courses"),
     asks=(
-        "What does {teacher} teach?",
-        "Which of our courses are given by {teacher}?",
-        "I liked {teacher}. What else do they offer here?",
-        "Show everything taught by {teacher}.",
-        "Which subjects can I learn from {teacher}?",
-        "Is {teacher} teaching this term? What?",
+        "Which courses does the teacher {teacher} give?",
+        "List the courses of our teacher {teacher}.",
+        "What courses is {teacher} teaching?",
+        "Show all courses by the teacher {teacher}.",
+        "Does {teacher} teach any courses this term?",
+        "I liked {teacher} as a teacher. Which other courses are there?",
+        "What subjects does {teacher} teach?",
     ),
-    held_out=("Which lessons does {teacher} give?", "What can one study with {teacher}?"),
+    held_out=(
+        "In which courses is {teacher} the teacher?",
+        "What can I learn from the teacher {teacher}?",
+    ),
     answer=lambda a, r: f"{a['teacher']} teaches {each(r, '{title} ({course_id})')}.",
 )
 def list_courses_by_teacher(world: World, teacher: Annotated[str, "full name"]) -> list[Row]:
-    """Courses that one teacher gives: what this person teaches."""
+    """Courses of one teacher: all subjects and lessons this person teaches."""
     rows = world.all("SELECT id AS course_id, title FROM courses WHERE teacher = ? ORDER BY id", teacher)
     if not rows:
         raise LookupError(f"no teacher named {teacher}")
@@ -155,18 +171,22 @@ def list_courses_by_teacher(world: World, teacher: Annotated[str, "full name"]) 
 @courses.tool(
     draw=lambda d: d.row(_STUDENTS),
     asks=(
-        "Which courses is {student} signed up for?",
-        "What is {student} learning with us?",
-        "Which courses does {student} attend, and with what grades?",
-        "What grades did {student} get?",
-        "Is {student} taking anything this term?",
-        "How is {student} doing in their courses?",
+        "List the courses that the student {student} attends.",
+        "Which courses does the student {student} attend?",
+        "Please list all courses of the student {student}.",
+        "The student {student} needs a list of their courses.",
+        "Our student {student} has lost track. List the courses and results.",
+        "Could you list every course student {student} attends?",
+        "What results does the student {student} have in their courses?",
     ),
-    held_out=("In which courses does {student} sit?", "Show me {student}'s courses and grades."),
+    held_out=(
+        "Please list the student's courses and results: {student}.",
+        "I need a list of the courses student {student} attends.",
+    ),
     answer=lambda a, r: f"{a['student']} takes {each(r, '{course_id} {title} (grade {grade})')}.",
 )
 def list_courses_by_student(world: World, student: Student) -> list[Row]:
-    """Courses one student attends or is signed up for, with their grades."""
+    """List of the courses that one student attends, with the results so far."""
     sql = "SELECT course AS course_id, title, grade FROM enrolments JOIN courses ON courses.id = course"
     rows = world.all(f"{sql} WHERE student = ? ORDER BY course", student)
     if not rows:
@@ -177,18 +197,22 @@ def list_courses_by_student(world: World, student: Student) -> list[Row]:
 @courses.tool(
     draw=lambda d: {**_id(d), "student": f"{d.row(_STUDENTS)['student']}"},
     asks=(
+        "Enrol {student} in {course_id}.",
+        "Please enrol the student {student} in course {course_id}.",
+        "{student} wants to be enrolled in {course_id}.",
+        "Can you enrol {student} for the course {course_id}?",
+        "{course_id} gets a new student, {student}; enrol them.",
+        "I'd like to enrol {student} in course {course_id}.",
         "Sign {student} up for {course_id}.",
-        "{student} wants to take {course_id}. Please arrange it.",
-        "Add {student} to {course_id}.",
-        "Put {student} on the list for {course_id}, please.",
-        "{course_id} gets a new participant: {student}.",
-        "Register {student} for {course_id}.",
     ),
-    held_out=("{student} would like to join {course_id}; sign them up.", "Get {student} a place in {course_id}."),
+    held_out=(
+        "Could you enrol {student} for {course_id}?",
+        "New student for {course_id}: please enrol {student}.",
+    ),
     answer=lambda a, r: f"{a['student']} now takes {a['course_id']}; {r['places_left']} places are left.",
 )
 def enrol_student(world: World, course_id: CourseId, student: Student) -> Row:
-    """Sign a person up for a course, as a new participant."""
+    """Enrol a new student in a course: sign them up for a place."""
     places = _course(world, course_id)["places"]
     sql = "SELECT student FROM enrolments WHERE course = ?"
     world.run("INSERT INTO enrolments VALUES (?, ?, NULL)", course_id, student)
@@ -198,18 +222,22 @@ def enrol_student(world: World, course_id: CourseId, student: Student) -> Row:
 @courses.tool(
     draw=lambda d: {**d.row(_PLACES), "grade": d.pick(GRADES)},
     asks=(
-        "{student} earned a {grade} in {course_id}. Record it.",
-        "Mark for {student} in {course_id}: {grade}.",
-        "In {course_id}, {student} gets a {grade}.",
-        "Enter {grade} as the result of {student} in {course_id}.",
-        "Please note a {grade} for {student}, {course_id}.",
-        "The final mark of {student} in {course_id} is {grade}.",
+        "Enter the grade {grade} for {student} in {course_id}.",
+        "Grade {student} in {course_id} with {grade}.",
+        "The final grade of {student} in {course_id} is {grade}.",
+        "Please grade the student {student}: {grade} in {course_id}.",
+        "In {course_id}, {student} earned the grade {grade}.",
+        "{student} is to be graded {grade} in {course_id}.",
+        "Final mark for {student} in {course_id}: {grade}.",
     ),
-    held_out=("{student} passed {course_id} with {grade}. Note that.", "Give {student} a {grade} for {course_id}."),
+    held_out=(
+        "{student} earned the grade {grade} in {course_id}.",
+        "Course {course_id}: the student {student} gets the grade {grade}.",
+    ),
     answer=lambda a, r: f"{a['student']} has a {a['grade']} in {a['course_id']}.",
 )
 def grade_student(world: World, course_id: CourseId, student: Student, grade: Grade) -> Row:
-    """Record the grade or mark that a student earned in a course."""
+    """Enter the final grade (mark) that a student earned in a course."""
     _course(world, course_id)
     sql = "UPDATE enrolments SET grade = ? WHERE course = ? AND student = ?"
     if world.run(sql, grade, course_id, student) == 0:
@@ -222,33 +250,33 @@ courses.chain(
     ("get_course_schedule", lambda s, r: {"course_id": r[0]["course_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
     asks=(
-        'When and in which room does "{title}" meet?',
-        'On what weekday is "{title}"?',
-        'I want to go to "{title}". Which room, which evening?',
+        'Find the course titled "{title}" first, then tell me its schedule.',
+        'I only know the title "{title}". Find the course and its schedule.',
+        'Find "{title}" among our courses: what is the schedule?',
     ),
-    held_out=('At what hour does "{title}" start, and where?',),
+    held_out=('Please find the course "{title}", then the room in its schedule.',),
 )
 courses.chain(
     ("find_course", lambda s, r: {"title": s["title"]}),
     ("get_course_students", lambda s, r: {"course_id": r[0]["course_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
     asks=(
-        'Who takes part in "{title}"?',
-        'Read me the participants of "{title}".',
-        'Which people attend "{title}"?',
+        'Find the course titled "{title}" first, then name its students.',
+        'Which students take "{title}"? I only know the title; find the course.',
+        'Find "{title}" among the courses and show me the students.',
     ),
-    held_out=('Give me the names of everyone in "{title}".',),
+    held_out=('First find the course "{title}": who are its students?',),
 )
 courses.chain(
     ("find_course", lambda s, r: {"title": s["title"]}),
     ("enrol_student", lambda s, r: {"course_id": r[0]["course_id"], "student": s["student"]}),
     draw=lambda d: {"title": d.pick(TITLES), **d.row(_STUDENTS)},
     asks=(
-        'Sign {student} up for "{title}".',
-        '{student} would like to take "{title}". Please arrange it.',
-        'Put {student} on the list for "{title}".',
+        'Find the course titled "{title}" first, then enrol {student}.',
+        'Please enrol {student}. I only know the title; find the course "{title}".',
+        'Find "{title}" among the courses and enrol {student} as a student.',
     ),
-    held_out=('Get {student} a place in "{title}".',),
+    held_out=('First find the course "{title}", then enrol the student {student}.',),
 )
 courses.talk = (
     ("How can I learn new words faster?", "Repeat them in small portions, at growing intervals."),

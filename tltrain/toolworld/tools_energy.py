@@ -55,36 +55,44 @@ def _id(d: Draw) -> Slots:
 @energy.tool(
     draw=_id,
     asks=(
-        "What does {meter_id} show at the moment?",
-        "What was the last figure read off {meter_id}?",
-        "At how many kWh does {meter_id} stand?",
-        "Which count is stored for {meter_id}?",
-        "What number of kilowatt hours is on the display of {meter_id}?",
-        "I need the present kWh count of {meter_id}.",
+        "What is the current reading of {meter_id}?",
+        "What reading does the meter {meter_id} show?",
+        "Tell me the meter's reading now: {meter_id}.",
+        "I need the reading of meter {meter_id} in kWh.",
+        "Which reading is on the display of {meter_id}?",
+        "How high is the reading on {meter_id} at the moment?",
+        "How many kWh does the display of {meter_id} show?",
     ),
-    held_out=("What does the display of {meter_id} say?", "To what count has {meter_id} run up?"),
+    held_out=(
+        "Current reading on the meter {meter_id}, please.",
+        "Let me know what the reading of {meter_id} is.",
+    ),
     answer=lambda a, r: f"{a['meter_id']} stands at {r['kwh']} kWh.",
 )
 def get_meter_reading(world: World, meter_id: MeterId) -> Row:
-    """The last count read off a meter: what its display shows now, in kWh."""
+    """Current reading of a meter: the count its display shows now, in kWh."""
     return {"kwh": _meter(world, meter_id)["reading"]}
 
 
 @energy.tool(
     draw=lambda d: {**_id(d), "month": d.month()},
     asks=(
-        "How much electricity was used through {meter_id} in {month}?",
-        "How many kWh did {meter_id} consume in {month}?",
-        "What was the consumption at {meter_id} during {month}?",
-        "In {month}, how much power went through {meter_id}?",
-        "Did {meter_id} use a lot of power in {month}? How much?",
-        "For {month}, what amount of energy was drawn at {meter_id}?",
+        "What was the usage of {meter_id} in {month}?",
+        "How high was the electricity usage at meter {meter_id} in {month}?",
+        "Usage in {month} for {meter_id}, please.",
+        "Show me the {month} usage of the meter {meter_id}.",
+        "I'd like to know the usage at {meter_id} for {month}.",
+        "In {month}, was the usage of {meter_id} high? How much?",
+        "What was the consumption at {meter_id} in {month}?",
     ),
-    held_out=("How much power did {meter_id} draw in {month}?", "{month}, {meter_id}: how many kWh were consumed?"),
+    held_out=(
+        "Which usage did {meter_id} have in {month}?",
+        "For {month}, what electricity usage does meter {meter_id} have?",
+    ),
     answer=lambda a, r: f"{a['meter_id']} used {r['kwh']} kWh in {a['month']}.",
 )
 def get_meter_usage(world: World, meter_id: MeterId, month: Month) -> Row:
-    """Electricity consumption at a meter in one month: how many kWh were used."""
+    """Usage of a meter: the electricity consumption in one month, in kWh."""
     _meter(world, meter_id)
     return {"kwh": _used(world, meter_id, month)}
 
@@ -92,18 +100,22 @@ def get_meter_usage(world: World, meter_id: MeterId, month: Month) -> Row:
 @energy.tool(
     draw=_id,
     asks=(
-        "On which plan is {meter_id}?",
-        "How many cents per kWh does {meter_id} pay?",
-        "What does a kilowatt hour cost at {meter_id}?",
-        "Is {meter_id} on the green or the basic plan?",
-        "Which rate applies to {meter_id}?",
-        "What price per kWh was agreed for {meter_id}?",
+        "Which tariff is {meter_id} on?",
+        "Is {meter_id} on the green or the basic tariff?",
+        "What tariff does the meter {meter_id} have?",
+        "Tell me the tariff and the rate of {meter_id}.",
+        "How many cents per kWh is {meter_id}'s tariff?",
+        "I'd like to check the tariff of meter {meter_id}.",
+        "What is the price per kWh at {meter_id}?",
     ),
-    held_out=("Which price plan does {meter_id} have?", "How much is one kWh for {meter_id}?"),
+    held_out=(
+        "Under which tariff does {meter_id} run?",
+        "Tariff and price plan of {meter_id}, please.",
+    ),
     answer=lambda a, r: f"{a['meter_id']} is on the {r['tariff']} tariff at {r['cents_per_kwh']} cents per kWh.",
 )
 def get_meter_tariff(world: World, meter_id: MeterId) -> Row:
-    """The plan or rate a meter is on, and what one kWh costs."""
+    """Tariff or price plan of a meter: its rate in cents per kWh."""
     tariff = _meter(world, meter_id)["tariff"]
     return {"tariff": tariff, "cents_per_kwh": CENTS[tariff]}
 
@@ -111,18 +123,22 @@ def get_meter_tariff(world: World, meter_id: MeterId) -> Row:
 @energy.tool(
     draw=lambda d: {**_id(d), "month": d.month()},
     asks=(
-        "How much money is due for {meter_id} in {month}?",
-        "What will the customer with {meter_id} have to pay for {month}?",
-        "What did the power at {meter_id} cost in {month}?",
-        "How high is the bill for {meter_id}, {month}?",
-        "Work out in euros what {meter_id} owes for {month}.",
-        "In euros, what does {month} come to for {meter_id}?",
+        "How high is the bill for {meter_id} in {month}?",
+        "Work out the {month} bill of {meter_id}.",
+        "What is on the bill of meter {meter_id} for {month}?",
+        "The customer asks about the {month} bill for {meter_id}.",
+        "How many euros is the bill of {meter_id} for {month}?",
+        "I lost the bill of meter {meter_id} for {month}. How much was it?",
+        "What do I have to pay for {meter_id} in {month}?",
     ),
-    held_out=("How many euros does {meter_id} owe for {month}?", "What is the {month} bill of {meter_id}?"),
+    held_out=(
+        "What is the bill of {meter_id} for {month}?",
+        "In euros, the bill for meter {meter_id} in {month}, please.",
+    ),
     answer=lambda a, r: f"The bill of {a['meter_id']} for {a['month']} is {r['euros']} EUR.",
 )
 def get_meter_bill(world: World, meter_id: MeterId, month: Month) -> Row:
-    """The bill for a meter in one month: euros to pay for its power."""
+    """Bill for a meter in one month: how many euros are due to pay."""
     tariff = _meter(world, meter_id)["tariff"]
     return {"euros": round(_used(world, meter_id, month) * CENTS[tariff] / 100, 2)}
 
@@ -130,18 +146,22 @@ def get_meter_bill(world: World, meter_id: MeterId, month: Month) -> Row:
 @energy.tool(
     draw=lambda d: {"street": d.pick(STREETS)},
     asks=(
-        "Which meters hang in {street}?",
-        "What are the meter numbers in {street}?",
-        "Our technician is in {street}. Which meters are there?",
-        "List the meters installed along {street}.",
-        "Do we have any meters in {street}? Which?",
-        "I need all meter IDs for {street}.",
+        "Find the meters installed in {street}.",
+        "Can you find all meters in {street}?",
+        "Which meters can you find in {street}?",
+        "I need to find the meters along {street}.",
+        "Please find the addresses of the meters in {street}.",
+        "A technician is in {street}; find the meters there.",
+        "Which meters are installed in {street}?",
     ),
-    held_out=("Which meter IDs belong to {street}?", "Tell me what meters there are along {street}."),
+    held_out=(
+        "What meters do you find for {street}?",
+        "Find out which meters are installed in {street}.",
+    ),
     answer=lambda a, r: f"In {a['street']}: {each(r, '{meter_id} ({address})')}.",
 )
 def find_meters(world: World, street: str) -> list[Row]:
-    """List the meters installed in a street: their meter numbers."""
+    """Find the meters installed in a street, with their IDs and addresses."""
     rows = world.all("SELECT id AS meter_id, address FROM meters WHERE street = ?", street)
     if not rows:
         raise LookupError(f"no meters in {street}")
@@ -151,18 +171,22 @@ def find_meters(world: World, street: str) -> list[Row]:
 @energy.tool(
     draw=lambda d: {**_id(d), "kwh": d.number(9100, 9900)},
     asks=(
-        "{meter_id} now stands at {kwh} kWh. Please take that down.",
-        "I read {kwh} on {meter_id}.",
-        "My meter {meter_id} shows {kwh} today; please store it.",
-        "New count for {meter_id}: {kwh}.",
-        "Please enter {kwh} kWh for {meter_id}.",
-        "The figure on {meter_id} is {kwh}, I'd like to report it.",
+        "Submit {kwh} kWh for {meter_id}.",
+        "I'd like to submit a reading of {meter_id}: {kwh}.",
+        "Please submit {kwh} as the new reading for {meter_id}.",
+        "The customer submits {kwh} kWh for the meter {meter_id}.",
+        "Can you submit this? {meter_id} is at {kwh} kWh.",
+        "New value for {meter_id} to submit: {kwh}.",
+        "A customer reports {kwh} for the meter {meter_id}.",
     ),
-    held_out=("For {meter_id} I noted {kwh} kWh; save it.", "{kwh} is what {meter_id} shows. Pass that on."),
+    held_out=(
+        "Can I submit a reading? {meter_id} is at {kwh}.",
+        "For {meter_id}, submit {kwh} kWh.",
+    ),
     answer=lambda a, r: f"Thank you, {a['kwh']} kWh is stored for {a['meter_id']} (before: {r['previous']}).",
 )
 def submit_meter_reading(world: World, meter_id: MeterId, kwh: int) -> Row:
-    """Enter a new count that was read off a meter, in kWh."""
+    """Submit the new value, in kWh, that a customer reports for a meter."""
     previous = _meter(world, meter_id)["reading"]
     if kwh < previous:
         raise ValueError(f"the new count {kwh} is below the old one ({previous})")
@@ -173,20 +197,23 @@ def submit_meter_reading(world: World, meter_id: MeterId, kwh: int) -> Row:
 @energy.tool(
     draw=lambda d: {"street": d.pick(STREETS), "since": d.day()},
     asks=(
-        "Which blackouts has {street} had since {since}?",
-        "From {since} on, when was the power gone in {street}?",
-        "How often was the power gone in {street}?",
-        "Which blackouts have there been in {street}?",
-        "When did the lights go out in {street}, and for how long?",
-        "Residents of {street} complain about blackouts. Which ones are known?",
-        "Was {street} ever without electricity? When?",
-        "Show me all power cuts in {street}.",
+        "List the outages in {street}.",
+        "List all outages {street} has had since {since}.",
+        "Please list the past outages in {street}.",
+        "Can you list {street}'s outages since {since}?",
+        "Residents of {street} complain about outages. List them.",
+        "I need a list of the power outages in {street}.",
+        "Which past outages are known in {street}?",
+        "Were there any power cuts in {street} since {since}?",
     ),
-    held_out=("On which days was {street} without power?", "What power failures did {street} have?"),
+    held_out=(
+        "Please list the outages since {since} in {street}.",
+        "A list of all past outages in {street}, please.",
+    ),
     answer=lambda a, r: f"Outages in {a['street']}: {each(r, '{day} ({minutes} min)')}.",
 )
 def list_outages(world: World, street: str, since: Day | None = None) -> list[Row]:
-    """Blackouts a street has had: when the power was gone, optionally since a day."""
+    """List of past outages (power cuts) in a street, optionally since a day."""
     if street not in STREETS:
         raise LookupError(f"unknown street: {street}")
     sql = "SELECT id AS outage_id, day, minutes FROM outages WHERE street = ? AND day >= ? ORDER BY day DESC"
@@ -196,18 +223,22 @@ def list_outages(world: World, street: str, since: Day | None = None) -> list[Ro
 @energy.tool(
     draw=lambda d: {"street": d.pick(STREETS), "day": d.day()},
     asks=(
-        "There is no power in {street} since {day}. Please pass that on.",
-        "Since {day} the whole of {street} has been dark. Send word to the technicians.",
-        "I want to notify you of a blackout in {street} on {day}.",
-        "The electricity failed in {street} on {day}; please register that.",
-        "Blackout in {street}, {day}. Make a note for the repair team.",
-        "The lights in {street} went off on {day}. I'd like to file that.",
+        "Report an outage in {street} since {day}.",
+        "I have to report a new outage: {street}, {day}.",
+        "I'm reporting an outage in {street} on {day}.",
+        "Please report that {street} has an outage since {day}.",
+        "A customer reports an outage: {street}, {day}.",
+        "There is an outage in {street} since {day}; report it.",
+        "The electricity failed in {street} on {day}.",
     ),
-    held_out=("I'm letting you know: no electricity in {street} on {day}.", "File a blackout for {street}, {day}."),
+    held_out=(
+        "Report that {street} is without electricity since {day}.",
+        "Can you report the outage of {day} in {street}?",
+    ),
     answer=lambda a, r: f"The outage in {a['street']} is registered as {r['outage_id']}.",
 )
 def report_outage(world: World, street: str, day: Day) -> Row:
-    """Notify the technicians that there is no power in a street since a day."""
+    """Report a new outage: electricity has failed in a street since a day."""
     if street not in STREETS:
         raise LookupError(f"unknown street: {street}")
     outage = f"OUT-{world.next_number('outages')}"
@@ -220,33 +251,33 @@ energy.chain(
     ("get_meter_reading", lambda s, r: {"meter_id": r[0][0]["meter_id"]}),
     draw=lambda d: {"street": d.pick(STREETS)},
     asks=(
-        "What does the first meter listed for {street} show right now?",
-        "Find the meters in {street} and tell me the present count of the first one.",
-        "Look up which meters hang in {street}. What does the display of the first say?",
+        "Find the meters in {street} and tell me the first one's reading.",
+        "I only know the street, {street}: find its meters, then the first one's reading.",
+        "What is the reading of the first meter you find in {street}?",
     ),
-    held_out=("At how many kWh does the first meter in the list of {street} stand?",),
+    held_out=("First find the meters in {street}; what reading has the first one?",),
 )
 energy.chain(
     ("find_meters", lambda s, r: {"street": s["street"]}),
     ("get_meter_bill", lambda s, r: {"meter_id": r[0][0]["meter_id"], "month": s["month"]}),
     draw=lambda d: {"street": d.pick(STREETS), "month": d.month()},
     asks=(
-        "Take the first meter listed for {street}: what is the bill for {month}?",
-        "How many euros are due for {month} at the first meter in the {street} list?",
-        "Find the meters in {street}; how high is the first one's bill for {month}?",
+        "Find the meters in {street}: what is the first one's bill for {month}?",
+        "I only know the street, {street}. Find the first meter and its {month} bill.",
+        "How high is the {month} bill of the first meter you find in {street}?",
     ),
-    held_out=("Look up the meters of {street}. What does the first one owe for {month}?",),
+    held_out=("First find the meters in {street}, then the first one's {month} bill.",),
 )
 energy.chain(
     ("find_meters", lambda s, r: {"street": s["street"]}),
     ("get_meter_usage", lambda s, r: {"meter_id": r[0][0]["meter_id"], "month": s["month"]}),
     draw=lambda d: {"street": d.pick(STREETS), "month": d.month()},
     asks=(
-        "How many kWh did the first meter listed for {street} consume in {month}?",
-        "Find the meters in {street}; how much power did the first use in {month}?",
-        "For {month}, what amount of energy was drawn at the first meter listed for {street}?",
+        "Find the meters in {street}: what was the first one's usage in {month}?",
+        "I only know the street, {street}. Find the first meter and its {month} usage.",
+        "How high was the usage in {month} of the first meter you find in {street}?",
     ),
-    held_out=("In {month}, what was the consumption at the first meter of the {street} list?",),
+    held_out=("First find the meters in {street}, then the first one's {month} usage.",),
 )
 energy.talk = (
     ("What is a kilowatt hour?", "The energy that a device of one kilowatt uses in one hour."),

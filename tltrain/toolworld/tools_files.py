@@ -63,24 +63,23 @@ def _path(d: Draw) -> Slots:
 @files.tool(
     draw=lambda d: {"folder": d.pick(FOLDERS), "ending": d.pick(ENDINGS)},
     asks=(
-        "Which {ending} documents are in {folder}?",
-        "Show me only what ends in {ending} under {folder}.",
-        "What is in {folder}?",
-        "Show me the contents of the folder {folder}.",
-        "Which documents are lying in {folder}?",
-        "What can I find under {folder}?",
-        "I lost track of what we keep in {folder}. What's there?",
-        "Look into {folder} and tell me what it holds.",
+        "List the files in {folder}.",
+        "Can you list the {ending} documents inside {folder}?",
+        "I need a list of what the folder {folder} contains.",
+        "List all contents of {folder}.",
+        "Which {ending} files are in {folder}? A list, please.",
+        "Show me the list of documents inside {folder}.",
+        "I lost track of {folder}; list its contents.",
+        "What files are kept inside {folder}?",
     ),
     held_out=(
-        "Which documents does {folder} contain?",
-        "Have a look inside {folder}, please.",
-        "Just the {ending} ones in {folder}, please: what is there?",
+        "Please list the contents of {folder}.",
+        "Just list the {ending} files inside {folder}.",
     ),
     answer=lambda a, r: f"In {a['folder']}: {', '.join(r) or 'nothing'}.",
 )
 def list_files(world: World, folder: Folder, ending: Ending | None = None) -> list[str]:
-    """Documents in a folder: the file names, optionally only those with one ending."""
+    """List the documents inside a folder: its contents, optionally only one ending."""
     _check_folder(folder)
     sql = "SELECT name FROM files WHERE folder = ? AND name LIKE ? ORDER BY name"
     return [row["name"] for row in world.all(sql, folder, f"%{ending or ''}")]
@@ -89,18 +88,22 @@ def list_files(world: World, folder: Folder, ending: Ending | None = None) -> li
 @files.tool(
     draw=lambda d: d.row("SELECT DISTINCT owner FROM files"),
     asks=(
-        "What has {owner} stored on the drive?",
-        "Which documents belong to {owner}?",
-        "{owner} is leaving. What on the drive is theirs?",
-        "Show everything owned by {owner}.",
+        "Which files have {owner} as their owner?",
+        "{owner} is leaving. What on the drive is owned by them?",
+        "List the files whose owner is {owner}.",
         "Does {owner} own anything on the shared drive?",
-        "Where are {owner}'s documents?",
+        "What else on the drive is {owner} the owner of?",
+        "Owner {owner}: all their files, please.",
+        "What on the drive belongs to {owner}?",
     ),
-    held_out=("Which things on the drive are {owner}'s?", "What does {owner} own here?"),
+    held_out=(
+        "Show the files owned by this person: {owner}.",
+        "Which files does {owner} own?",
+    ),
     answer=lambda a, r: f"{a['owner']} owns {', '.join(r)}.",
 )
 def list_files_by_owner(world: World, owner: Annotated[str, "full name"]) -> list[str]:
-    """All documents on the drive that belong to one person: their paths."""
+    """Files on the drive owned by one person: what belongs to that owner."""
     rows = world.all("SELECT path FROM files WHERE owner = ? ORDER BY path", owner)
     if not rows:
         raise LookupError(f"invalid user: '{owner}'")
@@ -110,18 +113,22 @@ def list_files_by_owner(world: World, owner: Annotated[str, "full name"]) -> lis
 @files.tool(
     draw=lambda d: {"name": d.row("SELECT name FROM files")["name"]},
     asks=(
-        "In which folder is {name}?",
-        "I can't find {name}. Where is it?",
-        "What's the full path of {name}?",
-        "Where did I put {name}?",
-        "Search the drive for {name}.",
-        "{name} must be somewhere. Which folder?",
+        "Find {name} on the drive.",
+        "I can't find {name}. What's its full path?",
+        "Can you find the path of {name}?",
+        "Find out in which folder {name} is located.",
+        "Where is {name}? I can't find that file.",
+        "Help me find {name}; I need its folder.",
+        "I put {name} somewhere. What's the path?",
     ),
-    held_out=("Where on the drive is {name} kept?", "Locate {name} for me."),
+    held_out=(
+        "Where on the drive can I find {name}?",
+        "Find the folder where {name} is kept.",
+    ),
     answer=lambda a, r: f"{a['name']} is at {r}.",
 )
 def find_file(world: World, name: Annotated[str, "like alpha.txt"]) -> str:
-    """Search the drive for a file by name: its folder and full path."""
+    """Find a file by name on the drive: its folder and full path."""
     row = world.need(f"'{name}': No such file", "SELECT path FROM files WHERE name = ?", name)
     return str(row["path"])
 
@@ -129,36 +136,45 @@ def find_file(world: World, name: Annotated[str, "like alpha.txt"]) -> str:
 @files.tool(
     draw=_path,
     asks=(
-        "What does {path} say?",
-        "Show me the text of {path}.",
-        "Open {path} and tell me what's written there.",
-        "What is written in {path}?",
-        "I need the wording of {path}.",
-        "Print {path} for me.",
+        "Read {path} to me.",
+        "Open the file {path} and read what's written there.",
+        "I want to read {path}.",
+        "Please read out what {path} says.",
+        "Can you read {path} for me? What does it say?",
+        "I need to read what is written in {path}.",
+        "What does {path} say? Open it.",
     ),
-    held_out=("What can one read in {path}?", "Let me see the text inside {path}."),
+    held_out=(
+        "Open {path}; I'd like to read it.",
+        "Read me what it says in {path}, please.",
+    ),
     answer=lambda a, r: f"It says: {r.replace(chr(10), ' / ')}",
 )
 def read_file(world: World, path: Path) -> str:
-    """Open a file and show what is written in it, its text."""
+    """Read a file: open it and see what is written there, what it says."""
     return str(_file(world, path)["text"])
 
 
 @files.tool(
     draw=_path,
     asks=(
-        "How big is {path}?",
-        "Who owns {path}, and when was it changed?",
-        "When did somebody last edit {path}?",
-        "Whose is {path}?",
-        "What's the size of {path} in KB?",
-        "Is {path} recent? Give me the date of the last change.",
+        "Give me the info on {path}: size and date.",
+        "Read the info of {path}: whose is it?",
+        "What size is {path}? Check the file info.",
+        "When was {path} last changed? The info should say it.",
+        "I need the info on {path}, above all its size in KB.",
+        "Read me the size from the info of {path}.",
+        "Info on {path}, please: date of the last change.",
+        "How big is {path}, in KB?",
     ),
-    held_out=("On what date was {path} modified?", "How many KB does {path} take up?"),
-    answer=lambda a, r: f"{a['path']} has {r['kb']} KB, belongs to {r['owner']} and was changed on {r['changed']}.",
+    held_out=(
+        "Show the info for {path}: how many KB?",
+        "Which date of change does the info of {path} give?",
+    ),
+    answer=lambda a, r: f"{a['path']}: {r['kb']} KB, owned by {r['owner']}, changed on {r['changed']}.",
 )
 def read_file_info(world: World, path: Path) -> Row:
-    """Facts about a file: how big in KB, who owns it, when last changed."""
+    """Info on a file: size in KB, date of the last change, whose it is."""
     row = _file(world, path)
     return {key: row[key] for key in ("kb", "owner", "changed")}
 
@@ -166,21 +182,22 @@ def read_file_info(world: World, path: Path) -> Row:
 @files.tool(
     draw=lambda d: {**_path(d), "folder": d.pick(FOLDERS)},
     asks=(
-        "Put {path} into {folder} instead of where it is.",
-        "{path} belongs in {folder}. Please take it there.",
-        "Shift {path} to the folder {folder}.",
-        "Please relocate {path} to {folder}.",
-        "{path} is in the wrong place, it should be in {folder}.",
-        "From now on {path} should live in {folder}.",
+        "Move {path} to {folder}.",
+        "{path} should move to the folder {folder}.",
+        "I want {path} moved to {folder}.",
+        "Move the file {path} out of its old place, into {folder}.",
+        "{folder} is the new place for {path}; move it there.",
+        "{path} is in the wrong folder, have it moved to {folder}.",
+        "Let's move {path}; from now on it lives in {folder}.",
     ),
     held_out=(
-        "Transfer {path} over to {folder}; it shouldn't stay where it is.",
-        "Bring {path} to its new place, {folder}.",
+        "Could you move {path} over to {folder}?",
+        "{path} has to be moved into {folder}.",
     ),
     answer=lambda a, r: f"Done, the new path is {r}.",
 )
 def move_file(world: World, path: Path, folder: Folder) -> str:
-    """Move a file out of its present place into another folder."""
+    """Move a file to a new place: out of its old folder, into another."""
     name = _file(world, path)["name"]
     _check_folder(folder)
     world.run("UPDATE files SET folder = ?, path = ? WHERE path = ?", folder, f"{folder}/{name}", path)
@@ -190,18 +207,22 @@ def move_file(world: World, path: Path, folder: Folder) -> str:
 @files.tool(
     draw=lambda d: {**_path(d), "folder": d.pick(FOLDERS)},
     asks=(
-        "I need a second {path} in {folder}; keep the original.",
+        "Copy {path} to {folder}.",
+        "I need a copy of {path} in {folder}; keep the original.",
+        "{folder} should have a copy of {path} too.",
+        "Put one more copy of {path} into {folder}.",
+        "Please copy the file {path} into {folder} as well.",
+        "Can you copy {path}? The duplicate goes into {folder}.",
         "Duplicate {path} into {folder}.",
-        "Leave {path} where it is, but have the same thing in {folder} too.",
-        "Put a duplicate of {path} into {folder}.",
-        "Please replicate {path} in {folder}.",
-        "Also store {path} in {folder}, without removing it here.",
     ),
-    held_out=("Make a duplicate of {path} under {folder}.", "I'd like {path} to exist in {folder} as well."),
+    held_out=(
+        "Make a copy of {path} under {folder}.",
+        "I'd like to keep {path} and copy it to {folder}.",
+    ),
     answer=lambda a, r: f"There is now a copy at {r}.",
 )
 def copy_file(world: World, path: Path, folder: Folder) -> str:
-    """Put a duplicate of a file into another folder and keep the original."""
+    """Copy a file: keep the original and make a duplicate in a folder."""
     row = _file(world, path)
     _check_folder(folder)
     target = f"{folder}/copy-of-{row['name']}"
@@ -213,18 +234,22 @@ def copy_file(world: World, path: Path, folder: Folder) -> str:
 @files.tool(
     draw=_path,
     asks=(
-        "{path} can go, nobody needs it.",
-        "Get rid of {path}.",
-        "Throw {path} away, please.",
-        "Remove {path} from the drive for good.",
-        "Please wipe {path}.",
-        "We must not keep {path} any longer. Erase it.",
+        "Delete {path}.",
+        "{path} can be deleted, nobody needs it.",
+        "Please delete the file {path} for good.",
+        "Could you delete {path} for me?",
+        "{path} must not stay. Delete it at once.",
+        "I want to have {path} deleted.",
+        "Remove {path} for good.",
     ),
-    held_out=("{path} is useless, throw it out.", "Erase {path}, please."),
+    held_out=(
+        "{path} is useless, delete it.",
+        "Delete {path} from the drive, please.",
+    ),
     answer=lambda a, r: f"{a['path']} is deleted.",
 )
 def delete_file(world: World, path: Path) -> str:
-    """Remove a file from the drive for good, when nobody needs it."""
+    """Delete a file for good, or remove it when nobody needs it."""
     _file(world, path)
     world.run("DELETE FROM files WHERE path = ?", path)
     return f"removed '{path}'"
@@ -237,34 +262,35 @@ files.chain(
     ("read_file", lambda s, r: {"path": r[0]}),
     draw=lambda d: d.row(_NAME),
     asks=(
-        "What is written in {name}? I don't know where it is.",
-        "Find {name} and show me its text.",
-        "I need to know what {name} says, wherever it is.",
-        "Look for {name} on the drive and open it.",
+        "Find the file {name} first, then read what it says.",
+        "I only know the name, {name}. Find its path and read it to me.",
+        "I want to read {name}, but I can't find it. Where is it?",
+        "Find {name} on the drive and read out what is written there.",
     ),
-    held_out=("Track down {name} and tell me what it says.",),
+    held_out=("Find {name} first: I'd like to read what it says.",),
 )
 files.chain(
     ("find_file", lambda s, r: {"name": s["name"]}),
     ("move_file", lambda s, r: {"path": r[0], "folder": s["folder"]}),
     draw=lambda d: {**d.row(_NAME), "folder": d.pick(FOLDERS)},
     asks=(
-        "Find {name}, wherever it is, and put it into {folder}.",
-        "{name} is lying around somewhere. It should be in {folder} instead.",
-        "Look for {name} and shift it to {folder}.",
+        "Find the file {name} first, then move it to {folder}.",
+        "I only know the name, {name}. Find its path and move it to {folder}.",
+        "{name} is lying around somewhere. Find it and move it to {folder}.",
+        "Move {name} to {folder}; you have to find its path first.",
     ),
-    held_out=("Wherever {name} is now, relocate it to {folder}.",),
+    held_out=("Wherever you find {name} on the drive, move it to {folder}.",),
 )
 files.chain(
     ("list_files_by_owner", lambda s, r: {"owner": s["owner"]}),
     ("read_file_info", lambda s, r: {"path": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT owner FROM files"),
     asks=(
-        "How big is the first document in {owner}'s list?",
-        "List what {owner} owns and tell me when the first of it was changed.",
-        "Take the first document belonging to {owner}: when was it last edited?",
+        "List the files of the owner {owner}, then read the info of the first.",
+        "Which files does {owner} own? Read me the size info of the first.",
+        "Of the files whose owner is {owner}, read the first one's info: how many KB?",
     ),
-    held_out=("Of the things {owner} owns, how many KB does the first take up?",),
+    held_out=("Find the files owned by {owner} and read the first one's info: what size?",),
 )
 files.talk = (
     ("What does PDF stand for?", "Portable Document Format."),

@@ -45,18 +45,22 @@ def _plate(d: Draw) -> Slots:
 @fleet.tool(
     draw=_plate,
     asks=(
-        "What model is {plate}, and who drives it?",
-        "Who is driving {plate} these days?",
-        "At which depot does {plate} stand?",
-        "Which model and which depot belong to {plate}?",
-        "What kind of van is {plate}?",
-        "A van with the plate {plate} is blocking the gate. Whose is it?",
+        "What model is the vehicle {plate}?",
+        "Give me the details of the vehicle {plate}.",
+        "What kind of vehicle is {plate}? I need the model.",
+        "Details on vehicle {plate}, please.",
+        "I'd like to know model and driver of vehicle {plate}.",
+        "Vehicle {plate} is blocking the gate. Show its details.",
+        "What is the home depot of {plate}?",
     ),
-    held_out=("Tell me driver and model of {plate}.", "Where is {plate} stationed?"),
+    held_out=(
+        "Tell me more details about the vehicle {plate}.",
+        "Which model of vehicle is {plate}?",
+    ),
     answer=lambda a, r: f"{a['plate']} is a {r['model']} at the {r['depot']} depot; driver: {r['driver'] or 'nobody'}.",
 )
 def get_vehicle(world: World, plate: Plate) -> Row:
-    """One van: which model it is, its depot and who drives it."""
+    """Details of one vehicle: its model, home depot and present driver."""
     row = _vehicle(world, plate)
     return {key: row[key] for key in ("model", "depot", "driver")}
 
@@ -64,36 +68,44 @@ def get_vehicle(world: World, plate: Plate) -> Row:
 @fleet.tool(
     draw=_plate,
     asks=(
-        "How many kilometres has {plate} got on the clock?",
-        "What does the odometer of {plate} say?",
-        "How far has {plate} been driven in its life?",
-        "I want to sell {plate}. How many km has it done?",
-        "Has {plate} passed 100,000 km yet? How many is it?",
-        "How many kilometres did {plate} cover so far?",
+        "What is the mileage of {plate}?",
+        "Tell me the mileage of the vehicle {plate}.",
+        "How high is {plate}'s mileage in km?",
+        "Has the mileage of {plate} passed 100,000 km yet?",
+        "I want to sell {plate}. What mileage has the vehicle?",
+        "Mileage of {plate}, please.",
+        "How many kilometres has {plate} run?",
     ),
-    held_out=("What's the odometer reading for {plate}?", "How many km has {plate} run?"),
+    held_out=(
+        "What mileage does {plate}'s odometer show?",
+        "I need to know the mileage of vehicle {plate}.",
+    ),
     answer=lambda a, r: f"{a['plate']} has run {r['mileage_km']} km.",
 )
 def get_vehicle_mileage(world: World, plate: Plate) -> Row:
-    """Odometer of a van: how many kilometres (km) it has been driven so far."""
+    """Mileage of a vehicle: how many kilometres (km) it has run, off its odometer."""
     return {"mileage_km": _vehicle(world, plate)["mileage"]}
 
 
 @fleet.tool(
     draw=_plate,
     asks=(
+        "When was the last service of {plate}?",
+        "Show me the service record of {plate}.",
+        "What was done in each service of {plate}?",
+        "When was the vehicle {plate} serviced?",
+        "Which service has {plate} had in the garage?",
+        "Did {plate} get new tyres? Check its service record.",
         "What repairs has {plate} had?",
-        "When did the garage last work on {plate}?",
-        "Has {plate} got new tyres lately? Show me what the garage did.",
-        "What was done to {plate} in the workshop?",
-        "I'd like to see the workshop record of {plate}.",
-        "Has anyone checked the brakes of {plate}? Look at its repairs.",
     ),
-    held_out=("List the garage jobs done on {plate}.", "Which maintenance did {plate} get?"),
+    held_out=(
+        "Go through the service history of vehicle {plate}.",
+        "What does the service record say about {plate}'s brakes?",
+    ),
     answer=lambda a, r: f"Work on {a['plate']}: {each(r, '{work} ({day})')}.",
 )
 def get_vehicle_service(world: World, plate: Plate) -> list[Row]:
-    """Repairs and maintenance the garage or workshop has done on a van, by day."""
+    """Service record of a vehicle: repairs and maintenance the garage did, by day."""
     _vehicle(world, plate)
     return world.all("SELECT day, work FROM vehicle_work WHERE plate = ? ORDER BY day DESC", plate)
 
@@ -101,21 +113,23 @@ def get_vehicle_service(world: World, plate: Plate) -> list[Row]:
 @fleet.tool(
     draw=_plate,
     asks=(
-        "When and how much was {plate} refuelled?",
-        "How many litres did {plate} take at the pump?",
-        "How thirsty is {plate}? Show its fill-ups.",
-        "Let me see what went into the tank of {plate}.",
-        "Which fill-ups are on record for {plate}?",
-        "On which days did someone fill the tank of {plate}?",
+        "What is the fuel history of {plate}?",
+        "How much fuel did {plate} take in the past?",
+        "Show me the past fuel fill-ups of vehicle {plate}.",
+        "When did the vehicle {plate} get fuel?",
+        "Which fuel fill-ups are known for {plate}?",
+        "How thirsty is {plate}? Show its fuel history.",
+        "On which days was {plate} fuelled?",
+        "What were the past fill-ups of {plate}?",
     ),
     held_out=(
-        "How often was {plate} at the filling station, and for how many litres?",
-        "Show the fill-ups of {plate}.",
+        "The history of fuel for {plate}, please.",
+        "Fuel of the vehicle {plate}: which days, how many litres?",
     ),
     answer=lambda a, r: f"Fuel for {a['plate']}: {each(r, '{litres} l on {day}')}.",
 )
 def get_vehicle_fuel(world: World, plate: Plate) -> list[Row]:
-    """Past fill-ups of a van: the days it was refuelled and the litres."""
+    """Fuel history of a vehicle: its past fill-ups, with days and litres."""
     _vehicle(world, plate)
     return world.all("SELECT day, litres FROM vehicle_fuel WHERE plate = ? ORDER BY day DESC", plate)
 
@@ -123,18 +137,22 @@ def get_vehicle_fuel(world: World, plate: Plate) -> list[Row]:
 @fleet.tool(
     draw=lambda d: {"depot": d.pick(DEPOTS), "model": d.pick(MODELS)},
     asks=(
-        "Which vans stand at the {depot} depot?",
-        "What do we have parked at the {depot} depot?",
-        "Is there a {model} at the {depot} depot?",
-        "List the plates of everything based at the {depot} depot.",
-        "I need a {model} from the {depot} depot. Which ones are there?",
-        "Show me the vans of the {depot} depot.",
+        "Which vehicles are parked at the {depot} depot?",
+        "List all vehicles at the {depot} depot.",
+        "Is a {model} among the vehicles parked at the {depot} depot?",
+        "Show the vehicles that are parked at the {depot} depot.",
+        "I need a {model}. List those at the {depot} depot.",
+        "What vehicles do we have parked at the {depot} depot?",
+        "The {depot} depot: which vehicles are parked there?",
     ),
-    held_out=("Which plates belong to the {depot} depot?", "Does the {depot} depot have a {model}? Which plate?"),
+    held_out=(
+        "List the vehicles parked at the {depot} depot.",
+        "Any {model} parked at the {depot} depot?",
+    ),
     answer=lambda a, r: f"At the {a['depot']} depot: {each(r, '{plate}')}.",
 )
 def list_vehicles_by_depot(world: World, depot: Depot, model: str | None = None) -> list[Row]:
-    """Plates of the vans that stand at a depot, optionally of one model only."""
+    """Vehicles parked at a depot: a list of all, optionally only one make."""
     if model is not None and model not in MODELS:
         raise ValueError(f"unknown model '{model}'")
     sql = "SELECT plate, model FROM vehicles WHERE depot = ? AND model LIKE ? AND retired = 0 ORDER BY plate"
@@ -147,18 +165,22 @@ _DRIVERS = "SELECT DISTINCT driver FROM vehicles WHERE driver IS NOT NULL"
 @fleet.tool(
     draw=lambda d: d.row(_DRIVERS),
     asks=(
-        "What does {driver} drive?",
-        "Which van does {driver} use?",
-        "Has {driver} been given a van? Which plate?",
-        "I'm looking for the plates that {driver} drives.",
-        "Which of our vans are in {driver}'s hands?",
-        "Show me whatever {driver} is driving.",
+        "Which vehicles does the driver {driver} use?",
+        "List the vehicles that {driver} drives.",
+        "What vehicle does {driver} drive? I need the plate.",
+        "List all plates of the driver {driver}.",
+        "Has the driver {driver} got a vehicle? Which plate?",
+        "I'm looking for a list of our driver {driver}'s vehicles.",
+        "Which plates go with {driver}?",
     ),
-    held_out=("With which van is {driver} on the road?", "Which plates go with {driver}?"),
+    held_out=(
+        "What vehicles does {driver} use as a driver?",
+        "Which plates does the driver {driver} use?",
+    ),
     answer=lambda a, r: f"{a['driver']} drives {each(r, '{plate} ({model})')}.",
 )
 def list_vehicles_by_driver(world: World, driver: Annotated[str, "full name"]) -> list[Row]:
-    """Which vans one driver uses: their plates and models, by the driver's name."""
+    """Vehicles of one driver: the list of plates that this person uses."""
     rows = world.all("SELECT plate, model FROM vehicles WHERE driver = ? AND retired = 0 ORDER BY plate", driver)
     if not rows:
         raise LookupError(f"no driver named {driver}")
@@ -168,18 +190,22 @@ def list_vehicles_by_driver(world: World, driver: Annotated[str, "full name"]) -
 @fleet.tool(
     draw=lambda d: {**_plate(d), **d.row(_DRIVERS)},
     asks=(
-        "{driver} gets {plate} from now on.",
+        "Assign {plate} to {driver}.",
+        "Assign the vehicle {plate} to {driver}.",
+        "{driver} needs a vehicle; assign {plate}.",
+        "{plate} should be assigned to {driver}.",
+        "Can you assign {plate} to the driver {driver}?",
+        "{driver} is the new driver of {plate}; assign it.",
         "Hand {plate} over to {driver}.",
-        "Let {driver} have {plate}, please.",
-        "{plate} is now driven by {driver}; change that in the system.",
-        "Put {driver} in {plate}.",
-        "Please give the van {plate} to {driver}.",
     ),
-    held_out=("{driver} should drive {plate} in future.", "Make {driver} the driver of {plate}."),
+    held_out=(
+        "From now on, {plate} is assigned to {driver}.",
+        "Please assign the vehicle {plate} to {driver}.",
+    ),
     answer=lambda a, r: f"{a['plate']} is now driven by {a['driver']}.",
 )
 def assign_vehicle(world: World, plate: Plate, driver: Annotated[str, "full name"]) -> Row:
-    """Give a van to a driver who should drive it from now on."""
+    """Assign a vehicle to a new driver: hand it over from now on."""
     previous = _vehicle(world, plate)["driver"]
     world.need(f"no driver named {driver}", "SELECT plate FROM vehicles WHERE driver = ?", driver)
     world.run("UPDATE vehicles SET driver = ? WHERE plate = ?", driver, plate)
@@ -189,21 +215,22 @@ def assign_vehicle(world: World, plate: Plate, driver: Annotated[str, "full name
 @fleet.tool(
     draw=lambda d: {**_plate(d), "litres": d.decimal(20, 75), "day": d.day()},
     asks=(
-        "{plate} was filled up with {litres} litres on {day}. Please record it.",
-        "Note for {plate}: {litres} litres of diesel on {day}.",
-        "On {day} I put {litres} litres into {plate}.",
-        "Fill-up of {plate}, {day}: {litres} litres. Write it down.",
-        "Please enter {litres} litres for {plate}, tanked on {day}.",
-        "I refuelled {plate} on {day}, {litres} litres.",
+        "Log {litres} litres of fuel for {plate} on {day}.",
+        "Please log a fuel stop of {plate}: {day}, {litres} litres.",
+        "Log this for {plate}: refuelled on {day}, {litres} litres.",
+        "{plate} took {litres} litres on {day}; please log it.",
+        "I need to log {litres} litres for the vehicle {plate}, {day}.",
+        "Fuel to be logged for {plate}: {litres} litres, {day}.",
+        "On {day} I refuelled {plate} with {litres} litres.",
     ),
     held_out=(
-        "{plate} took {litres} litres on {day}; put it on record.",
-        "Record a fill-up: {day}, {plate}, {litres} l.",
+        "Can you log {litres} litres of diesel for {plate} on {day}?",
+        "Put this in the log: {plate}, {litres} litres, {day}.",
     ),
     answer=lambda a, r: f"Noted: {a['litres']} litres for {a['plate']} on {a['day']}.",
 )
 def log_vehicle_fuel(world: World, plate: Plate, litres: float, day: Day) -> Row:
-    """Record a new fill-up: litres of fuel put into a van on a day."""
+    """Log a new refuelling of a vehicle: the litres it took and the day."""
     _vehicle(world, plate)
     if not 0 < litres <= 120:
         raise ValueError(f"litres must be between 0 and 120, got {litres}")
@@ -216,33 +243,33 @@ fleet.chain(
     ("get_vehicle_mileage", lambda s, r: {"plate": r[0][0]["plate"]}),
     draw=lambda d: d.row(_DRIVERS),
     asks=(
-        "How many kilometres does {driver}'s van have? If there are several, take the first listed.",
-        "Look at the first van {driver} drives. How far has it run?",
-        "Which van does {driver} use (the first listed), and what does its odometer say?",
+        "List the vehicles of the driver {driver}: what is the first one's mileage?",
+        "I only know the driver, {driver}. What mileage has the first vehicle listed?",
+        "List the vehicles {driver} drives, then tell me the mileage of the first.",
     ),
-    held_out=("What does the odometer say in the first van listed for {driver}?",),
+    held_out=("First list the vehicles of driver {driver}, then the first one's mileage.",),
 )
 fleet.chain(
     ("list_vehicles_by_driver", lambda s, r: {"driver": s["driver"]}),
     ("get_vehicle_service", lambda s, r: {"plate": r[0][0]["plate"]}),
     draw=lambda d: d.row(_DRIVERS),
     asks=(
-        "What did the garage do on the first van listed for {driver}?",
-        "Find what {driver} drives and show me the repairs of the first one.",
-        "Look up {driver}'s vans. What was done to the first one in the workshop?",
+        "List the vehicles of the driver {driver}: when was the first one serviced?",
+        "I only know the driver, {driver}. What service has the first vehicle listed had?",
+        "List the vehicles {driver} drives, then show the service record of the first.",
     ),
-    held_out=("Which maintenance did the first of {driver}'s vans get?",),
+    held_out=("First list the vehicles of driver {driver}, then the first one's service record.",),
 )
 fleet.chain(
     ("list_vehicles_by_depot", lambda s, r: {"depot": s["depot"]}),
     ("assign_vehicle", lambda s, r: {"plate": r[0][0]["plate"], "driver": s["driver"]}),
     draw=lambda d: {"depot": d.pick(DEPOTS), **d.row(_DRIVERS)},
     asks=(
-        "Give {driver} the first van on the list of the {depot} depot.",
-        "{driver} needs a van from the {depot} depot. Hand over the first on the list.",
-        "Look up what stands at the {depot} depot and put {driver} in the first of them.",
+        "List the vehicles at the {depot} depot and assign the first to {driver}.",
+        "{driver} needs a vehicle from the {depot} depot. Assign the first one listed.",
+        "Look up which vehicles are at the {depot} depot; assign {driver} the first.",
     ),
-    held_out=("Let {driver} have whichever van is listed first at the {depot} depot.",),
+    held_out=("First list the vehicles at the {depot} depot, then assign the first to {driver}.",),
 )
 fleet.talk = (
     ("What is a diesel engine?", "An engine that ignites its fuel by compression alone, without a spark."),

@@ -48,19 +48,23 @@ def _sku(d: Draw) -> str:
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d), "warehouse": d.pick(WAREHOUSES)},
     asks=(
-        "How many of {sku} do we have?",
-        "How many pieces of {sku} are left?",
-        "How much {sku} is lying in the {warehouse} warehouse?",
-        "Is there enough {sku}? I need the count.",
-        "Count {sku} in the {warehouse} warehouse for me.",
-        "What quantity of {sku} is on the shelves?",
-        "How many {sku} are there in the {warehouse} building?",
+        "What is our stock of {sku}?",
+        "How many pieces of {sku} do we have in stock?",
+        "How much {sku} is in stock in the {warehouse} warehouse?",
+        "Count the stock of {sku} for me.",
+        "Do we still stock {sku} in {warehouse}? How many?",
+        "Is enough {sku} in stock? I need the count.",
+        "Stock of {sku} in the {warehouse} warehouse, please.",
+        "How many of {sku} are left?",
     ),
-    held_out=("Do we still hold any {sku}, and how many?", "What's the amount of {sku} in {warehouse}?"),
+    held_out=(
+        "Is any {sku} left in stock, and how many?",
+        "What's the stock of {sku} in {warehouse}?",
+    ),
     answer=lambda a, r: f"There are {r['quantity']} of {a['sku']} ({a.get('warehouse', 'all warehouses')}).",
 )
 def get_stock(world: World, sku: Sku, warehouse: Warehouse | None = None) -> Row:
-    """How many pieces of an article are left, in one warehouse or all."""
+    """Stock of a SKU: the count left, in one warehouse or in all."""
     _article(world, sku)
     sql = "SELECT sum(quantity) AS quantity FROM stock WHERE sku = ? AND warehouse LIKE ?"
     return world.all(sql, sku, warehouse or "%")[0]
@@ -69,36 +73,46 @@ def get_stock(world: World, sku: Sku, warehouse: Warehouse | None = None) -> Row
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d)},
     asks=(
-        "What does {sku} cost us per piece?",
-        "At what price do we sell {sku}?",
-        "How expensive is {sku}?",
-        "Give me the unit price for {sku}.",
-        "A client wants to know what one {sku} costs.",
-        "What do we charge for {sku}?",
+        "What's the price of {sku}?",
+        "Which price do we charge for {sku}?",
+        "A client asks for the price of {sku}.",
+        "At what price do we sell one {sku}?",
+        "Give me the price per piece for {sku}.",
+        "How is {sku} priced?",
+        "Price of {sku}, please.",
+        "What does {sku} cost?",
     ),
-    held_out=("How much money is one piece of {sku}?", "Price of {sku}, please."),
+    held_out=(
+        "Tell me {sku}'s price for a client.",
+        "What price does one piece of {sku} have?",
+    ),
     answer=lambda a, r: f"{a['sku']} costs {r['price']} EUR.",
 )
 def get_stock_price(world: World, sku: Sku) -> Row:
-    """The unit price of an article: what one piece costs, by SKU."""
+    """Price of a SKU: what it costs, what we charge a client for one."""
     return {"price": _article(world, sku)["price"]}
 
 
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d)},
     asks=(
-        "How long does a delivery of {sku} take from the supplier?",
-        "If we reorder {sku} today, how many days until it arrives?",
+        "What is the lead time of {sku}?",
         "How many days of lead time does {sku} have?",
-        "When would a fresh supply of {sku} get here, in days?",
-        "How slow is our supplier with {sku}?",
-        "What waiting time should I plan for {sku} from the supplier?",
+        "Is {sku} slow to come? Give me its lead time.",
+        "How much time does the supplier need for {sku}?",
+        "I'm out of {sku}. What lead time does the supplier have?",
+        "How much lead should I allow when I order {sku}?",
+        "Lead time for {sku} in days, please.",
+        "How long does the supplier take to deliver {sku}?",
     ),
-    held_out=("How many days does the supplier need for {sku}?", "What's the supplier's delivery time for {sku}?"),
+    held_out=(
+        "What lead time should I plan for {sku}?",
+        "How much time passes until the supplier delivers {sku}?",
+    ),
     answer=lambda a, r: f"The supplier needs {r['lead_days']} days for {a['sku']}.",
 )
 def get_stock_lead_time(world: World, sku: Sku) -> Row:
-    """How many days the supplier takes to deliver an article, by SKU."""
+    """Lead time of a SKU: how many days the supplier takes to deliver it."""
     return {"lead_days": _article(world, sku)["lead_days"]}
 
 
@@ -106,35 +120,44 @@ def get_stock_lead_time(world: World, sku: Sku) -> Row:
     draw=lambda d: {"name": d.pick(ARTICLES)},
     asks=(
         "What is the article number of the {name}?",
-        "Which SKU belongs to the {name}?",
-        "Do we carry a {name}? Under which number?",
-        "I'm looking for the SKU of a {name}.",
-        "Under what number is the {name} in the catalogue?",
-        "How is the {name} numbered with us?",
+        "Find the SKU of the {name}.",
+        "Do we carry an article called {name}? Find its number.",
+        "Find the {name} in our catalogue.",
+        "I only know the name, {name}. Which article is it?",
+        "Can you find the {name}? I need its SKU.",
+        "Which SKU has the {name} in the catalogue?",
     ),
-    held_out=("Tell me the catalogue number for the {name}.", "What SKU does a {name} have?"),
+    held_out=(
+        "Find out the catalogue number of the {name}.",
+        "What article number does a {name} have?",
+    ),
     answer=lambda a, r: f"The {a['name']} is {r['sku']}.",
 )
 def find_article(world: World, name: str) -> Row:
-    """Look up the article number (SKU) of a product by its name."""
+    """Find an article by name in the catalogue: its article number (SKU)."""
     return world.need(f"no article called {name}", "SELECT sku FROM articles WHERE name = ?", name)
 
 
 @inventory.tool(
     draw=lambda d: {"warehouse": d.pick(WAREHOUSES), "below": d.number(16, 30)},
     asks=(
-        "What is running out in the {warehouse} warehouse?",
-        "Which articles are scarce in {warehouse}?",
-        "In the {warehouse} warehouse, what has fewer than {below} pieces left?",
-        "What should we reorder for the {warehouse} building soon?",
-        "Show me everything below {below} pieces in {warehouse}.",
-        "Which shelves are nearly empty in the {warehouse} warehouse?",
+        "What is running low in the {warehouse} warehouse?",
+        "List the goods that are low in {warehouse}.",
+        "Which goods are low in {warehouse}, below {below} pieces?",
+        "Is anything low on the {warehouse} shelves?",
+        "What are we running low on in {warehouse}?",
+        "List everything below {below} pieces in the {warehouse} warehouse.",
+        "In the {warehouse} warehouse, which items have got low?",
+        "Anything scarce in {warehouse}?",
     ),
-    held_out=("What are we short of in {warehouse}?", "Anything under {below} pieces in the {warehouse} warehouse?"),
+    held_out=(
+        "Which goods run low in {warehouse}?",
+        "I need a list of goods below {below} pieces in {warehouse}.",
+    ),
     answer=lambda a, r: f"Low in {a['warehouse']}: {each(r, '{sku} ({quantity})')}.",
 )
 def list_low_stock(world: World, warehouse: Warehouse, below: int = 15) -> list[Row]:
-    """Articles running out in a warehouse: those with fewer pieces left than a limit."""
+    """List goods running low in a warehouse: what is scarce, below some pieces."""
     if below <= 0:
         raise ValueError("below must be at least 1")
     sql = "SELECT sku, quantity FROM stock WHERE warehouse = ? AND quantity < ? ORDER BY quantity, sku LIMIT 4"
@@ -149,21 +172,23 @@ def _transfer(d: Draw) -> Slots:
 @inventory.tool(
     draw=_transfer,
     asks=(
-        "Bring {quantity} of {sku} from {source} to {target}.",
-        "Please shift {quantity} pieces of {sku} out of the {source} warehouse into the {target} one.",
-        "The {target} warehouse needs {quantity} {sku}; take them from {source}.",
-        "Transfer {quantity} {sku}: {source} to {target}.",
-        "From {source}, send {quantity} pieces of {sku} over to {target}.",
-        "Get {quantity} {sku} to the {target} warehouse, {source} has plenty.",
+        "Move {quantity} of {sku} from {source} to {target}.",
+        "Please move {quantity} pieces of {sku} from the {source} warehouse to the {target} one.",
+        "The {target} warehouse needs {quantity} {sku}; move them over from {source}.",
+        "Have {quantity} {sku} moved: {source} to {target}.",
+        "Take {quantity} {sku} out of {source} and move them to {target}.",
+        "I want {quantity} {sku} moved to {target}; {source} has plenty.",
+        "Can we move {quantity} of {sku} to {target}, out of {source}?",
+        "Transfer {quantity} {sku} from {source} to {target}.",
     ),
     held_out=(
-        "Haul {quantity} of {sku} over to {target} from {source}.",
-        "{source} gives {quantity} pieces of {sku} to {target}.",
+        "{quantity} pieces of {sku} should move from {source} to {target}.",
+        "To {target}, move {quantity} of {sku} from {source}.",
     ),
     answer=lambda a, r: f"{a['quantity']} of {a['sku']} went from {a['source']} to {a['target']}.",
 )
 def move_stock(world: World, sku: Sku, quantity: int, source: Warehouse, target: Warehouse) -> Row:
-    """Transfer a number of pieces of an article from one warehouse to another."""
+    """Move pieces of a SKU between warehouses: transfer them from one to another."""
     _article(world, sku)
     left = _quantity(world, sku, source) - quantity
     if quantity <= 0 or left < 0:
@@ -177,18 +202,23 @@ def move_stock(world: World, sku: Sku, quantity: int, source: Warehouse, target:
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d), "level": d.number(5, 60, 5)},
     asks=(
-        "We want to be warned once {sku} drops to {level}.",
-        "Reorder {sku} from {level} pieces on; change that threshold.",
-        "The minimum for {sku} should be {level} in future.",
-        "Raise or lower the reorder point of {sku} to {level}.",
-        "Keep at least {level} of {sku} at all times: update the minimum.",
-        "For {sku}, the threshold for reordering becomes {level}.",
+        "Set the level at which we reorder {sku} to {level}.",
+        "Reorder {sku} from {level} pieces on; set that level.",
+        "The minimum level for {sku} should be {level} in future.",
+        "When {sku} drops to {level}, we reorder. Set it so.",
+        "Make {level} the point where we reorder {sku}.",
+        "For {sku}, the level becomes {level}.",
+        "At {level} pieces of {sku} we want to reorder. Change the threshold.",
+        "Keep at least {level} of {sku}: update the minimum.",
     ),
-    held_out=("Make {level} the new minimum for {sku}.", "Change the point where we reorder {sku} to {level}."),
+    held_out=(
+        "Set {level} as the new minimum level of {sku}.",
+        "Change the level where we reorder {sku} to {level}.",
+    ),
     answer=lambda a, r: f"The reorder level of {a['sku']} is now {a['level']} (was {r['previous']}).",
 )
 def set_reorder_level(world: World, sku: Sku, level: int) -> Row:
-    """Change the minimum of pieces at which an article is to be reordered."""
+    """Set a new reorder level for a SKU: the minimum or threshold to keep."""
     previous = _article(world, sku)["reorder_level"]
     if level < 0:
         raise ValueError(f"level must not be negative: {level}")
@@ -201,34 +231,35 @@ inventory.chain(
     ("get_stock", lambda s, r: {"sku": r[0]["sku"]}),
     draw=lambda d: {"name": d.pick(ARTICLES)},
     asks=(
-        "How many pieces of the {name} do we have in all?",
-        "Is the {name} still available, and how often?",
-        "Count the {name} across all warehouses.",
-        "How much do we have left of the {name}?",
+        "Find the article {name} first: how many are left in stock?",
+        "I only know the name, {name}. Find the article and count its stock.",
+        "What stock do we have of the {name}? Find its SKU first.",
+        "How much of the article {name} is in stock? Find it by name.",
     ),
-    held_out=("What quantity of the {name} is left in total?",),
+    held_out=("Find the {name} in the catalogue, then count our stock of it.",),
 )
 inventory.chain(
     ("find_article", lambda s, r: {"name": s["name"]}),
     ("get_stock_price", lambda s, r: {"sku": r[0]["sku"]}),
     draw=lambda d: {"name": d.pick(ARTICLES)},
     asks=(
-        "What does a {name} cost?",
-        "How much do we charge for the {name}?",
-        "A client asks for the price of the {name}.",
+        "Find the article {name} first, then tell me its price.",
+        "I only know the name, {name}. Find that article and its price.",
+        "A client asks for the price of the {name}. Find its SKU first.",
+        "What is the price of the article {name}? Find it by name.",
     ),
-    held_out=("How expensive is a {name}?",),
+    held_out=("Find the {name} in the catalogue: what's the price?",),
 )
 inventory.chain(
     ("list_low_stock", lambda s, r: {"warehouse": s["warehouse"], "below": s["below"]}),
     ("get_stock_lead_time", lambda s, r: {"sku": r[0][0]["sku"]}),
     draw=lambda d: {"warehouse": d.pick(WAREHOUSES), "below": d.number(20, 40)},
     asks=(
-        "Of what has fewer than {below} pieces in {warehouse}, take the scarcest: how long does its supplier need?",
-        "Find what is below {below} pieces in the {warehouse} warehouse. When could the scarcest be delivered again?",
-        "List what {warehouse} has fewer than {below} of. How many days does the supplier of the scarcest need?",
+        "List the goods low in {warehouse}, below {below}. What lead time has the scarcest?",
+        "List what is below {below} pieces in {warehouse} first, then give the scarcest's lead time.",
+        "What runs low in {warehouse}, below {below}? How much lead time has the scarcest?",
     ),
-    held_out=("Which is scarcest among those under {below} pieces in {warehouse}, and what's its delivery time?",),
+    held_out=("Which goods run low in {warehouse}, below {below}, and what's the scarcest's lead time?",),
 )
 inventory.talk = (
     ("What does SKU stand for?", "Stock keeping unit: the number a shop gives to each article it sells."),

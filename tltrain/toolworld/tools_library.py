@@ -53,36 +53,44 @@ def _id(d: Draw) -> Slots:
 @library.tool(
     draw=lambda d: {"title": d.pick(TITLES)},
     asks=(
+        'Find the book "{title}" in the catalogue.',
+        'Can you find a book with the title "{title}"?',
+        'I need to find the ID of the book "{title}".',
+        'Find the title "{title}" for me, please.',
+        'Who wrote the book "{title}"? Please find out.',
+        'My teacher recommended "{title}". Can you find that book?',
         'Who wrote "{title}"?',
-        'Do you have "{title}", and under what number?',
-        'I\'m looking for a novel called "{title}".',
-        'What is the book number of "{title}"?',
-        'By whom is "{title}"?',
-        'My teacher recommended "{title}". Can you look it up?',
     ),
-    held_out=('Which author is behind "{title}"?', 'Is "{title}" in your catalogue? I need its number.'),
+    held_out=(
+        'I\'m trying to find a book, its title is "{title}".',
+        'Is the book "{title}" in the catalogue? Find its ID.',
+    ),
     answer=lambda a, r: f"{a['title']} is by {r['author']} ({r['book_id']}).",
 )
 def find_book(world: World, title: str) -> Row:
-    """Look up a book by title: its book ID and who wrote it."""
+    """Find a book by its title: who wrote it, and its ID in the catalogue."""
     return world.need(f"no book is called '{title}'", "SELECT id AS book_id, author FROM books WHERE title = ?", title)
 
 
 @library.tool(
     draw=lambda d: d.row("SELECT DISTINCT author FROM books"),
     asks=(
+        "Which books has the author {author} written?",
+        "Find the books of author {author}.",
+        "Which books by the author {author} are in the library?",
+        "Show me all books of the author {author}.",
+        "My favourite author is {author}. Find their books.",
+        "Author {author}: what works are there?",
         "What has {author} written?",
-        "I enjoy {author}. What do you have?",
-        "Which novels by {author} are in the library?",
-        "Show me everything written by {author}.",
-        "Are there any works of {author} here?",
-        "Which titles did {author} publish?",
     ),
-    held_out=("I'd like to read something by {author}. What is there?", "Which works are {author}'s?"),
+    held_out=(
+        "I'd like to read a book by the author {author}.",
+        "Books written by the author {author}, please.",
+    ),
     answer=lambda a, r: f"By {a['author']}: {each(r, '{title}')}.",
 )
 def find_books_by_author(world: World, author: Annotated[str, "full name"]) -> list[Row]:
-    """Books and novels in the library written by one author."""
+    """Books of one author: all works in the library written by this person."""
     rows = world.all("SELECT id AS book_id, title FROM books WHERE author = ? ORDER BY id", author)
     if not rows:
         raise LookupError(f"no author is called {author}")
@@ -92,26 +100,26 @@ def find_books_by_author(world: World, author: Annotated[str, "full name"]) -> l
 @library.tool(
     draw=lambda d: {"subject": d.pick(SUBJECTS), "since": d.number(1960, 2010, 5)},
     asks=(
-        "What came out about {subject} from {since} on?",
-        "I only want newer things on {subject}, published in {since} or later.",
-        "I want to read about {subject}. What do you suggest from the shelves?",
-        "What do you have about {subject}?",
-        "My daughter is interested in {subject}. Which titles fit?",
-        "Is there anything on {subject} in the library?",
-        "Show me what deals with {subject}.",
-        "Which titles treat {subject}?",
+        "Which books on the subject of {subject} were published since {since}?",
+        "Find some books on the subject {subject}, published in {since} or later.",
+        "I want to read about the subject {subject}. Which books are there?",
+        "What books do you have on the subject of {subject}?",
+        "My daughter needs books on the subject of {subject}.",
+        "Subject {subject}: which books can you find?",
+        "Is there a book with the subject {subject}?",
+        "Show me something about {subject}.",
     ),
     held_out=(
-        "Something to read on {subject}, please.",
-        "Which titles are concerned with {subject}?",
-        "What is there on {subject} from {since} or later?",
+        "Find a book on the subject {subject}, please.",
+        "What is there on the subject of {subject}?",
+        "The subject is {subject}; find me books from {since} or later.",
     ),
     answer=lambda a, r: f"On {a['subject']}: {each(r, '{title}')}.",
 )
 def find_books_by_subject(
     world: World, subject: str, since: Annotated[int, "earliest year"] | None = None
 ) -> list[Row]:
-    """Books to read about a subject, optionally only those published since a year."""
+    """Books about a subject or topic, optionally only those published since a year."""
     if subject not in SUBJECTS:
         raise LookupError(f"there is no section on {subject}")
     sql = "SELECT id AS book_id, title FROM books WHERE subject = ? AND year >= ? ORDER BY id"
@@ -121,18 +129,22 @@ def find_books_by_subject(
 @library.tool(
     draw=_id,
     asks=(
-        "On which shelf is {book_id}, and are there copies left?",
-        "Is {book_id} in at the moment?",
-        "How many copies of {book_id} are available?",
-        "Where in the building do I find {book_id}?",
-        "In which year did {book_id} come out?",
-        "Can I borrow {book_id} right now? Tell me the copies and the shelf.",
+        "On which shelf is the book {book_id}, and are copies available?",
+        "Is the book {book_id} available at the moment?",
+        "How many copies of book {book_id} are available?",
+        "On which shelf does the book {book_id} stand?",
+        "Book {book_id}: year and shelf, please.",
+        "Can I have the book {book_id} right now? Are copies available?",
+        "Tell me the year and the shelf of {book_id}.",
     ),
-    held_out=("Where does {book_id} stand?", "Are any copies of {book_id} there?"),
+    held_out=(
+        "On which shelf do I look for the book {book_id}?",
+        "Are any copies of the book {book_id} available?",
+    ),
     answer=lambda a, r: f"{a['book_id']} ({r['year']}) stands on {r['shelf']}; {r['copies']} copies are in.",
 )
 def get_book(world: World, book_id: BookId) -> Row:
-    """On which shelf a book is, how many copies are available, and its year."""
+    """Shelf where a book stands, copies available now, and the year it came out."""
     row = _book(world, book_id)
     return {key: row[key] for key in ("year", "shelf", "copies")}
 
@@ -140,18 +152,22 @@ def get_book(world: World, book_id: BookId) -> Row:
 @library.tool(
     draw=lambda d: d.row("SELECT id AS member_id FROM members"),
     asks=(
+        "Which loans does member {member_id} have?",
+        "What are the loans of the member {member_id}?",
+        "List the loans of member {member_id}.",
+        "When are the loans of member {member_id} due?",
+        "Show me the loans and due dates of the member {member_id}.",
+        "Member {member_id} asks which loans are still open.",
         "What has {member_id} borrowed?",
-        "When does {member_id} have to bring their books back?",
-        "Which books are at {member_id}'s home now?",
-        "Does {member_id} still have any of our books?",
-        "What's out on the card {member_id}?",
-        "Show me everything lent to {member_id}.",
     ),
-    held_out=("What is {member_id} reading at home, and until when?", "Which of our books has {member_id} got?"),
+    held_out=(
+        "Due dates of member {member_id}'s loans, please.",
+        "What loans are there for the member {member_id}?",
+    ),
     answer=lambda a, r: f"{a['member_id']} has {each(r, '{book_id} until {due} ({loan_id})')}.",
 )
 def get_loans_by_member(world: World, member_id: MemberId) -> list[Row]:
-    """Books a member has borrowed, with the loan IDs and due dates."""
+    """Loans of a member: which books they have borrowed, and when each is due."""
     _check_member(world, member_id)
     sql = "SELECT id AS loan_id, book AS book_id, due FROM loans WHERE member = ? ORDER BY due, id"
     return world.all(sql, member_id)
@@ -160,18 +176,22 @@ def get_loans_by_member(world: World, member_id: MemberId) -> list[Row]:
 @library.tool(
     draw=lambda d: {**d.row("SELECT id AS loan_id FROM loans"), "weeks": d.number(3, 6)},
     asks=(
-        "I need more time for {loan_id}.",
-        "Please extend {loan_id}.",
-        "Can I keep {loan_id} for {weeks} more weeks?",
-        "Prolong {loan_id} by {weeks} weeks.",
-        "I haven't finished {loan_id}. Give me an extension.",
-        "{loan_id} should be due {weeks} weeks later.",
+        "Please renew {loan_id}.",
+        "Renew the loan {loan_id} by {weeks} weeks.",
+        "Can I renew {loan_id} for {weeks} more weeks?",
+        "I haven't finished {loan_id}. Can it be renewed?",
+        "The loan {loan_id} should be renewed by {weeks} weeks.",
+        "I'd like to renew my loan {loan_id}.",
+        "May I keep {loan_id} a little longer?",
     ),
-    held_out=("Let me hold on to {loan_id} a bit longer.", "Extend {loan_id}, {weeks} weeks if possible."),
+    held_out=(
+        "Let me renew {loan_id}, I need it longer.",
+        "{weeks} weeks longer for {loan_id}: renew the loan, if possible.",
+    ),
     answer=lambda a, r: f"{a['loan_id']} is extended by {r['weeks']} weeks.",
 )
 def renew_loan(world: World, loan_id: LoanId, weeks: int = 2) -> Row:
-    """Extend a loan to keep the book longer, by two weeks unless told otherwise."""
+    """Renew a loan: extend it to keep the book longer, by two weeks unless told otherwise."""
     row = world.need(f"there is no loan {loan_id}", "SELECT renewed FROM loans WHERE id = ?", loan_id)
     if not 1 <= weeks <= 10:
         raise ValueError(f"a loan can be extended by 1 to 10 weeks, not {weeks}")
@@ -184,18 +204,22 @@ def renew_loan(world: World, loan_id: LoanId, weeks: int = 2) -> Row:
 @library.tool(
     draw=lambda d: d.row("SELECT id AS loan_id FROM loans"),
     asks=(
-        "{loan_id} is back on the counter.",
-        "The reader just handed in {loan_id}.",
-        "I'm bringing back {loan_id}.",
-        "Please check in {loan_id}.",
-        "Mark {loan_id} as brought back.",
-        "Here is the book from {loan_id}, I've finished it.",
+        "{loan_id} was just returned.",
+        "I'm returning {loan_id}.",
+        "The loan {loan_id} is being returned.",
+        "I've finished {loan_id} and want to return it.",
+        "Please return {loan_id}, I brought it back.",
+        "Mark the loan {loan_id} as returned.",
+        "Check in the loan {loan_id}, please.",
     ),
-    held_out=("{loan_id} has just been handed in.", "I'm done with the book from {loan_id}, here you are."),
+    held_out=(
+        "{loan_id} has just been returned; check it in.",
+        "I'd like to return the loan {loan_id}.",
+    ),
     answer=lambda a, r: f"{a['loan_id']} is returned. Thank you!",
 )
 def return_loan(world: World, loan_id: LoanId) -> Row:
-    """Check in a borrowed book that the reader brought back, by loan ID."""
+    """Return a loan: check in a book that was brought back."""
     book = world.need(f"there is no loan {loan_id}", "SELECT book FROM loans WHERE id = ?", loan_id)["book"]
     world.run("DELETE FROM loans WHERE id = ?", loan_id)
     return {"returned": book}
@@ -204,18 +228,22 @@ def return_loan(world: World, loan_id: LoanId) -> Row:
 @library.tool(
     draw=lambda d: {**_id(d), **d.row("SELECT id AS member_id FROM members")},
     asks=(
-        "Keep {book_id} aside for {member_id}.",
-        "{member_id} would like the next copy of {book_id}.",
-        "Put {book_id} on hold for {member_id}.",
-        "Please set {book_id} aside; {member_id} will pick it up.",
-        "When {book_id} is free, {member_id} wants it.",
-        "{member_id} asks you to hold {book_id}.",
+        "Reserve the book {book_id} for {member_id}.",
+        "{member_id} would like to reserve the next copy of {book_id}.",
+        "Put a hold on {book_id}: reserve it for {member_id}.",
+        "Please reserve {book_id}; {member_id} will pick it up.",
+        "{member_id} asks you to reserve the book {book_id}.",
+        "{member_id} wants the book {book_id} reserved.",
+        "Hold the next copy of the book {book_id} for {member_id}.",
     ),
-    held_out=("Hold {book_id} back for {member_id}.", "{book_id} is wanted by {member_id}; put it aside."),
+    held_out=(
+        "Reserve the next copy of the book {book_id} for {member_id}.",
+        "{book_id} should be reserved for {member_id}.",
+    ),
     answer=lambda a, r: f"{a['book_id']} will be kept for {a['member_id']}.",
 )
 def reserve_book(world: World, book_id: BookId, member_id: MemberId) -> Row:
-    """Put a book on hold: keep the next copy aside for a member."""
+    """Reserve a book for a member: put the next copy on hold."""
     title = _book(world, book_id)["title"]
     _check_member(world, member_id)
     return {"reserved": title}
@@ -226,34 +254,34 @@ library.chain(
     ("get_book", lambda s, r: {"book_id": r[0]["book_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
     asks=(
-        'Is "{title}" in at the moment, and on which shelf?',
-        'How many copies of "{title}" are available?',
-        'Where in the building do I find "{title}"?',
-        'In which year did "{title}" come out?',
+        'Find the book "{title}" first: on which shelf are its copies?',
+        'Find the title "{title}": how many copies of the book are available?',
+        'I only know the title, "{title}". Find the book and tell me its shelf.',
+        'Is the book "{title}" available, and on which shelf? Find its ID first.',
     ),
-    held_out=('On what shelf does "{title}" stand?',),
+    held_out=('First find the book with the title "{title}", then tell me its shelf and year.',),
 )
 library.chain(
     ("find_book", lambda s, r: {"title": s["title"]}),
     ("reserve_book", lambda s, r: {"book_id": r[0]["book_id"], "member_id": s["member_id"]}),
     draw=lambda d: {"title": d.pick(TITLES), **d.row("SELECT id AS member_id FROM members")},
     asks=(
-        'Keep "{title}" aside for {member_id}.',
-        '{member_id} would like the next copy of "{title}".',
-        'Put "{title}" on hold for {member_id}.',
+        'Find the book "{title}" and reserve it for {member_id}.',
+        '{member_id} knows only the title, "{title}". Find that book and reserve it.',
+        'First find "{title}", then reserve the book for {member_id}.',
     ),
-    held_out=('{member_id} wants "{title}"; hold it back, please.',),
+    held_out=('{member_id} wants the book with the title "{title}" reserved; find it first.',),
 )
 library.chain(
     ("get_loans_by_member", lambda s, r: {"member_id": s["member_id"]}),
     ("renew_loan", lambda s, r: {"loan_id": r[0][0]["loan_id"]}),
     draw=lambda d: d.row("SELECT DISTINCT member AS member_id FROM loans"),
     asks=(
-        "Of the books that {member_id} has, extend the one that is due first.",
-        "Find what {member_id} borrowed and prolong whatever is due earliest.",
-        "{member_id} needs more time for the book with the earliest due date.",
+        "Of the loans of member {member_id}, renew the one that is due first.",
+        "Find the loans of member {member_id} first, then renew whatever is due earliest.",
+        "Member {member_id} wants the loan that is due first renewed; look it up.",
     ),
-    held_out=("Give {member_id} an extension for the book that has to be back first.",),
+    held_out=("Look up the member {member_id}'s loans and renew the one due first.",),
 )
 library.talk = (
     ("What's the difference between a novel and a short story?", "Mostly the length; a novel tells a longer story."),

@@ -45,21 +45,22 @@ def _positive(name: str, value: float) -> None:
 @money.tool(
     draw=_currencies,
     asks=(
-        "How much is {amount} {source} in {target}?",
-        "I want to change {amount} {source} into {target}. What do I get?",
-        "What are {amount} {source} worth in {target}?",
-        "{amount} {source}: how many {target} is that?",
-        "If I swap {amount} {source} for {target}, how much will I hold?",
-        "The bill is {amount} {source}. What's that in {target}?",
+        "Convert {amount} {source} to {target}.",
+        "What are {amount} {source} in the currency {target}?",
+        "At today's exchange rate, convert {amount} {source} to {target}.",
+        "I want {amount} {source} converted to {target}. What do I get?",
+        "The hotel takes {amount} {source}. Convert that to {target}.",
+        "In another currency: what are {amount} {source} worth in {target}?",
+        "I want to exchange {amount} {source} for {target}. What do I get?",
     ),
     held_out=(
-        "Give me the value of {amount} {source} in {target}.",
-        "How many {target} do I get for {amount} {source}?",
+        "Please convert the currency: {amount} {source}, in {target}.",
+        "How many {target} do I get if I convert {amount} {source}?",
     ),
     answer=lambda a, r: f"{a['amount']} {a['source']} are {r} {a['target']}.",
 )
 def convert_currency(world: World, amount: float, source: Currency, target: Currency) -> float:
-    """Change an amount of money from one currency into another: what it is worth."""
+    """Convert money to another currency at the exchange rate: what it is worth."""
     _positive("amount", amount)
     return round(amount * PER_EURO[target] / PER_EURO[source], 2)
 
@@ -67,18 +68,21 @@ def convert_currency(world: World, amount: float, source: Currency, target: Curr
 @money.tool(
     draw=lambda d: {"amount": d.decimal(5, 900), "percent": d.number(3, 25)},
     asks=(
-        "The net price is {amount}. What is it with {percent} percent tax?",
-        "Put {percent} % tax on top of {amount}.",
-        "What do I pay in total for {amount} plus {percent} % tax?",
-        "{amount} before tax, the rate is {percent} percent: the gross price?",
-        "Tax is {percent} %. What does something for {amount} net cost gross?",
-        "How much is {amount} once {percent} percent tax is included?",
+        "The net price is {amount}. Add {percent} percent tax.",
+        "Add {percent} % tax to {amount}.",
+        "What is the gross price of {amount} plus {percent} % tax?",
+        "{amount} net, and the tax is {percent} percent: the gross price?",
+        "Tax is {percent} %. What does something for {amount} net cost?",
+        "How much is {amount} once {percent} percent tax is added?",
     ),
-    held_out=("Gross price of {amount} net at {percent} % tax?", "With {percent} percent tax on it, what's {amount}?"),
+    held_out=(
+        "Gross price of {amount} net at {percent} % tax?",
+        "With {percent} percent tax added to it, what's {amount}?",
+    ),
     answer=lambda a, r: f"With {a['percent']} % tax it is {r}.",
 )
 def add_tax(world: World, amount: float, percent: float) -> float:
-    """Put tax in percent on a net price: the gross price to pay."""
+    """Add tax in percent to a net price: the gross price to pay."""
     _positive("amount", amount)
     _positive("percent", percent)
     return round(amount * (1 + percent / 100), 2)
@@ -87,22 +91,22 @@ def add_tax(world: World, amount: float, percent: float) -> float:
 @money.tool(
     draw=lambda d: {"amount": d.decimal(20, 400), "people": d.number(2, 9), "tip": d.number(5, 20, 5)},
     asks=(
-        "Dinner was {amount} and there were {people} of us. What does each one pay?",
+        "Split the bill of {amount} among {people} people.",
+        "The bill was {amount} for {people} people. What does each pay?",
+        "Split a bill of {amount} {people} ways, with a {tip} percent tip.",
+        "Split {amount} among {people} of us, with a tip of {tip} %.",
+        "Can you split our bill? {amount} between {people} guests.",
+        "We are {people} people with a bill of {amount}. Everybody's share?",
         "Share {amount} equally among {people} persons.",
-        "{people} friends, {amount} in total, plus a {tip} percent tip. How much each?",
-        "We are {people} and owe {amount}. With a tip of {tip} %, what's everybody's part?",
-        "Divide a restaurant check of {amount} between {people} guests.",
-        "What's my part if {people} people pay {amount} together?",
-        "Add a {tip} % tip to {amount} and tell me what each of {people} pays.",
     ),
     held_out=(
-        "{people} of us ate for {amount}. How much does each owe?",
-        "{amount} among {people}, with {tip} percent tip: each person's part?",
+        "{people} of us split {amount}. What is each one's share?",
+        "A bill of {amount} split among {people}, with {tip} percent tip: how much each?",
     ),
     answer=lambda a, r: f"Everybody pays {r}.",
 )
 def split_bill(world: World, amount: float, people: int, tip: Annotated[float, "percent"] = 0) -> float:
-    """Share a restaurant bill equally among people, with a tip: what each pays."""
+    """Split a bill equally among people, with a tip: each person's share."""
     _positive("amount", amount)
     _positive("people", people)
     return round(amount * (1 + tip / 100) / people, 2)
@@ -111,36 +115,43 @@ def split_bill(world: World, amount: float, people: int, tip: Annotated[float, "
 @money.tool(
     draw=lambda d: {"account": d.pick(ACCOUNTS)},
     asks=(
-        "How much money is in the {account} account?",
-        "What do I have left on my {account} account?",
-        "Is there anything on the {account} account?",
-        "Tell me the current sum on the {account} account.",
-        "How rich is the {account} account today?",
-        "What does the {account} account hold?",
+        "What is the balance of the {account} account?",
+        "My {account} account: how high is the balance?",
+        "What's today's balance on my {account} account?",
+        "Tell me the balance of my {account} account.",
+        "Balance, {account} account?",
+        "How much money does the {account} account hold?",
     ),
-    held_out=("How many euros are on the {account} account?", "What's left in the {account} account?"),
+    held_out=(
+        "Show the balance on the {account} account.",
+        "Balance of the {account} account, please.",
+    ),
     answer=lambda a, r: f"The {a['account']} account holds {r} EUR.",
 )
 def get_balance(world: World, account: Account) -> int:
-    """How much money is left on one of your accounts today, in euros."""
+    """Balance of a bank account: how much money it holds, in euros."""
     return int(world.need(f"no account {account}", "SELECT euros FROM accounts WHERE name = ?", account)["euros"])
 
 
 @money.tool(
     draw=lambda d: {"category": d.pick(CATEGORIES), "month": d.month()},
     asks=(
+        "How high were my expenses in the category {category} in {month}?",
+        "What expenses fall into the category {category} for {month}?",
+        "In {month}, what did I spend in the expense category {category}?",
+        "Expenses for {month}, only the category {category}, please.",
+        "Category {category}: how much did I spend in {month}?",
+        "Give me the {month} expenses of the category {category}.",
         "How much did I spend on {category} in {month}?",
-        "What went out for {category} during {month}?",
-        "In {month}, what did {category} cost me?",
-        "How expensive was {category} for me in {month}?",
-        "Tell me what I paid for {category} in {month}.",
-        "What sum did {category} swallow in {month}?",
     ),
-    held_out=("My {category} costs for {month}?", "How much money was spent on {category} in {month}?"),
+    held_out=(
+        "What did I spend in the category {category} in {month}?",
+        "My expenses in {month} for the category {category}?",
+    ),
     answer=lambda a, r: f"You spent {r} EUR on {a['category']} in {a['month']}.",
 )
 def get_expenses_by_category(world: World, category: Category, month: Month) -> int:
-    """What you spent on one category, such as food, in a month, in euros."""
+    """Expenses in one category: how much you spend on it in a month, in euros."""
     sql = "SELECT coalesce(sum(euros), 0) AS total FROM expenses WHERE category = ? AND day LIKE ?"
     return int(world.all(sql, category, check_month(month) + "-%")[0]["total"])
 
@@ -148,18 +159,22 @@ def get_expenses_by_category(world: World, category: Category, month: Month) -> 
 @money.tool(
     draw=lambda d: {"month": d.pick(MONTHS)},
     asks=(
-        "How much did I spend in {month} altogether?",
-        "What did I pay for everything in {month}?",
-        "All costs of {month} together, please.",
-        "How much money left my pocket in {month}, all in all?",
-        "What do all my costs for {month} add up to?",
-        "Was {month} an expensive month? Give me the overall sum.",
+        "What were my total expenses for the month {month}?",
+        "All expenses of the month {month} together, please.",
+        "How high were the whole month's expenses in {month}?",
+        "Total expenses in the month of {month}?",
+        "How much did I pay for everything in the month {month}?",
+        "Give me the total of all my monthly expenses in {month}.",
+        "What did I pay in {month} in total?",
     ),
-    held_out=("Everything I spent in {month}, as one number?", "Total of my spending for {month}?"),
+    held_out=(
+        "The month {month}: what is the total of my expenses?",
+        "Everything I paid in the month of {month}, as one total?",
+    ),
     answer=lambda a, r: f"In {a['month']} you spent {r} EUR in all.",
 )
 def get_expenses_by_month(world: World, month: Month) -> int:
-    """What you spent in a month altogether, all costs of every category in euros."""
+    """Expenses of a whole month: the total of everything paid, in euros."""
     sql = "SELECT coalesce(sum(euros), 0) AS total FROM expenses WHERE day LIKE ?"
     return int(world.all(sql, check_month(month) + "-%")[0]["total"])
 
@@ -167,18 +182,22 @@ def get_expenses_by_month(world: World, month: Month) -> int:
 @money.tool(
     draw=lambda d: {"euros": d.decimal(3, 250), "category": d.pick(CATEGORIES), "day": d.day()},
     asks=(
-        "I paid {euros} euros for {category} on {day}. Write that down.",
-        "Note {euros} euros under {category} for {day}.",
-        "On {day}, {euros} euros went to {category}; please record it.",
-        "Book {euros} euros as {category}, dated {day}.",
-        "Enter this: {day}, {category}, {euros} euros.",
-        "{category} cost me {euros} euros on {day}, put it on the list.",
+        "I paid {euros} euros for {category} on {day}. Add that expense.",
+        "Add {euros} euros under {category} for {day}.",
+        "On {day}, {euros} euros went to {category}; please add the expense.",
+        "Add an expense of {euros} euros for {category}, dated {day}.",
+        "New expense to add: {day}, {category}, {euros} euros.",
+        "Can you add to my expenses {euros} euros for {category} on {day}?",
+        "Record {euros} euros as {category}, dated {day}.",
     ),
-    held_out=("Keep a record: {euros} euros, {category}, {day}.", "{day}: spent {euros} euros on {category}. Note it."),
+    held_out=(
+        "Add a record: {euros} euros, {category}, {day}.",
+        "{day}: paid {euros} euros for {category}. Add this new expense.",
+    ),
     answer=lambda a, r: f"Noted: {a['euros']} EUR for {a['category']} on {a['day']}.",
 )
 def add_expense(world: World, euros: float, category: Category, day: Annotated[str, "YYYY-MM-DD"]) -> Row:
-    """Write down euros you paid on a day, under a category."""
+    """Add a new expense to the record: euros paid on a day."""
     _positive("euros", euros)
     world.run("INSERT INTO expenses VALUES (?, ?, ?)", check_day(day), category, euros)
     return {"recorded": euros, "category": category}
@@ -189,12 +208,12 @@ money.chain(
     ("convert_currency", lambda s, r: {"amount": r[0], "source": "EUR", "target": s["target"]}),
     draw=lambda d: {"account": d.pick(ACCOUNTS), "target": _named(d.pick(("USD", "GBP", "JPY", "CHF")))},
     asks=(
-        "How much is on the {account} account, in {target}?",
-        "What's the money on my {account} account worth in {target}?",
-        "If I changed the whole {account} account into {target}, what would I get?",
-        "Tell me in {target} what the {account} account holds.",
+        "Look up the balance of the {account} account first and convert it to {target}.",
+        "Convert the balance of my {account} account to {target}.",
+        "If I converted the whole balance of the {account} account to {target}, what would I get?",
+        "Tell me the {account} account's balance, converted to {target}.",
     ),
-    held_out=("In {target}, how much do I have on the {account} account?",),
+    held_out=("In the currency {target}, what is the balance of the {account} account?",),
 )
 money.chain(
     ("get_expenses_by_category", lambda s, r: {"category": s["category"], "month": s["month"]}),
@@ -205,11 +224,11 @@ money.chain(
         "target": _named(d.pick(("USD", "GBP", "JPY", "CHF"))),
     },
     asks=(
-        "What did I spend on {category} in {month}, expressed in {target}?",
-        "How many {target} did {category} cost me in {month}?",
-        "My {category} costs of {month}, but in {target}, please.",
+        "Look up my expenses in the category {category} in {month} first, then convert them to {target}.",
+        "What were my expenses in the category {category} in {month}, converted to {target}?",
+        "Convert my {month} expenses of the category {category} to {target}.",
     ),
-    held_out=("In {target}: what went out for {category} in {month}?",),
+    held_out=("In another currency, {target}: what were my expenses in the category {category} in {month}?",),
 )
 money.talk = (
     ("What is inflation?", "A general rise in prices over time."),

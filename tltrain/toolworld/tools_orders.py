@@ -50,19 +50,22 @@ def _order(world: World, order_id: str) -> Row:
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT id FROM orders")["id"]},
     asks=(
-        "Is {order_id} marked as shipped yet, or still as pending?",
-        "What state is {order_id} in at the moment?",
-        "Does {order_id} count as delivered by now? Check its state.",
-        "On which day was {order_id} placed, and for how much in total?",
-        "How much did the customer pay for {order_id} altogether?",
-        "Tell me the current status of {order_id}.",
-        "{order_id}: pending, shipped or delivered?",
+        "What is the status of order {order_id}?",
+        "Is order {order_id} still pending, or has it been shipped?",
+        "Has my order {order_id} been delivered yet?",
+        "When was the order {order_id} placed, and what was its total?",
+        "How large is the total amount of order {order_id}?",
+        "Date and total of order {order_id}, please.",
+        "Order {order_id}: pending, shipped or delivered?",
     ),
-    held_out=("Is {order_id} cancelled or still alive?", "What's the total amount on {order_id}?"),
+    held_out=(
+        "I'd like to know the current status of order {order_id}.",
+        "What's the total amount on the order {order_id}?",
+    ),
     answer=lambda a, r: f"{a['order_id']} was placed on {r['placed']}, is {r['status']} and comes to {r['total']} EUR.",
 )
 def get_order(world: World, order_id: OrderId) -> Row:
-    """State of an order (pending, shipped, delivered), the day placed and the total paid."""
+    """Status of an order (pending, shipped or delivered), its date and total amount."""
     row = _order(world, order_id)
     return {key: row[key] for key in ("status", "placed", "total")}
 
@@ -70,19 +73,22 @@ def get_order(world: World, order_id: OrderId) -> Row:
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT id FROM orders")["id"]},
     asks=(
-        "Which products are in {order_id}?",
-        "What exactly did the customer buy with {order_id}?",
-        "List everything in {order_id} with the quantities, please.",
-        "I'm packing {order_id}. What has to go in the box?",
-        "How many pieces of each article does {order_id} contain?",
-        "What's inside {order_id}?",
-        "Which articles, and at what unit price, make up {order_id}?",
+        "Which items are in order {order_id}?",
+        "List the items of {order_id} with their quantities.",
+        "I'm packing order {order_id}. Which items go in the box?",
+        "What items does {order_id} contain?",
+        "Items of {order_id} with unit prices, please.",
+        "I need the unit price of each item in order {order_id}.",
+        "What goods are inside {order_id}?",
     ),
-    held_out=("Read me the contents of {order_id}.", "What goods does {order_id} consist of?"),
+    held_out=(
+        "Read me the items in {order_id}.",
+        "What does {order_id} consist of, item by item?",
+    ),
     answer=lambda a, r: f"{a['order_id']} holds {each(r, '{quantity} x {product}')}.",
 )
 def get_order_items(world: World, order_id: OrderId) -> list[Row]:
-    """List the products in an order: what was bought, quantities and unit prices."""
+    """Items of an order: the goods inside, with quantities and unit prices."""
     _order(world, order_id)
     return world.all("SELECT product, quantity, price FROM order_items WHERE order_id = ?", order_id)
 
@@ -90,18 +96,22 @@ def get_order_items(world: World, order_id: OrderId) -> list[Row]:
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT order_id AS id FROM parcels")["id"]},
     asks=(
-        "Where is the parcel of {order_id} right now?",
-        "Who carries the parcel for {order_id}, and what is the tracking number?",
-        "A customer wants to follow the package from {order_id}. Which tracking number do I give?",
-        "Which carrier has {order_id}?",
-        "Can you locate the shipment of {order_id}?",
-        "I need the DHL, UPS or FedEx number for {order_id}.",
+        "What does the tracking of order {order_id} say at present?",
+        "Which carrier has {order_id}, and what's its tracking number?",
+        "A customer wants to track {order_id}. Where is the parcel?",
+        "Tracking number for {order_id}, please.",
+        "Track order {order_id}: where is the package right now?",
+        "DHL, UPS or FedEx? I'm trying to track {order_id}.",
+        "Can you track the package for {order_id}?",
     ),
-    held_out=("How far has the package for {order_id} got?", "What's the parcel number of {order_id}?"),
+    held_out=(
+        "How far has {order_id} got? Please track the parcel.",
+        "Where is the parcel of {order_id}?",
+    ),
     answer=lambda a, r: f"The parcel of {a['order_id']} is with {r['place']} ({r['carrier']}, {r['tracking']}).",
 )
 def get_order_tracking(world: World, order_id: OrderId) -> Row:
-    """Where the parcel of an order is: carrier, tracking number and present place."""
+    """Tracking number, carrier and present location of an order's parcel or package."""
     _order(world, order_id)
     sql = "SELECT carrier, tracking, place FROM parcels WHERE order_id = ?"
     return world.need(f"order {order_id} has no parcel yet", sql, order_id)
@@ -110,21 +120,25 @@ def get_order_tracking(world: World, order_id: OrderId) -> Row:
 @orders.tool(
     draw=lambda d: {"customer_id": d.row("SELECT id FROM customers")["id"], "status": d.pick(STATUSES)},
     asks=(
-        "What has {customer_id} bought from us so far?",
-        "Show me everything {customer_id} has ordered.",
-        "Which purchases belong to customer {customer_id}?",
-        "Which of {customer_id}'s orders are {status}?",
-        "Only the {status} ones, please: what did customer {customer_id} order?",
-        "I have {customer_id} on the line and need their order history.",
-        "Does {customer_id} have any {status} orders?",
+        "What is the order history of customer {customer_id}?",
+        "Show me all the orders of customer {customer_id}.",
+        "Which orders has the customer {customer_id} placed so far?",
+        "Which {status} orders does customer {customer_id} have?",
+        "List the {status} orders from customer {customer_id}, newest first.",
+        "I have customer {customer_id} on the line and need their orders.",
+        "Does customer {customer_id} have any {status} orders?",
+        "Which purchases has {customer_id} made?",
     ),
-    held_out=("Look up all orders of {customer_id}.", "Are there {status} orders from customer {customer_id}?"),
+    held_out=(
+        "Look up the orders that customer {customer_id} made.",
+        "Are there {status} orders from customer {customer_id}?",
+    ),
     answer=lambda a, r: f"Orders of {a['customer_id']}: {each(r, '{order_id} ({status}, {placed})')}.",
 )
 def get_orders_by_customer(
     world: World, customer_id: CustomerId, status: Literal["pending", "shipped", "delivered", "cancelled"] | None = None
 ) -> list[Row]:
-    """All orders placed by a customer, newest first, optionally only those of one status."""
+    """Orders of a customer, newest first: their order history, all purchases they made."""
     world.need(f"customer {customer_id} does not exist", "SELECT id FROM customers WHERE id = ?", customer_id)
     sql = "SELECT id AS order_id, status, placed FROM orders WHERE customer = ?"
     if status is None:
@@ -135,36 +149,44 @@ def get_orders_by_customer(
 @orders.tool(
     draw=lambda d: {"name": d.row("SELECT name FROM customers")["name"]},
     asks=(
-        "What is {name}'s customer number?",
-        "Is {name} a customer of ours, and under which number?",
-        "Which C number belongs to {name}?",
-        "I need the customer ID for {name}.",
-        "Under what ID is {name} registered in the shop?",
-        "{name} forgot the customer number. What is it?",
+        "Find {name}'s customer number.",
+        "Can you find {name} among our customers?",
+        "Find the customer {name} for me, please.",
+        "I have to find the customer ID for {name}.",
+        "Is {name} registered with us? Find the customer number.",
+        "{name} forgot the customer number. Can you find it?",
+        "Which customer ID does {name} have?",
     ),
-    held_out=("Give me {name}'s shop ID.", "Who is {name} in our customer list? I need the ID."),
+    held_out=(
+        "Please find the ID of our customer {name}.",
+        "I cannot find out which customer number {name} has.",
+    ),
     answer=lambda a, r: f"{a['name']} is customer {r['customer_id']}.",
 )
 def find_customer(world: World, name: Annotated[str, "full name"]) -> Row:
-    """Look up the customer ID under which a person, by full name, is registered."""
+    """Find the customer ID (customer number) under which a person is registered."""
     return world.need(f"no customer named {name}", "SELECT id AS customer_id FROM customers WHERE name = ?", name)
 
 
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT id FROM orders WHERE status = 'pending'")["id"]},
     asks=(
-        "The customer changed their mind, please call off {order_id}.",
-        "{order_id} should not be sent at all. Stop the whole thing.",
-        "Please annul {order_id}, it was placed by mistake.",
-        "Drop {order_id} completely; it's no longer wanted.",
-        "Can you void {order_id} before it ships?",
-        "Nobody wants {order_id} any more. Call it off, please.",
+        "Please cancel my order {order_id}.",
+        "Cancel the whole order {order_id}; nothing should be sent.",
+        "The order {order_id} was a mistake. Cancel all of it, please.",
+        "They want the whole order {order_id} cancelled.",
+        "Can you still cancel the order {order_id} for me?",
+        "Nobody wants order {order_id} any more: cancel it.",
+        "Call off the whole of {order_id}, please.",
     ),
-    held_out=("Please withdraw {order_id} as a whole.", "{order_id} was a mistake, get rid of the entire order."),
+    held_out=(
+        "I need order {order_id} cancelled as a whole.",
+        "They changed their mind: cancel {order_id} completely.",
+    ),
     answer=lambda a, r: f"{a['order_id']} is cancelled; {r['refund']} EUR will be refunded.",
 )
 def cancel_order(world: World, order_id: OrderId) -> Row:
-    """Call off a whole order that is still pending, so nothing is sent."""
+    """Cancel a whole pending order: call it off, so that nothing is sent."""
     row = _order(world, order_id)
     if row["status"] != "pending":
         raise PermissionError(f"order {order_id} is already {row['status']}")
@@ -181,18 +203,22 @@ _PENDING_ITEMS = (
 @orders.tool(
     draw=lambda d: dict(d.row(_PENDING_ITEMS)),
     asks=(
-        "Take the {product} out of {order_id}, the rest stays.",
-        "The customer of {order_id} no longer needs the {product}, but wants everything else.",
-        "Remove just the {product} from {order_id}, please.",
-        "{order_id} is fine except for the {product}; strike that line.",
-        "Please drop the {product} from {order_id} and keep the other things.",
-        "Leave {order_id} as it is, only without the {product}.",
+        "Cancel only the item {product} in {order_id}.",
+        "Cancel one item of {order_id}: the {product}.",
+        "From order {order_id}, cancel just the {product} item.",
+        "The item {product} in {order_id} is to be cancelled, the rest stays.",
+        "{order_id} has one item too many: cancel the {product}.",
+        "Please remove the item {product} from {order_id}, keep the rest.",
+        "They no longer want one item of {order_id}; cancel the {product}.",
     ),
-    held_out=("Strike the {product} off {order_id}.", "In {order_id}, the {product} has to go; nothing else changes."),
+    held_out=(
+        "Please cancel just the {product} in {order_id}; the other items stay.",
+        "Drop only the product {product} from {order_id}.",
+    ),
     answer=lambda a, r: f"I took the {a['product']} out of {a['order_id']}; the new total is {r['total']} EUR.",
 )
 def cancel_order_item(world: World, order_id: OrderId, product: str) -> Row:
-    """Remove just one product from a pending order and keep the rest."""
+    """Cancel one item of a pending order: remove or drop just this product."""
     row = _order(world, order_id)
     if row["status"] != "pending":
         raise PermissionError(f"order {order_id} is already {row['status']}")
@@ -208,12 +234,15 @@ orders.chain(
     ("get_orders_by_customer", lambda s, r: {"customer_id": r[0]["customer_id"]}),
     draw=lambda d: {"name": d.row("SELECT name FROM customers")["name"]},
     asks=(
-        "What has {name} ordered from us?",
-        "I only have a name, {name}. Which orders are theirs?",
-        "List the orders of {name}, please.",
-        "{name} is on the phone and asks what they bought here. What do we have?",
+        "Find the customer {name} first, then list their orders.",
+        "I only know the name {name}. Find that customer and show me their orders.",
+        "Which orders did the customer named {name} place? The customer ID is unknown to me.",
+        "Look up the customer named {name}: what is their order history?",
     ),
-    held_out=("Which purchases has {name} made in the shop?", "Pull up the order history of {name}."),
+    held_out=(
+        "Only the name {name} is known: find the customer, then the order history.",
+        "First find the customer ID of {name}, then show the orders.",
+    ),
 )
 orders.chain(
     ("find_customer", lambda s, r: {"name": s["name"]}),
@@ -223,23 +252,23 @@ orders.chain(
         "SELECT DISTINCT name FROM customers JOIN orders ON customer = customers.id WHERE status = 'shipped'"
     ),
     asks=(
-        "List only the shipped orders of {name} and tell me where the parcel of the newest one is.",
-        "{name} is waiting for a parcel. Look at just their shipped orders and track the newest.",
-        "Filter {name}'s orders by shipped; which tracking number does the most recent have?",
+        "Find the customer {name} first, then track the newest of their shipped orders.",
+        "Look up the customer named {name}: what's the newest shipped order's tracking number?",
+        "I only know the customer's name, {name}. Track the newest of the shipped orders.",
     ),
-    held_out=("Of {name}'s shipped orders, and only those, take the newest: which carrier has it?",),
+    held_out=("First find the customer named {name}; of the shipped orders, track the newest.",),
 )
 orders.chain(
     ("get_orders_by_customer", lambda s, r: {"customer_id": s["customer_id"]}),
     ("get_order_items", lambda s, r: {"order_id": r[0][0]["order_id"]}),
     draw=lambda d: {"customer_id": d.row("SELECT DISTINCT customer FROM orders")["customer"]},
     asks=(
-        "What products were in the latest order of {customer_id}?",
-        "{customer_id} wants to know what they bought most recently. Which articles?",
-        "List the contents of the newest order placed by customer {customer_id}.",
-        "What's in the last thing {customer_id} ordered?",
+        "Look at the orders of customer {customer_id}: which items are in the newest one?",
+        "Which items did customer {customer_id} get with the newest of their orders?",
+        "List the orders of customer {customer_id}, then the items of the newest one.",
+        "From all orders of customer {customer_id}, take the newest. What items are in it?",
     ),
-    held_out=("Which goods did {customer_id} buy in their most recent order?",),
+    held_out=("What items are in the newest of customer {customer_id}'s orders?",),
 )
 orders.talk = (
     (

@@ -55,18 +55,22 @@ def _one(d: Draw) -> Slots:
 @recipes.tool(
     draw=lambda d: {"ingredient": d.pick(INGREDIENTS)},
     asks=(
+        "Find recipes that use the ingredient {ingredient}.",
+        "Can you find a recipe with {ingredient} as an ingredient?",
+        "I'd like to use up my {ingredient}. Find recipes with this ingredient.",
+        "The ingredient I have left: {ingredient}. Find a recipe that uses it.",
+        "Help me find something to cook with the ingredient {ingredient}.",
+        "Which recipes use the ingredient {ingredient}?",
         "What can I cook with {ingredient}?",
-        "I have some {ingredient} left. Which dishes need it?",
-        "Which dishes are made with {ingredient}?",
-        "I'd like to use up my {ingredient}. Any ideas from the cook book?",
-        "There's {ingredient} in the kitchen. What could it become?",
-        "Show me dishes that contain {ingredient}.",
     ),
-    held_out=("What's in the cook book that uses {ingredient}?", "Which meals call for {ingredient}?"),
+    held_out=(
+        "Find me something to cook that has {ingredient} as an ingredient.",
+        "I must use up {ingredient}: find a recipe with that ingredient.",
+    ),
     answer=lambda a, r: f"With {a['ingredient']}: {', '.join(r) or 'nothing'}.",
 )
 def find_recipes_by_ingredient(world: World, ingredient: str) -> list[str]:
-    """Dishes to cook with an ingredient that you have in the kitchen."""
+    """Find recipes that use an ingredient you have left: what to cook with it."""
     if ingredient not in INGREDIENTS:
         raise KeyError(ingredient)
     rows = world.all("SELECT dish FROM parts WHERE ingredient = ? ORDER BY dish", ingredient)
@@ -76,60 +80,68 @@ def find_recipes_by_ingredient(world: World, ingredient: str) -> list[str]:
 @recipes.tool(
     draw=lambda d: {"diet": d.pick(("vegan", "vegetarian", "gluten-free"))},
     asks=(
-        "My guests eat {diet} food only. What can I serve?",
-        "Which dishes are {diet}?",
-        "I'm looking for something {diet}.",
-        "Show me the {diet} meals in the cook book.",
-        "Have you got {diet} dishes?",
-        "A friend is on a {diet} diet. What do we have for them?",
+        "Find recipes for a {diet} diet.",
+        "My guests are on a {diet} diet. Find recipes for them.",
+        "Which recipes suit a {diet} diet?",
+        "A friend keeps a {diet} diet. What can I offer?",
+        "I'm looking for recipes that fit a {diet} diet.",
+        "Show me what you have for a {diet} diet.",
+        "Do you have {diet} meals?",
     ),
-    held_out=("Which meals suit {diet} eaters?", "I need ideas for a {diet} dinner."),
+    held_out=(
+        "I need recipe ideas for people on a {diet} diet.",
+        "What food suits someone whose diet is {diet}?",
+    ),
     answer=lambda a, r: f"{a['diet'].capitalize()} dishes: {', '.join(r) or 'none'}.",
 )
 def find_recipes_by_diet(world: World, diet: Diet) -> list[str]:
-    """Dishes and meals that fit a diet, such as vegetarian or vegan."""
+    """Find recipes of meals that fit a diet: vegan, vegetarian or gluten-free food."""
     return [row["name"] for row in world.all("SELECT name FROM dishes WHERE diet = ? ORDER BY name", diet)]
 
 
 @recipes.tool(
     draw=_one,
     asks=(
-        "How do I make {dish}?",
-        "Tell me step by step how {dish} is prepared.",
-        "What do I have to do for {dish}?",
-        "I've never made {dish}. How does it go?",
-        "Guide me through {dish}, what comes after what?",
-        "How is {dish} cooked?",
+        "What are the steps of the recipe for {dish}?",
+        "Show me, step by step, how to make {dish}.",
+        "I've never made {dish}. Which steps does the recipe have?",
+        "List all the steps for preparing {dish}.",
+        "Give me the {dish} recipe as steps to follow.",
+        "Which step comes first, which last in {dish}?",
+        "How do I prepare {dish}?",
     ),
-    held_out=("Explain how one prepares {dish}.", "What is the procedure for {dish}?"),
+    held_out=(
+        "Explain the steps to prepare {dish}.",
+        "I need {dish} instructions, step by step.",
+    ),
     answer=lambda a, r: f"For {a['dish']}: {r}",
 )
 def get_recipe_steps(world: World, dish: str) -> str:
-    """How to make a dish: what to do, step by step."""
+    """Steps of a recipe: instructions to prepare and make a dish, step by step."""
     return str(_dish(world, dish)["steps"])
 
 
 @recipes.tool(
     draw=lambda d: {**_one(d), "portions": d.number(3, 8)},
     asks=(
+        "Which ingredients does {dish} have?",
+        "How many grams of each ingredient go into {dish}?",
+        "What ingredients are in the recipe for {dish}?",
+        "List the ingredients for {dish} in grams.",
         "What goes into {dish}?",
-        "What do I have to buy for {dish}?",
-        "How many grams of what are in {dish}?",
-        "Which things do I need to have in the kitchen for {dish}?",
-        "Is there butter in {dish}? List what it's made of.",
-        "What is {dish} made of?",
-        "What do I need for {portions} portions of {dish}?",
-        "I'm making {dish} for {portions}. How many grams of what do I take?",
+        "Which ingredients do I need for {portions} portions of {dish}?",
+        "Ingredients for {portions} portions of {dish}, please.",
+        "I'm making {portions} portions of {dish}. Which ingredients does the recipe take?",
     ),
     held_out=(
-        "What do I need at home to make {dish}?",
-        "Tell me what {dish} contains, in grams.",
-        "We are {portions} and want {dish}. What goes into it?",
+        "Tell me the ingredients of {dish}.",
+        "Is there butter in {dish}? I need all ingredients.",
+        "We want {portions} portions of {dish}. How much of each ingredient?",
     ),
     answer=lambda a, r: f"{a['dish'].capitalize()} takes {each(r, '{grams} g {ingredient}')}.",
 )
 def get_recipe_ingredients(world: World, dish: str, portions: int = 2) -> list[Row]:
-    """What goes into a dish: its ingredients in grams, for some number of portions."""
+    """Ingredients that go into a dish, with their grams, for some number of portions."""
     _dish(world, dish)
     if portions < 1:
         raise ValueError(f"portions must be at least 1, got {portions}")
@@ -139,18 +151,22 @@ def get_recipe_ingredients(world: World, dish: str, portions: int = 2) -> list[R
 @recipes.tool(
     draw=_one,
     asks=(
-        "How long does {dish} take?",
-        "How many minutes do I need for {dish}?",
-        "I'm hungry. Is {dish} quick to make, how many minutes?",
-        "When do I have to start if I want {dish} at eight? How long does it take?",
-        "Can {dish} be ready in half an hour?",
+        "How much time does {dish} take?",
+        "What's the total time for {dish}, in minutes?",
+        "How much time does the recipe for {dish} need?",
         "How much time should I plan for {dish}?",
+        "Time until {dish} is ready, please.",
+        "I have half an hour. Is that enough time for {dish}?",
+        "How long does {dish} take?",
     ),
-    held_out=("In how many minutes is {dish} done?", "What time does {dish} need in the kitchen?"),
+    held_out=(
+        "What time does the {dish} recipe take in all?",
+        "I'm in a hurry: how much time until {dish} is ready?",
+    ),
     answer=lambda a, r: f"{a['dish'].capitalize()} takes {r['minutes']} minutes.",
 )
 def get_recipe_time(world: World, dish: str) -> Row:
-    """How long a dish takes to make and be ready, in minutes."""
+    """Time a recipe takes: how long until the dish is ready, in minutes."""
     return {"minutes": _dish(world, dish)["minutes"]}
 
 
@@ -158,35 +174,43 @@ def get_recipe_time(world: World, dish: str) -> Row:
     draw=_one,
     asks=(
         "How many calories does {dish} have?",
-        "Is {dish} fattening? Give me the calories.",
-        "How many kcal are in a plate of {dish}?",
-        "I count calories. What about {dish}?",
-        "How rich is {dish}, in kcal?",
-        "What's the energy content of {dish}?",
+        "Is {dish} fattening? Give me its calories.",
+        "How many calories are on a plate of {dish}?",
+        "I count calories. How many has {dish}?",
+        "What does the recipe for {dish} come to in calories?",
+        "Calories per portion of {dish}, please.",
+        "How many kcal does {dish} have?",
     ),
-    held_out=("How many kcal does one get from {dish}?", "Calories of {dish}, please."),
+    held_out=(
+        "How many calories does one get from {dish}?",
+        "Tell me the calories in the {dish} recipe.",
+    ),
     answer=lambda a, r: f"{a['dish'].capitalize()} has {r['kcal']} kcal per portion.",
 )
 def get_recipe_calories(world: World, dish: str) -> Row:
-    """How many calories (kcal) one portion or plate of a dish has."""
+    """Calories (kcal) in one portion or plate of a dish: its energy."""
     return {"kcal": _dish(world, dish)["calories"]}
 
 
 @recipes.tool(
     draw=lambda d: {"item": d.pick(INGREDIENTS), "quantity": d.number(2, 9)},
     asks=(
+        "Add {item} to my shopping list.",
+        "Please add the item {item} to the shopping list.",
         "We are out of {item}. Put it on the shopping list.",
-        "I have to buy {item}, please note that.",
-        "Write {item} on the list for the supermarket.",
-        "Add {quantity} packs of {item} to what I have to buy.",
-        "Please put {quantity} packs of {item} on the list.",
-        "Don't let me forget {item} when I go shopping.",
+        "Add {quantity} packs of {item} to my shopping.",
+        "{item}, {quantity} packs: add them to the list.",
+        "A new item for my shopping list: {item}.",
+        "I have to buy {item} on my next shopping trip.",
     ),
-    held_out=("Note {item} for my next trip to the shop.", "I need to buy {quantity} packs of {item}; write it down."),
+    held_out=(
+        "Please put {item} down for shopping.",
+        "Could you add {quantity} packs of {item} to the list?",
+    ),
     answer=lambda a, r: f"{a['item'].capitalize()} is on the list, which now has {r['entries']} entries.",
 )
 def add_shopping_item(world: World, item: str, quantity: int = 1) -> Row:
-    """Put something to buy on the shopping list, in a number of packs."""
+    """Add an item to buy to the shopping list, in a number of packs."""
     if quantity < 1:
         raise ValueError(f"quantity must be at least 1, got {quantity}")
     world.run("INSERT INTO shopping VALUES (?, ?)", item, quantity)
@@ -198,33 +222,33 @@ recipes.chain(
     ("get_recipe_steps", lambda s, r: {"dish": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT ingredient FROM parts"),
     asks=(
-        "Look for dishes with {ingredient} and tell me how to make the first one.",
-        "I have {ingredient}. Take the first dish you find with it and explain how it's prepared.",
-        "How do I cook the first dish on the list of those with {ingredient}?",
+        "Find recipes with the ingredient {ingredient} first, then show the steps of the first one.",
+        "Which recipes use the ingredient {ingredient}? I want the steps of the first one.",
+        "I only have the ingredient {ingredient}. Find recipes and show the first one's steps.",
     ),
-    held_out=("Choose the first dish that contains {ingredient} and guide me through it.",),
+    held_out=("Find recipes that use the ingredient {ingredient}; what are the first one's steps?",),
 )
 recipes.chain(
     ("find_recipes_by_diet", lambda s, r: {"diet": s["diet"]}),
     ("get_recipe_ingredients", lambda s, r: {"dish": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT diet FROM dishes WHERE diet != 'none'"),
     asks=(
-        "What do I need for the first {diet} dish you have?",
-        "Find {diet} dishes and tell me what goes into the first one.",
-        "Guests with a {diet} diet are coming. What is the first dish on that list made of?",
+        "Find recipes for a {diet} diet first, then list the first one's ingredients.",
+        "Which ingredients, in grams, has the first of the recipes for a {diet} diet?",
+        "Guests with a {diet} diet are coming: find recipes, then the ingredients of the first.",
     ),
-    held_out=("Take the first of the {diet} meals: what has to be in the kitchen for it?",),
+    held_out=("Take the first recipe that fits a {diet} diet: what are its ingredients?",),
 )
 recipes.chain(
     ("find_recipes_by_diet", lambda s, r: {"diet": s["diet"]}),
     ("get_recipe_time", lambda s, r: {"dish": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT diet FROM dishes WHERE diet != 'none'"),
     asks=(
-        "How many minutes does the first {diet} dish take?",
-        "Find {diet} meals. How long does the first one need?",
-        "I want to make the first of the {diet} meals. How many minutes should I plan?",
+        "Find recipes for a {diet} diet; how much time does the first one take?",
+        "How much time does the first of the recipes for a {diet} diet take?",
+        "First find recipes that fit a {diet} diet, then tell me the first one's time.",
     ),
-    held_out=("How much time should I plan for the first on your list of {diet} meals?",),
+    held_out=("What time does the first recipe take that fits a {diet} diet?",),
 )
 recipes.talk = (
     ("Why do onions make people cry?", "Cutting them frees a gas that irritates the eyes."),

@@ -46,24 +46,24 @@ def _some(values: Numbers) -> Numbers:
 @statistics.tool(
     draw=_list,
     asks=(
-        "What is the average of {values}?",
-        "On average, how large are {values}?",
-        "I measured {values}. What's the arithmetic average?",
-        "Average these for me: {values}.",
-        "Take {values}. What do they come to on average?",
-        "My marks are {values}. What's my average?",
-        "Average {values} and round to {digits} decimals.",
-        "With {digits} decimals: what is the average of {values}?",
+        "What is the mean of the numbers {values}?",
+        "Compute the mean of {values}.",
+        "I measured {values}. What's their arithmetic mean?",
+        "Take the list {values}. What is its mean?",
+        "My marks are {values}. What do I average?",
+        "Mean of {values}, please.",
+        "Compute the mean of {values} with {digits} decimals.",
+        "Rounded to {digits} decimals, what's the mean of {values}?",
     ),
     held_out=(
-        "The average over {values}, please.",
-        "If I average {values}, what comes out?",
-        "What's the average of {values}, to {digits} decimals?",
+        "I'd like the arithmetic mean of {values}.",
+        "If you compute the mean of {values}, what comes out?",
+        "What's the mean of {values}, to {digits} decimals?",
     ),
     answer=lambda a, r: f"The mean is {r}.",
 )
 def compute_mean(world: World, values: Numbers, digits: int = 3) -> float:
-    """The average (arithmetic mean) of a list of numbers, rounded to some digits."""
+    """Arithmetic mean of a list of numbers: their average, rounded to some decimals."""
     return round(stats.fmean(_some(values)), digits)
 
 
@@ -71,53 +71,65 @@ def compute_mean(world: World, values: Numbers, digits: int = 3) -> float:
     draw=_list,
     asks=(
         "What's the median of {values}?",
-        "Which value lies in the middle when {values} are sorted?",
-        "Half of {values} lie below which value?",
-        "Sort {values} and tell me the middle one, the median.",
+        "Compute the median of {values}.",
+        "{values}: what would the median be?",
         "I don't trust outliers: the median of {values}, please.",
-        "Tell me the middle value, in order of size, of {values}.",
+        "Tell me the median, the middle value of {values}.",
+        "Sort {values} and find the median.",
+        "Which value lies in the middle when {values} are sorted?",
     ),
-    held_out=("Median for {values}?", "When {values} are put in order, what is in the middle?"),
+    held_out=(
+        "Median for {values}?",
+        "With {values} sorted by size, what is the median?",
+    ),
     answer=lambda a, r: f"The median is {r}.",
 )
 def compute_median(world: World, values: Numbers) -> float:
-    """The median of a list of numbers: the middle value when sorted."""
+    """Median of a list of numbers: the middle value when they are sorted."""
     return round(stats.median(_some(values)), 3)
 
 
 @statistics.tool(
     draw=_list,
     asks=(
+        "What is the mode of {values}?",
+        "Compute the mode of {values}.",
+        "Which number is the mode, the most frequent, among {values}?",
+        "Mode of {values}, please.",
+        "I need the mode of the list {values}.",
+        "Some of {values} are repeated. Which one is the mode?",
         "Which number occurs most often in {values}?",
-        "What's the most frequent value among {values}?",
-        "Among {values}, which comes up the most?",
-        "Which of {values} is repeated the most?",
-        "In {values}, what is the commonest number?",
-        "What value turns up most frequently here: {values}?",
     ),
-    held_out=("Which one is the most common in {values}?", "What number is most frequent in {values}?"),
+    held_out=(
+        "Find the mode: which one occurs the most in {values}?",
+        "What's the mode of the numbers {values}?",
+    ),
     answer=lambda a, r: f"The most frequent value is {r}.",
 )
 def compute_mode(world: World, values: Numbers) -> float:
-    """The value that occurs most often in a list of numbers."""
+    """Mode of a list of numbers: the most frequent one, which occurs most often."""
     return stats.mode(_some(values))
 
 
 @statistics.tool(
     draw=_list,
     asks=(
-        "How far apart are the smallest and the largest of {values}?",
-        "What's the distance between minimum and maximum of {values}?",
-        "By how much does the biggest exceed the smallest in {values}?",
-        "The span from lowest to highest in {values}, please.",
-        "How wide do {values} spread, from minimum to maximum?",
-        "Largest minus smallest of {values}?",
+        "What's the range of {values}?",
+        "Compute the range of {values}.",
+        "How wide is the range from the smallest to the largest of {values}?",
+        "Range of the list {values}, please.",
+        "I measured {values}. How big is their range?",
+        "{values}: I need the range, largest minus smallest.",
+        "What is the difference between the largest and smallest of {values}?",
     ),
-    held_out=("What lies between the lowest and the highest of {values}?", "Highest less lowest in {values}?"),
+    held_out=(
+        "How big is the range of the numbers {values}?",
+        "Over what range do {values} spread?",
+    ),
     answer=lambda a, r: f"The range is {r}.",
 )
 def compute_range(world: World, values: Numbers) -> float:
-    """The span of a list of numbers, from the smallest to the largest."""
+    """Range of a list of numbers: the difference between the largest and smallest."""
     return round(max(_some(values)) - min(values), 3)
 
 
@@ -125,41 +137,45 @@ def compute_range(world: World, values: Numbers) -> float:
     draw=_list,
     asks=(
         "What's the standard deviation of {values}?",
-        "How strongly do {values} scatter around their mean, as a standard deviation?",
+        "Compute the standard deviation of {values}.",
+        "How strongly do {values} scatter? Give me the standard deviation.",
+        "Standard deviation of the list {values}, please.",
+        "I need the deviation, sigma, for {values}.",
         "Sigma of {values}, please.",
-        "I need the standard deviation for {values}.",
-        "My measurements were {values}. What's their standard deviation?",
-        "Tell me sigma, the standard deviation, for {values}.",
-        "Standard deviation of {values}, rounded to {digits} decimals, please.",
+        "Standard deviation of {values}, rounded to {digits} decimals.",
         "With {digits} decimals: what's the standard deviation of {values}?",
     ),
     held_out=(
         "Standard deviation for {values}?",
-        "How large is sigma for {values}?",
-        "Give me sigma for {values} to {digits} decimals.",
+        "How large is the standard deviation of {values}?",
+        "Give me the deviation of {values} to {digits} decimals.",
     ),
     answer=lambda a, r: f"The standard deviation is {r}.",
 )
 def compute_deviation(world: World, values: Numbers, digits: int = 3) -> float:
-    """The standard deviation of a list of numbers: how strongly they scatter, rounded."""
+    """Standard deviation (sigma) of a list of numbers: how strongly they scatter, to some decimals."""
     return round(stats.stdev(values), digits)
 
 
 @statistics.tool(
     draw=lambda d: {"name": d.pick(SERIES)},
     asks=(
-        'What are the numbers of the series "{name}"?',
-        'Show me the data stored as "{name}".',
-        'Which values does "{name}" contain?',
-        'I\'d like to see the data set "{name}".',
-        'Fetch the figures we keep under "{name}".',
-        'What figures are in "{name}"?',
+        'What are the figures of the series "{name}"?',
+        'Show me the series "{name}".',
+        'Which figures are kept in the series "{name}"?',
+        'I\'d like to see the data of the series "{name}".',
+        'Fetch the stored series "{name}".',
+        'Series "{name}", please: all its figures.',
+        'Data of "{name}", please.',
     ),
-    held_out=('Let me see the figures of "{name}".', 'Which numbers are stored under "{name}"?'),
+    held_out=(
+        'Let me see the figures in the series "{name}".',
+        'Which data are stored as the series "{name}"?',
+    ),
     answer=lambda a, r: f"{a['name']}: {', '.join(map(str, r))}.",
 )
 def get_series(world: World, name: str) -> list[int]:
-    """The stored data of a series: the numbers kept under its name."""
+    """Figures of a stored series: the data kept under its name."""
     row = world.one("SELECT numbers FROM series WHERE name = ?", name)
     if row is None:
         raise KeyError(name)
@@ -169,18 +185,22 @@ def get_series(world: World, name: str) -> list[int]:
 @statistics.tool(
     draw=lambda d: {"name": d.pick(SERIES)},
     asks=(
-        'From which years are the figures of "{name}"?',
-        'In what year does "{name}" begin?',
-        'Which period does the data set "{name}" cover?',
-        'How old are the figures stored as "{name}", from what years?',
-        'Since what year has "{name}" been recorded?',
-        'What years does "{name}" span?',
+        'Which years does the series "{name}" cover?',
+        'In what year does the series "{name}" begin?',
+        'What are the first and last years of "{name}"?',
+        'From which years are the numbers in the series "{name}"?',
+        'When does the series "{name}" end, in what year?',
+        '"{name}": from what year to what year does it run?',
+        'Which period does "{name}" cover?',
     ),
-    held_out=('What period is covered by "{name}"?', 'When do the records of "{name}" start, which year?'),
+    held_out=(
+        'Years covered by the series "{name}", please.',
+        'In which year does the series "{name}" end?',
+    ),
     answer=lambda a, r: f"{a['name']} covers {r['first_year']} to {r['last_year']}.",
 )
 def get_series_years(world: World, name: str) -> Row:
-    """The period a stored series covers: the years its figures begin and end."""
+    """Years that a stored series covers: the period from beginning to end."""
     row = world.one("SELECT first_year, first_year + 4 AS last_year FROM series WHERE name = ?", name)
     if row is None:
         raise KeyError(name)
@@ -200,29 +220,29 @@ def _then(tool: str, asks: tuple[str, ...], held_out: tuple[str, ...]) -> None:
 _then(
     "compute_mean",
     (
-        'What is the average of the data stored as "{name}"?',
-        'Take the figures of "{name}" and average them.',
-        'On average, how large are the numbers in "{name}"?',
+        'Fetch the series "{name}" first, then compute its mean.',
+        'What is the mean of the figures in the stored series "{name}"?',
+        'Take the series "{name}" and tell me the mean of its figures.',
     ),
-    ('The average over the series "{name}", please.',),
+    ('I want the mean of the stored series "{name}".',),
 )
 _then(
     "compute_median",
     (
-        'What is the median of the data stored as "{name}"?',
-        'Take the figures of "{name}" and find their median.',
-        'Which value lies in the middle of "{name}" when it is sorted?',
+        'Fetch the series "{name}" first, then compute its median.',
+        'What is the median of the stored series "{name}"?',
+        'Look up the figures of the series "{name}" and find their median.',
     ),
-    ('Median of what we keep under "{name}"?',),
+    ('Median of the data in the series "{name}"?',),
 )
 _then(
     "compute_deviation",
     (
-        'What is the standard deviation of the data stored as "{name}"?',
-        'How large is sigma for the figures in "{name}"?',
-        'Take the numbers of "{name}" and tell me their standard deviation.',
+        'Fetch the series "{name}" first, then compute its standard deviation.',
+        'How large is the standard deviation of the stored series "{name}"?',
+        'Take the series "{name}" and tell me the standard deviation of its figures.',
     ),
-    ('I need sigma, the standard deviation, of what is in "{name}".',),
+    ('I need the standard deviation of the data in the series "{name}".',),
 )
 statistics.talk = (
     ("Why is the median less sensitive to outliers?", "Because only the order of the values counts, not their size."),

@@ -62,18 +62,22 @@ def _words(given: str) -> list[str]:
 @text.tool(
     draw=_sentence,
     asks=(
-        'How many words does "{text}" have?',
-        'Of how many words does this consist: "{text}"',
-        'I may write ten words at most. How many are in "{text}"?',
-        'What\'s the number of words in "{text}"?',
-        '"{text}": how many words is that?',
-        'Is "{text}" a long sentence? Tell me how many words there are.',
+        'Count the words in "{text}".',
+        'How many words do you count in "{text}"?',
+        'I may write ten words at most. Count those in "{text}".',
+        'What\'s the word count of "{text}"?',
+        '"{text}": count all words, please.',
+        'Please count how many words I used in "{text}".',
+        'How many words long is "{text}"?',
     ),
-    held_out=('The number of words in "{text}", please.', 'How many words did I use in "{text}"?'),
+    held_out=(
+        'A word count for "{text}", please.',
+        'Can you count for me how many words "{text}" has?',
+    ),
     answer=lambda a, r: f"It has {r} words.",
 )
 def count_words(world: World, text: str) -> int:
-    """How many words a text has: the number of words, not of letters."""
+    """Number of words in a text: count how many words long it is."""
     return len(_words(text))
 
 
@@ -81,17 +85,21 @@ def count_words(world: World, text: str) -> int:
     draw=_sentence,
     asks=(
         'How many characters does "{text}" have, spaces included?',
-        'How long is "{text}" in characters?',
-        'Will "{text}" fit into 40 characters? How many are there?',
-        'I need the number of letters and spaces in "{text}".',
-        '"{text}": what is its length in characters?',
+        'Count the characters in "{text}".',
+        'What\'s the length of "{text}" in characters?',
+        'Will "{text}" fit into 40 characters? Count them.',
+        'I need a count of all characters in "{text}", with spaces.',
         'A sign has room for 50 characters. How many does "{text}" need?',
+        'What is the length of "{text}", spaces included?',
     ),
-    held_out=('The length of "{text}" in characters, please.', 'Of how many characters is "{text}" made up?'),
+    held_out=(
+        'The number of characters in "{text}", please.',
+        'Can you count the characters of "{text}" for me?',
+    ),
     answer=lambda a, r: f"It has {r} characters.",
 )
 def count_characters(world: World, text: str) -> int:
-    """How many characters long a text is, all letters and spaces included."""
+    """Count the characters of a text: its length, all spaces included."""
     _words(text)
     return len(text)
 
@@ -100,17 +108,21 @@ def count_characters(world: World, text: str) -> int:
     draw=lambda d: {"text": d.pick(SENTENCES), "letter": d.pick(("a", "e", "i", "o", "n", "r", "t", "s"))},
     asks=(
         'How often does the letter {letter} occur in "{text}"?',
-        'How many times is there a {letter} in "{text}"?',
-        'In "{text}", how frequent is the letter {letter}?',
-        'Find out how many {letter}\'s there are in "{text}".',
-        'I wonder how many times {letter} appears in "{text}".',
-        'Look at "{text}". How many of its letters are {letter}?',
+        'Count the letter {letter} in "{text}".',
+        'How many times does the letter {letter} appear in "{text}"?',
+        'Count how often the letter {letter} occurs in "{text}".',
+        'In "{text}", how many letters are {letter}?',
+        'I wonder how many times the letter {letter} appears in "{text}".',
+        'How often does {letter} occur in "{text}"?',
     ),
-    held_out=('How frequently does {letter} show up in "{text}"?', 'Number of times {letter} stands in "{text}"?'),
+    held_out=(
+        'How many times does "{text}" contain the letter {letter}?',
+        'Please count each letter {letter} in "{text}".',
+    ),
     answer=lambda a, r: f"The letter {a['letter']} occurs {r} times.",
 )
 def count_letter(world: World, text: str, letter: str) -> int:
-    """How many times one given letter occurs in a text."""
+    """How often a single letter occurs in a text: count the times it appears."""
     if len(letter) != 1 or not letter.isalpha():
         raise ValueError(f"expected a single letter, got {letter!r}")
     return text.lower().count(letter.lower())
@@ -119,18 +131,22 @@ def count_letter(world: World, text: str, letter: str) -> int:
 @text.tool(
     draw=_swap,
     asks=(
-        'In "{text}", put "{new}" in place of "{old}".',
-        'Write "{text}" with "{new}" instead of "{old}".',
-        'Change "{old}" to "{new}" in this sentence: "{text}"',
-        'Where it says "{old}", I\'d like "{new}": "{text}"',
-        'Exchange "{old}" for "{new}" in "{text}".',
-        'Take "{text}" and turn "{old}" into "{new}".',
+        'In "{text}", replace "{old}" with "{new}".',
+        'Replace the word "{old}" by "{new}" in this text: "{text}"',
+        'Please replace "{old}" in "{text}" by "{new}".',
+        'In "{text}", the word "{new}" should replace "{old}".',
+        'Take "{text}" and replace the word "{old}" with "{new}".',
+        'I want the word "{old}" replaced with "{new}": "{text}"',
+        'Swap "{old}" for "{new}" in "{text}".',
     ),
-    held_out=('"{text}": swap "{old}" for "{new}".', 'Let "{new}" stand where "{old}" is in "{text}".'),
+    held_out=(
+        '"{text}": replace the word "{old}" by "{new}".',
+        'Let "{new}" replace "{old}" in "{text}".',
+    ),
     answer=lambda a, r: f"Here it is: {r}",
 )
 def replace_word(world: World, text: str, old: str, new: str) -> str:
-    """Change one word to another in a text: the new instead of the old."""
+    """Replace a word in a text: swap the old one for a new one."""
     replaced, count = re.subn(rf"\b{re.escape(old)}\b", lambda found: new, text)
     if count == 0:
         raise LookupError(f"the word '{old}' does not occur in the text")
@@ -138,8 +154,8 @@ def replace_word(world: World, text: str, old: str, new: str) -> str:
 
 
 _CASES = (
-    Said("upper", "capital letters", "capitals only"),
-    Said("lower", "small letters", "lower case"),
+    Said("upper", "upper case", "capitals"),
+    Said("lower", "lower case"),
     Said("title", "title case"),
 )
 
@@ -147,18 +163,22 @@ _CASES = (
 @text.tool(
     draw=lambda d: {"text": d.pick(SENTENCES).capitalize(), "case": d.pick(_CASES)},
     asks=(
+        'Change "{text}" to {case}.',
+        'Change the case of "{text}" to {case}, please.',
+        'Please change the case of this text to {case}: "{text}"',
+        'The headline "{text}" has the wrong case. Make it {case}.',
+        'Can you change "{text}" into {case} for me?',
+        'I need "{text}" changed to {case}.',
         'Write "{text}" in {case}.',
-        'I need "{text}" in {case}.',
-        'Set "{text}" in {case}, please.',
-        'Put the headline "{text}" into {case}.',
-        'Can I have "{text}" in {case}?',
-        'The sign painter wants {case}: "{text}"',
     ),
-    held_out=('Turn "{text}" into {case}.', 'Give me "{text}", but in {case}.'),
+    held_out=(
+        'Please change "{text}" so that it stands in {case}.',
+        'Set the case of "{text}" to {case}.',
+    ),
     answer=lambda a, r: f"Here it is: {r}",
 )
 def change_case(world: World, text: str, case: Literal["upper", "lower", "title"]) -> str:
-    """Write a text in capitals, in small letters or in title case."""
+    """Change the case of a text to upper case (capitals), lower case or title case."""
     _words(text)
     return {"upper": text.upper(), "lower": text.lower(), "title": text.title()}[case]
 
@@ -166,18 +186,22 @@ def change_case(world: World, text: str, case: Literal["upper", "lower", "title"
 @text.tool(
     draw=_sentence,
     asks=(
-        'Write "{text}" backwards.',
-        'What is "{text}" from back to front?',
-        'Spell "{text}" starting with its last letter.',
-        'Turn "{text}" around, letter by letter.',
-        'How does "{text}" read in a mirror, last letter first?',
-        'I want "{text}" with all letters in the opposite order.',
+        'Reverse the text "{text}".',
+        'Reverse "{text}" for me.',
+        'What does the text "{text}" look like in reverse?',
+        'How does "{text}" read in reverse?',
+        'I want this text reversed: "{text}"',
+        '"{text}": please spell that in reverse.',
+        'Spell "{text}" backwards.',
     ),
-    held_out=('"{text}" from the last letter to the first, please.', 'How does "{text}" look back to front?'),
+    held_out=(
+        'Can you reverse "{text}"?',
+        'Read me the text "{text}" in reverse.',
+    ),
     answer=lambda a, r: f"Backwards: {r}",
 )
 def reverse_text(world: World, text: str) -> str:
-    """Write a text backwards, letter by letter from back to front."""
+    """Reverse a text: spell it backwards, from its end to its start."""
     _words(text)
     return text[::-1]
 
@@ -185,18 +209,22 @@ def reverse_text(world: World, text: str) -> str:
 @text.tool(
     draw=lambda d: {"word": d.pick(WORDS)},
     asks=(
-        "Does {word} read the same in both directions?",
         "Is {word} a palindrome?",
-        "If I read {word} from the right, is it the same?",
-        "Check whether {word} is symmetrical, letter for letter.",
-        "Is it true that {word} stays the same from back to front?",
-        "{word}: same forwards and backwards?",
+        "Check whether {word} is a palindrome.",
+        "Would you call {word} a palindrome?",
+        "{word}: palindrome or not?",
+        "Is it true that {word} makes a palindrome?",
+        "I wonder if {word} is a palindrome.",
+        "Does {word} read the same in both directions?",
     ),
-    held_out=("Would {word} be unchanged when read from the end?", "Can {word} be called a palindrome?"),
+    held_out=(
+        "Is the word {word} a palindrome?",
+        "Can {word} be called a palindrome?",
+    ),
     answer=lambda a, r: f"{a['word']} is {'' if r else 'not '}a palindrome.",
 )
 def is_palindrome(world: World, word: str) -> bool:
-    """Check whether a word is a palindrome, reading the same in both directions."""
+    """Check for a palindrome: whether a word reads the same in both directions."""
     if not word.isalpha():
         raise ValueError(f"{word!r} is not a single word")
     return word.lower() == word.lower()[::-1]
@@ -207,22 +235,22 @@ text.chain(
     ("count_characters", lambda s, r: {"text": r[0]}),
     draw=_swap,
     asks=(
-        'Put "{new}" in place of "{old}" in "{text}" and tell me how many characters the outcome has.',
-        'If "{old}" becomes "{new}" in "{text}", how many characters long is it then?',
-        'First change "{old}" to "{new}" in "{text}", then give me its length in characters.',
+        'Replace "{old}" with "{new}" in "{text}" first, then count the characters.',
+        'With the word "{old}" replaced by "{new}" in "{text}", how many characters does it have?',
+        'First replace "{old}" by "{new}" in "{text}"; then I need the number of characters.',
     ),
-    held_out=('Swap "{old}" for "{new}" in "{text}"; what is the new length in characters?',),
+    held_out=('Replace the word "{old}" with "{new}" in "{text}"; how many characters has it then?',),
 )
 text.chain(
     ("replace_word", lambda s, r: {"text": s["text"], "old": s["old"], "new": s["new"]}),
     ("change_case", lambda s, r: {"text": r[0], "case": s["case"]}),
     draw=lambda d: {**_swap(d), "case": d.pick(_CASES)},
     asks=(
-        'Put "{new}" in place of "{old}" in "{text}", then set all of it in {case}.',
-        'First turn "{old}" into "{new}" in "{text}"; after that I need the outcome in {case}.',
-        'Exchange "{old}" for "{new}" in "{text}" and write the outcome in {case}.',
+        'Replace "{old}" with "{new}" in "{text}", then change all of it to {case}.',
+        'First replace the word "{old}" by "{new}" in "{text}"; then change the case to {case}.',
+        'Let "{new}" replace "{old}" in "{text}" and change the outcome to {case}.',
     ),
-    held_out=('Let "{new}" stand where "{old}" is in "{text}", and afterwards give me that in {case}.',),
+    held_out=('In "{text}", replace the word "{old}" with "{new}", and afterwards change that to {case}.',),
 )
 text.talk = (
     ("What is an adjective?", "A word that describes a noun, such as 'green' or 'quiet'."),

@@ -47,21 +47,27 @@ def _ticket(world: World, ticket_id: str) -> Row:
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"]},
     asks=(
-        "What is {ticket_id} about, and who is on it?",
-        "Who is working on {ticket_id}?",
-        "Is {ticket_id} still open?",
-        "How urgent is {ticket_id}?",
-        "Give me the subject and status of {ticket_id}.",
-        "When was {ticket_id} opened?",
+        "What is the status of ticket {ticket_id}?",
+        "Who handles the ticket {ticket_id}?",
+        "Give me the subject and status of ticket {ticket_id}.",
+        "Ticket {ticket_id}: subject, status and priority?",
+        "What is ticket {ticket_id} about, and who handles it?",
+        "When was the ticket {ticket_id} opened, and what is its status?",
+        "Is ticket {ticket_id} still open? What's its status?",
+        "I need the priority of the ticket {ticket_id}.",
     ),
-    held_out=("Has {ticket_id} been closed by now?", "To whom is {ticket_id} assigned at present?"),
+    held_out=(
+        "Tell me the current status of ticket {ticket_id}.",
+        "Who is it that handles ticket {ticket_id}?",
+        "Priority and status of this ticket, please: {ticket_id}.",
+    ),
     answer=lambda a, r: (
-        f"{a['ticket_id']} ({r['subject']}) is {r['status']}, priority {r['priority']}, with {r['assignee']} "
-        f"since {r['opened']}."
+        f"{a['ticket_id']} ({r['subject']}): {r['status']}, priority {r['priority']}, {r['assignee']}, "
+        f"opened {r['opened']}."
     ),
 )
 def get_ticket(world: World, ticket_id: TicketId) -> Row:
-    """What a ticket is about: subject, status, urgency, who works on it, opening date."""
+    """Status and subject of a ticket: its priority, who handles it, when it was opened."""
     row = _ticket(world, ticket_id)
     return {key: row[key] for key in ("subject", "status", "priority", "assignee", "opened")}
 
@@ -69,18 +75,24 @@ def get_ticket(world: World, ticket_id: TicketId) -> Row:
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"]},
     asks=(
-        "What has been written under {ticket_id} so far?",
-        "Which remarks did colleagues leave on {ticket_id}?",
-        "Show me the discussion on {ticket_id}.",
-        "Did anybody note anything on {ticket_id}?",
-        "Read me the notes attached to {ticket_id}.",
-        "I'd like to see what people said about {ticket_id}.",
+        "Which comments did people leave on {ticket_id}?",
+        "Show me the comments on ticket {ticket_id}.",
+        "Are there any comments on {ticket_id}?",
+        "What do the comments on {ticket_id} say?",
+        "Let me see all comments and remarks on {ticket_id}.",
+        "Did anybody comment on ticket {ticket_id}?",
+        "I'd like to follow the comments of {ticket_id}.",
+        "What has been said so far about {ticket_id}?",
     ),
-    held_out=("What do the remarks on {ticket_id} say?", "Has someone written anything below {ticket_id}?"),
+    held_out=(
+        "What did people comment on {ticket_id}?",
+        "The comments on ticket {ticket_id}, please.",
+        "Has anything been said in the comments of {ticket_id}?",
+    ),
     answer=lambda a, r: f"Comments on {a['ticket_id']}: {each(r, '{author}: {text}')}.",
 )
 def get_ticket_comments(world: World, ticket_id: TicketId) -> list[Row]:
-    """Read the comments written on a ticket: the remarks and notes of colleagues."""
+    """Comments and remarks on a ticket: the discussion, what was said so far."""
     _ticket(world, ticket_id)
     return world.all("SELECT author, text FROM remarks WHERE ticket_id = ?", ticket_id)
 
@@ -88,21 +100,26 @@ def get_ticket_comments(world: World, ticket_id: TicketId) -> list[Row]:
 @tickets.tool(
     draw=lambda d: {"assignee": d.row(AGENTS_SQL)["assignee"], "status": d.pick(("open", "closed"))},
     asks=(
-        "What is on {assignee}'s plate?",
-        "Which cases is {assignee} responsible for?",
-        "Show all the cases that were given to {assignee}.",
-        "Show me the cases of {assignee} that are {status}.",
-        "Only the {status} cases of {assignee}, please.",
-        "Which {status} cases does {assignee} have?",
-        "I want to see everything {assignee} handles.",
+        "Which tickets have {assignee} as assignee?",
+        "Show me the {status} tickets whose assignee is {assignee}.",
+        "List the newest tickets with the assignee {assignee}.",
+        "Only {status} tickets of the assignee {assignee}, please.",
+        "Assignee {assignee}: which tickets are {status}?",
+        "For which tickets is {assignee} the assignee?",
+        "On which tickets is {assignee} named as assignee?",
+        "Which {status} tickets is {assignee} responsible for?",
     ),
-    held_out=("What does {assignee} have to look after?", "List {assignee}'s {status} cases."),
+    held_out=(
+        "Find the tickets of assignee {assignee}.",
+        "Which {status} tickets still have {assignee} as their assignee?",
+        "The assignee {assignee}'s newest tickets, please.",
+    ),
     answer=lambda a, r: f"{a['assignee']} has {each(r, '{ticket_id} {subject}')}.",
 )
 def get_tickets_by_assignee(
     world: World, assignee: Annotated[str, "full name"], status: Literal["open", "closed"] | None = None
 ) -> list[Row]:
-    """Newest tickets a colleague is responsible for, at most four, optionally of one status."""
+    """Newest tickets of one assignee: at most four cases a colleague is responsible for."""
     world.need(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
     sql = "SELECT id AS ticket_id, subject FROM tickets WHERE assignee = ? AND status LIKE ? ORDER BY id DESC LIMIT 4"
     return world.all(sql, assignee, status or "%")
@@ -111,18 +128,24 @@ def get_tickets_by_assignee(
 @tickets.tool(
     draw=lambda d: {"subject": d.pick(SUBJECTS), "priority": d.pick(("low", "high", "urgent"))},
     asks=(
-        'Open a case: "{subject}".',
-        'Someone reports "{subject}". Please register that.',
-        'New problem, priority {priority}: "{subject}".',
-        'Log "{subject}" with {priority} priority.',
-        'I want to report a problem: "{subject}".',
-        'Please file "{subject}" as {priority}.',
+        'Create a ticket: "{subject}".',
+        'Please create a new ticket for "{subject}".',
+        'Create a ticket with priority {priority}: "{subject}".',
+        'Someone reports "{subject}". Create a ticket for that.',
+        'A ticket must be created, {priority} priority: "{subject}".',
+        'I want a ticket created about this problem: "{subject}".',
+        'Can you create a {priority} ticket about "{subject}"?',
+        'There is a new problem to register: "{subject}".',
     ),
-    held_out=('Register a new problem, "{subject}".', 'Take down "{subject}", {priority} priority.'),
+    held_out=(
+        'Create a new ticket, "{subject}".',
+        'I need you to create a {priority} ticket: "{subject}".',
+        'Our office has a problem, so create a ticket: "{subject}".',
+    ),
     answer=lambda a, r: f"I opened {r['ticket_id']} for {a['subject']}.",
 )
 def create_ticket(world: World, subject: str, priority: Priority = "normal") -> Row:
-    """Report a new problem: open a ticket with a subject and a priority."""
+    """Create a new ticket: report or register a problem that somebody has."""
     ticket = f"T-{400 + world.next_number('tickets')}"
     values = (ticket, subject, priority)
     world.run("INSERT INTO tickets VALUES (?, ?, 'open', ?, 'nobody', '2025-06-30')", *values)
@@ -132,18 +155,24 @@ def create_ticket(world: World, subject: str, priority: Priority = "normal") -> 
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets WHERE status = 'open'")["id"]},
     asks=(
-        "{ticket_id} is solved, it can be shut.",
-        "We're done with {ticket_id}. Mark it as finished.",
-        "Please set {ticket_id} to done.",
-        "The user confirmed that {ticket_id} works again. Wrap it up.",
-        "{ticket_id} needs no more work; finish it off.",
-        "Shut {ticket_id}, please.",
+        "{ticket_id} is solved, close the ticket.",
+        "We're done with {ticket_id}. You can close it.",
+        "Please close {ticket_id}.",
+        "Mark {ticket_id} as resolved and close it.",
+        "You can close the ticket {ticket_id} now.",
+        "Can the ticket {ticket_id} be closed? It's solved.",
+        "Our work on {ticket_id} is finished, close it.",
+        "Mark {ticket_id} as done.",
     ),
-    held_out=("{ticket_id} has been dealt with, finish it.", "Mark {ticket_id} as resolved."),
+    held_out=(
+        "{ticket_id} can be closed, everything is done.",
+        "Close {ticket_id}, it was solved this morning.",
+        "Ticket {ticket_id} should be closed now, it's finished.",
+    ),
     answer=lambda a, r: f"{a['ticket_id']} is closed.",
 )
 def close_ticket(world: World, ticket_id: TicketId) -> Row:
-    """Mark an open ticket as solved and done, by ticket ID."""
+    """Close a ticket: mark it as solved, resolved, finished or done."""
     if _ticket(world, ticket_id)["status"] == "closed":
         raise PermissionError(f"ticket {ticket_id} is already closed")
     world.run("UPDATE tickets SET status = 'closed' WHERE id = ?", ticket_id)
@@ -153,18 +182,24 @@ def close_ticket(world: World, ticket_id: TicketId) -> Row:
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"], "assignee": d.row(AGENTS_SQL)["assignee"]},
     asks=(
-        "Give {ticket_id} to {assignee}.",
-        "{assignee} should take over {ticket_id}.",
-        "Hand {ticket_id} over to {assignee}, please.",
-        "From now on {assignee} looks after {ticket_id}.",
-        "{ticket_id} is one for {assignee}.",
-        "Let {assignee} work on {ticket_id}.",
+        "Assign {ticket_id} to {assignee}.",
+        "Please assign the ticket {ticket_id} to {assignee}.",
+        "Assign {assignee} to the ticket {ticket_id}.",
+        "{ticket_id} should be assigned to {assignee}.",
+        "I'm on holiday, so assign {ticket_id} to {assignee}.",
+        "Can {ticket_id} be assigned to {assignee} instead of me?",
+        "Take {ticket_id} from me and assign it to {assignee}.",
+        "Hand the ticket {ticket_id} over to {assignee}.",
     ),
-    held_out=("Pass {ticket_id} on to {assignee}.", "Make {assignee} responsible for {ticket_id}."),
+    held_out=(
+        "Let {assignee} be assigned to {ticket_id}.",
+        "Ticket {ticket_id} must be assigned to {assignee}.",
+        "Pass {ticket_id} on: assign it to {assignee}.",
+    ),
     answer=lambda a, r: f"{a['ticket_id']} is now with {a['assignee']} (before: {r['previous']}).",
 )
 def assign_ticket(world: World, ticket_id: TicketId, assignee: Annotated[str, "full name"]) -> Row:
-    """Hand a ticket over to a colleague who should work on it."""
+    """Assign a ticket to another colleague: hand or pass it over to them."""
     previous = _ticket(world, ticket_id)["assignee"]
     world.need(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
     world.run("UPDATE tickets SET assignee = ? WHERE id = ?", assignee, ticket_id)
@@ -174,18 +209,24 @@ def assign_ticket(world: World, ticket_id: TicketId, assignee: Annotated[str, "f
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"], "text": d.pick(REMARKS)},
     asks=(
-        'Note on {ticket_id}: "{text}"',
+        'Add a comment to {ticket_id}: "{text}"',
+        'Please add "{text}" as a comment on {ticket_id}.',
+        'Add this comment to the ticket {ticket_id}: "{text}"',
+        'I want to add a comment on ticket {ticket_id}: "{text}"',
+        'Add to the comments of {ticket_id}: "{text}"',
+        'A new comment should be added to {ticket_id}: "{text}"',
+        '{ticket_id}: please add the comment "{text}"',
         'Write "{text}" under {ticket_id}.',
-        'Please leave the remark "{text}" on {ticket_id}.',
-        'For the record, on {ticket_id}: "{text}"',
-        'Attach this note to {ticket_id}: "{text}"',
-        'Put "{text}" into the history of {ticket_id}.',
     ),
-    held_out=('Leave a note saying "{text}" on {ticket_id}.', 'Under {ticket_id}, jot down "{text}"'),
+    held_out=(
+        'Add the comment "{text}" to ticket {ticket_id}.',
+        'To {ticket_id}, add one more comment: "{text}"',
+        'Add a new comment saying "{text}" on {ticket_id}.',
+    ),
     answer=lambda a, r: f"Your remark is now on {a['ticket_id']}.",
 )
 def add_ticket_comment(world: World, ticket_id: TicketId, text: str) -> Row:
-    """Write a new note or remark on a ticket, by ticket ID."""
+    """Add a comment or note to a ticket: write new text under it."""
     _ticket(world, ticket_id)
     world.run("INSERT INTO remarks VALUES (?, 'me', ?)", ticket_id, text)
     count = world.all("SELECT text FROM remarks WHERE ticket_id = ?", ticket_id)
@@ -197,33 +238,35 @@ tickets.chain(
     ("assign_ticket", lambda s, r: {"ticket_id": r[0]["ticket_id"], "assignee": s["assignee"]}),
     draw=lambda d: {"subject": d.pick(SUBJECTS), "assignee": d.row(AGENTS_SQL)["assignee"]},
     asks=(
-        'Open a case "{subject}" and give it to {assignee}.',
-        'New problem: "{subject}". {assignee} should handle it.',
-        'Please register "{subject}" and hand it to {assignee}.',
+        'Create a ticket for "{subject}" and assign it to {assignee}.',
+        'First create a ticket, "{subject}", then assign it to {assignee}.',
+        '"{subject}" needs a ticket: create one and assign it to {assignee}.',
+        'Please create a new ticket, "{subject}". Then assign {assignee} to it.',
     ),
-    held_out=('File "{subject}", then make {assignee} responsible for it.',),
+    held_out=('Create a new ticket on "{subject}", which is then assigned to {assignee}.',),
 )
 tickets.chain(
     ("get_tickets_by_assignee", lambda s, r: {"assignee": s["assignee"], "status": "open"}),
     ("close_ticket", lambda s, r: {"ticket_id": r[0][0]["ticket_id"]}),
     draw=lambda d: d.row("SELECT DISTINCT assignee FROM tickets WHERE status = 'open'"),
     asks=(
-        "Look at the open cases of {assignee} and mark the first one listed as solved.",
-        "Of {assignee}'s open cases, finish the one at the top of the list.",
-        "{assignee} solved the first of their open cases. Find it and shut it.",
+        "Look up the open tickets of assignee {assignee}, then close the first one listed.",
+        "Of the open tickets with {assignee} as assignee, close the one at the top.",
+        "The assignee {assignee} solved the first of their open tickets. Find it and close it.",
+        "Which open tickets have the assignee {assignee}? Close the first.",
     ),
-    held_out=("Take the first open case of {assignee} and set it to done.",),
+    held_out=("Find the open tickets whose assignee is {assignee} first, then close the topmost.",),
 )
 tickets.chain(
     ("get_ticket", lambda s, r: {"ticket_id": s["ticket_id"]}),
     ("get_tickets_by_assignee", lambda s, r: {"assignee": r[0]["assignee"]}),
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"]},
     asks=(
-        "Whoever has {ticket_id}: what else are they responsible for?",
-        "Find out who works on {ticket_id} and show me all cases of that colleague.",
-        "Which cases does the person in charge of {ticket_id} have altogether?",
+        "Look at ticket {ticket_id} first: which tickets does its assignee have?",
+        "Find out who handles ticket {ticket_id} and list all tickets of that assignee.",
+        "Which tickets have the same assignee as ticket {ticket_id}? Look that one up first.",
     ),
-    held_out=("Who looks after {ticket_id}, and what else do they have on their plate?",),
+    held_out=("Who handles ticket {ticket_id}, and for which tickets is this person the assignee?",),
 )
 tickets.talk = (
     ("What does 'SLA' stand for?", "Service level agreement: what was promised, and how fast."),

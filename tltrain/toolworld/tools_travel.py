@@ -11,6 +11,7 @@ from tltrain.toolworld.world import CITIES, DAYS, Row, World, check_day, people
 
 Day = Annotated[str, "YYYY-MM-DD"]
 Person = Annotated[str, "full name"]
+Euros = Annotated[int, "highest price in euros"]
 FlightId = Annotated[str, "like F-1000"]
 TrainId = Annotated[str, "like R-1000"]
 BookingId = Annotated[str, "like B-100"]
@@ -74,108 +75,120 @@ def _traveller(d: Draw) -> Slots:
 @travel.tool(
     draw=lambda d: {**d.row(_trip("flight")), "max_price": d.number(60, 300, 20)},
     asks=(
-        "What can I fly with from {origin} to {destination} on {day} for {max_price} euros at most?",
-        "My limit is {max_price} euros: which planes go from {origin} to {destination} on {day}?",
-        "Which planes go from {origin} to {destination} on {day}?",
-        "I want to fly from {origin} to {destination} on {day}. What is there?",
-        "By air from {origin} to {destination}, {day}: what are my options?",
-        "Is there a plane to {destination} leaving {origin} on {day}?",
-        "What does it cost to fly to {destination} from {origin} on {day}?",
-        "On {day} I have to get from {origin} to {destination} by plane. What's available?",
+        "Find the flights from {origin} to {destination} on {day} for {max_price} euros at most.",
+        "Find me a flight from {origin} to {destination} on {day}, at most {max_price} euros.",
+        "Can you find a cheap flight from {origin} to {destination} on {day}?",
+        "Flights from {origin} to {destination}, {day}: find the cheapest.",
+        "I want to fly on {day}. Find a flight from {origin} to {destination}.",
+        "What flights can you find from {origin} to {destination} on {day}?",
+        "Which flights leave {origin} for {destination} on {day}?",
+        "When can I fly to {destination}, leaving {origin} on {day}?",
     ),
     held_out=(
-        "Can I fly {origin} to {destination} on {day}?",
-        "Show me planes to {destination} from {origin} on {day}.",
-        "By plane, {origin} to {destination}, {day}, not above {max_price} euros: what is there?",
+        "Find a flight {origin} to {destination} on {day}.",
+        "To {destination} from {origin} on {day}: please find the flights and prices.",
+        "Which flights from {origin} to {destination} on {day} cost {max_price} euros or less?",
     ),
     answer=lambda a, r: f"Flights: {each(r, '{flight_id} at {start} for {price} EUR')}.",
 )
-def find_flights(world: World, origin: str, destination: str, day: Day, max_price: int = 999) -> list[Row]:
-    """Planes between two cities on a day, cheapest first, optionally within a price."""
+def find_flights(world: World, origin: str, destination: str, day: Day, max_price: Euros = 999) -> list[Row]:
+    """Find flights from one city to another on a day: planes to fly with, cheapest first."""
     return _search(world, "flight", origin, destination, day, max_price)
 
 
 @travel.tool(
     draw=lambda d: {**d.row(_trip("train")), "max_price": d.number(60, 300, 20)},
     asks=(
-        "Which trains from {origin} to {destination} on {day} cost {max_price} euros or less?",
-        "For no more than {max_price} euros, how do I get from {origin} to {destination} by rail on {day}?",
-        "Which rail connections are there from {origin} to {destination} on {day}?",
-        "I'd like to go by rail from {origin} to {destination} on {day}. What is there?",
-        "On {day}, how can I take the train from {origin} to {destination}?",
-        "I don't like flying. How do I get to {destination} from {origin} by rail on {day}?",
-        "When do trains leave {origin} for {destination} on {day}?",
-        "What does the train to {destination} cost from {origin} on {day}?",
+        "Find the trains from {origin} to {destination} on {day} that cost {max_price} euros or less.",
+        "Please find me a train from {origin} to {destination} on {day}.",
+        "What trains do you find from {origin} to {destination} on {day}?",
+        "I'd like to go by train. Find one from {origin} to {destination}, {day}.",
+        "Train connections from {origin} to {destination} on {day}: find them, please.",
+        "Which trains go from {origin} to {destination} on {day}?",
+        "To {destination} from {origin} on {day} by train: find the cheapest.",
+        "By rail, when can I leave {origin} for {destination} on {day}?",
     ),
     held_out=(
-        "Is there a train that goes to {destination} from {origin} on {day}?",
-        "By rail: {origin} to {destination}, {day}. What can I take?",
-        "Rail, {origin} to {destination}, {day}, not above {max_price} euros: what is there?",
+        "Is there a train to {destination} from {origin} on {day}? Find one.",
+        "On {day} I travel from {origin} to {destination}; find a train.",
+        "Find me a train, {origin} to {destination}, {day}, not above {max_price} euros.",
     ),
     answer=lambda a, r: f"Trains: {each(r, '{train_id} at {start} for {price} EUR')}.",
 )
-def find_trains(world: World, origin: str, destination: str, day: Day, max_price: int = 999) -> list[Row]:
-    """Rail connections between two cities on a day, cheapest first, optionally within a price."""
+def find_trains(world: World, origin: str, destination: str, day: Day, max_price: Euros = 999) -> list[Row]:
+    """Find trains from one city to another on a day: rail connections, cheapest first."""
     return _search(world, "train", origin, destination, day, max_price)
 
 
 @travel.tool(
     draw=lambda d: {**d.row("SELECT id AS flight_id FROM connections WHERE kind = 'flight'"), **_traveller(d)},
     asks=(
-        "Get {passenger} a seat on the plane {flight_id}.",
-        "{passenger} will fly with {flight_id}. Please reserve it.",
-        "Buy a plane ticket on {flight_id} for {passenger}.",
-        "I want {passenger} to be on {flight_id}, the plane.",
-        "Reserve a place in the plane {flight_id} in the name of {passenger}.",
-        "Plane {flight_id}, one ticket, passenger {passenger}.",
+        "Book the flight {flight_id} for {passenger}.",
+        "Book {passenger} on flight {flight_id}.",
+        "Please book a place on flight {flight_id} for {passenger}.",
+        "I'd like to book {passenger} a flight, number {flight_id}.",
+        "{passenger} needs the flight {flight_id}; please book it.",
+        "Can you book {flight_id} for {passenger}? It's a flight.",
+        "Flight {flight_id} should be booked in the name of {passenger}.",
+        "Reserve a place on flight {flight_id} for {passenger}.",
     ),
     held_out=(
-        "{passenger} takes the plane {flight_id}; buy the ticket.",
-        "One seat in plane {flight_id} for {passenger}.",
+        "{passenger} takes the flight {flight_id}; book a place.",
+        "Book one place for {passenger} on the flight {flight_id}.",
+        "Get {passenger} booked on flight {flight_id}.",
     ),
     answer=lambda a, r: f"{a['passenger']} is booked on {a['flight_id']} ({r['booking_id']}, {r['price']} EUR).",
 )
 def book_flight(world: World, flight_id: FlightId, passenger: Person) -> Row:
-    """Reserve a seat on a plane for a passenger, by flight ID."""
+    """Book a flight for somebody: reserve a place on it, by flight number."""
     return _book(world, "flight", flight_id, passenger)
 
 
 @travel.tool(
     draw=lambda d: {**d.row("SELECT id AS train_id FROM connections WHERE kind = 'train'"), **_traveller(d)},
     asks=(
-        "Get {passenger} a seat on the train {train_id}.",
-        "{passenger} will go by rail with {train_id}. Please reserve it.",
-        "Buy a rail ticket on {train_id} for {passenger}.",
-        "I want {passenger} to be on {train_id}, the train.",
-        "Reserve a place on the train {train_id} in the name of {passenger}.",
-        "Train {train_id}, one ticket, passenger {passenger}.",
+        "Book the train {train_id} for {passenger}.",
+        "{passenger} would like a place on train {train_id}; book it.",
+        "Please book {passenger} on the train {train_id}.",
+        "Book one place on the train {train_id} for {passenger}.",
+        "{passenger} wants the train {train_id} booked.",
+        "I need to book {train_id}, a train, for {passenger}.",
+        "Can the train {train_id} be booked for {passenger}?",
+        "Reserve {train_id}, a train, for {passenger}.",
     ),
     held_out=(
-        "{passenger} takes the train {train_id}; buy the ticket.",
-        "One seat in train {train_id} for {passenger}.",
+        "{passenger} takes the train {train_id}; please book.",
+        "Make sure {passenger} is booked on train {train_id}.",
+        "Book {passenger} a train, number {train_id}.",
     ),
     answer=lambda a, r: f"{a['passenger']} is booked on {a['train_id']} ({r['booking_id']}, {r['price']} EUR).",
 )
 def book_train(world: World, train_id: TrainId, passenger: Person) -> Row:
-    """Reserve a seat on a train for a passenger, by train ID."""
+    """Book a train for somebody: reserve a place on it, by train number."""
     return _book(world, "train", train_id, passenger)
 
 
 @travel.tool(
     draw=lambda d: {"booking_id": d.row("SELECT id FROM bookings")["id"]},
     asks=(
-        "Which seat do I have with {booking_id}?",
-        "For whom is {booking_id}, and on what connection?",
-        "What's reserved under {booking_id}?",
-        "Tell me passenger and seat of {booking_id}.",
-        "I found a note saying {booking_id}. What trip is that?",
-        "Whose ticket is {booking_id}?",
+        "Give me the details of booking {booking_id}.",
+        "Whom does the booking {booking_id} belong to?",
+        "Which seat does booking {booking_id} have?",
+        "What seat is in the booking {booking_id}?",
+        "Show me the details of the booking {booking_id}.",
+        "Booking {booking_id}: which connection and what seat?",
+        "Whose seat is it in the booking {booking_id}?",
+        "I found a note saying {booking_id}. What are the details?",
     ),
-    held_out=("What does {booking_id} stand for?", "What seat belongs to {booking_id}?"),
+    held_out=(
+        "The details of the booking {booking_id}, please.",
+        "Which seat and connection does booking {booking_id} cover?",
+        "To which person does the booking {booking_id} belong?",
+    ),
     answer=lambda a, r: f"{a['booking_id']} is {r['passenger']}'s, seat {r['seat']} on {r['connection']}.",
 )
 def get_booking(world: World, booking_id: BookingId) -> Row:
-    """What is reserved under a booking ID: the connection, passenger and seat."""
+    """Details of one booking: whom it belongs to, for which connection, what seat."""
     sql = "SELECT connection, passenger, seat FROM bookings WHERE id = ?"
     return world.need(f"booking {booking_id} does not exist", sql, booking_id)
 
@@ -183,18 +196,24 @@ def get_booking(world: World, booking_id: BookingId) -> Row:
 @travel.tool(
     draw=_traveller,
     asks=(
-        "Which trips has {passenger} reserved?",
-        "What tickets does {passenger} hold?",
-        "Where do we have {passenger} travelling? Show all their tickets.",
-        "List everything that is reserved for {passenger}.",
-        "Does {passenger} have any tickets with us?",
-        "Which journeys are in {passenger}'s name?",
+        "Which bookings does the passenger {passenger} have?",
+        "List all bookings of passenger {passenger}.",
+        "Show me every booking in the name of the passenger {passenger}.",
+        "Bookings of the passenger {passenger}, please: all trips.",
+        "Passenger {passenger}: what bookings are there?",
+        "Does the passenger {passenger} have any bookings with us?",
+        "For which trips does passenger {passenger} have bookings?",
+        "What trips and tickets does {passenger} hold?",
     ),
-    held_out=("All tickets in the name of {passenger}, please.", "What journeys has {passenger} got tickets for?"),
+    held_out=(
+        "All bookings in the passenger {passenger}'s name, please.",
+        "What bookings has passenger {passenger} got?",
+        "I need all the trips in the bookings of passenger {passenger}.",
+    ),
     answer=lambda a, r: f"{a['passenger']} has {each(r, '{booking_id} on {connection}')}.",
 )
 def get_bookings_by_passenger(world: World, passenger: Person) -> list[Row]:
-    """All trips and tickets reserved for a passenger, by their full name."""
+    """All bookings of a passenger: every trip, journey and ticket in one person's name."""
     rows = world.all(
         "SELECT id AS booking_id, connection, seat FROM bookings WHERE passenger = ? ORDER BY id", passenger
     )
@@ -206,18 +225,24 @@ def get_bookings_by_passenger(world: World, passenger: Person) -> list[Row]:
 @travel.tool(
     draw=lambda d: {"booking_id": d.row("SELECT id FROM bookings")["id"]},
     asks=(
-        "I'm not travelling after all, give {booking_id} back.",
-        "Please annul {booking_id}.",
-        "{booking_id} is no longer needed, return the ticket.",
-        "Call off the journey {booking_id}.",
-        "Give up the seat reserved with {booking_id}.",
-        "The trip {booking_id} is off; undo it.",
+        "Please cancel {booking_id}.",
+        "I'm not going after all, cancel my booking {booking_id}.",
+        "Cancel the booking {booking_id}, please.",
+        "Can the booking {booking_id} still be cancelled?",
+        "I want booking {booking_id} cancelled.",
+        "{booking_id} is no longer needed, cancel it.",
+        "Our holiday fell through, please cancel {booking_id}.",
+        "We changed our minds: call {booking_id} off.",
     ),
-    held_out=("Undo {booking_id}, the trip won't happen.", "Please return the ticket {booking_id}."),
+    held_out=(
+        "Cancel {booking_id}, we stay at home.",
+        "I have to cancel my booking {booking_id}, sorry.",
+        "The booking {booking_id} must be cancelled.",
+    ),
     answer=lambda a, r: f"{a['booking_id']} is cancelled.",
 )
 def cancel_booking(world: World, booking_id: BookingId) -> Row:
-    """Call off a reserved journey and give the ticket back, by booking ID."""
+    """Cancel a booking: call it off, undo or annul it, by booking number."""
     world.need(f"booking {booking_id} does not exist", "SELECT id FROM bookings WHERE id = ?", booking_id)
     world.run("DELETE FROM bookings WHERE id = ?", booking_id)
     return {"booking_id": booking_id, "status": "cancelled"}
@@ -228,33 +253,33 @@ travel.chain(
     ("book_flight", lambda s, r: {"flight_id": r[0][0]["flight_id"], "passenger": s["passenger"]}),
     draw=lambda d: {**d.row(_trip("flight")), **_traveller(d)},
     asks=(
-        "Get {passenger} on the cheapest plane from {origin} to {destination} on {day}.",
-        "{passenger} flies from {origin} to {destination} on {day}; buy the cheapest ticket.",
-        "Reserve the least expensive plane to {destination} from {origin}, {day}, for {passenger}.",
+        "Find the flights from {origin} to {destination} on {day} first, then book the cheapest for {passenger}.",
+        "Book {passenger} on the cheapest flight you find from {origin} to {destination}, {day}.",
+        "{passenger} flies from {origin} to {destination} on {day}: find the cheapest flight and book it.",
     ),
-    held_out=("On {day}, {passenger} must fly {origin} to {destination}. Take the cheapest one and reserve it.",),
+    held_out=("On {day}, {passenger} must fly {origin} to {destination}. Find and book the cheapest flight.",),
 )
 travel.chain(
     ("find_trains", lambda s, r: {key: s[key] for key in ("origin", "destination", "day")}),
     ("book_train", lambda s, r: {"train_id": r[0][0]["train_id"], "passenger": s["passenger"]}),
     draw=lambda d: {**d.row(_trip("train")), **_traveller(d)},
     asks=(
-        "Get {passenger} on the cheapest train from {origin} to {destination} on {day}.",
-        "{passenger} goes by rail from {origin} to {destination} on {day}; buy the cheapest ticket.",
-        "Reserve the least expensive train to {destination} from {origin}, {day}, for {passenger}.",
+        "Find the trains from {origin} to {destination} on {day} first, then book the cheapest for {passenger}.",
+        "Book {passenger} on the cheapest train you can find from {origin} to {destination} on {day}.",
+        "{passenger} goes by train from {origin} to {destination} on {day}: find the cheapest and book it.",
     ),
-    held_out=("On {day}, {passenger} takes a train, {origin} to {destination}. Pick the cheapest and reserve it.",),
+    held_out=("On {day}, {passenger} takes a train, {origin} to {destination}. Find the cheapest, then book it.",),
 )
 travel.chain(
     ("get_bookings_by_passenger", lambda s, r: {"passenger": s["passenger"]}),
     ("cancel_booking", lambda s, r: {"booking_id": r[0][0]["booking_id"]}),
     draw=_traveller,
     asks=(
-        "{passenger} is not taking the first of their trips. Find it and give the ticket back.",
-        "Return the ticket that comes first among those of {passenger}.",
-        "Look up the journeys of {passenger} and undo the first one listed.",
+        "Find the bookings of passenger {passenger} first, then cancel the first one listed.",
+        "Cancel the booking that comes first among those of the passenger {passenger}.",
+        "The passenger {passenger} drops the first of their bookings: look it up and cancel it.",
     ),
-    held_out=("Annul whichever trip is listed first for {passenger}.",),
+    held_out=("Look up passenger {passenger}'s bookings and cancel whichever is listed first.",),
 )
 travel.talk = (
     ("How early should one be at the airport?", "About two hours before a flight within Europe."),

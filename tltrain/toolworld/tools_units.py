@@ -40,16 +40,6 @@ WORDS = {
 }
 
 
-COMMON = (
-    "How many {target} are {value} {source}?",
-    "What's {value} {source} in {target}?",
-    "I have {value} {source} and need that in {target}.",
-    "Express {value} {source} in {target}.",
-    "{value} {source}: how much is that in {target}?",
-)
-HELD_OUT = ("Give me {value} {source} in {target}.", "If something is {value} {source}, what is it in {target}?")
-
-
 def _pair(names: tuple[str, ...], low: int = 2, high: int = 120) -> Callable[[Draw], Slots]:
     def draw(d: Draw) -> Slots:
         source, target = d.rng.sample(names, 2)
@@ -75,49 +65,109 @@ units = Service("units", "units of measure", PYTHON)
 
 @units.tool(
     draw=_pair(tuple(METRES)),
-    asks=(*COMMON, "The path is {value} {source} long. In {target}?", "I ran {value} {source}. In {target}, please."),
-    held_out=(*HELD_OUT, "The rope measures {value} {source}. What's its length in {target}?"),
+    asks=(
+        "How many {target} are {value} {source}?",
+        "Convert a length of {value} {source} to {target}.",
+        "The path has a length of {value} {source}. In {target}?",
+        "What length in {target} is {value} {source}?",
+        "My kite line is {value} {source} long; convert its length to {target}.",
+        "I ran {value} {source}. Convert that length to {target}, please.",
+        "How far is a length of {value} {source} in {target}?",
+        "A length of {value} {source} is how many {target}?",
+        "Express the length {value} {source} in {target}.",
+        "I have the length, {value} {source}, but need it in {target}.",
+        "The next village is {value} {source} away; what length is that in {target}?",
+    ),
+    held_out=(
+        "The rope measures {value} {source}. What's its length in {target}?",
+        "Length: {value} {source}. Now in {target}.",
+        "It's {value} {source} from here. Convert the length to {target}.",
+    ),
     answer=_answer,
 )
 def convert_length(world: World, value: float, source: Length, target: Length) -> float:
-    """Convert a length or distance, such as miles or feet, to another unit."""
+    """Convert a length or distance, how long or far: kilometres, metres, miles, feet."""
     return _scaled(value, source, target, METRES)
 
 
 @units.tool(
     draw=_pair(tuple(GRAMS)),
     asks=(
-        *COMMON,
-        "The parcel weighs {value} {source}. In {target}?",
-        "My suitcase has {value} {source}; in {target}?",
+        "How many {target} are {value} {source}?",
+        "Convert a weight of {value} {source} to {target}.",
+        "The parcel has a weight of {value} {source}. In {target}?",
+        "What weight in {target} is {value} {source}?",
+        "My suitcase weighs {value} {source}; convert the weight to {target}.",
+        "Weight {value} {source}. In {target}, please.",
+        "What is my cat's weight of {value} {source} in {target}?",
+        "A weight of {value} {source} is how many {target}?",
+        "The scales say the weight is {value} {source}; I need {target}.",
+        "Express the weight of {value} {source} in {target}.",
+        "It weighs {value} {source}. What weight is that in {target}?",
     ),
-    held_out=(*HELD_OUT, "It weighs {value} {source}. What's the weight in {target}?"),
+    held_out=(
+        "The weight is {value} {source}. What's that in {target}?",
+        "{value} {source} of weight: how much in {target}?",
+        "I must give the weight, {value} {source}, in {target}.",
+    ),
     answer=_answer,
 )
-def convert_mass(world: World, value: float, source: Mass, target: Mass) -> float:
-    """Convert a weight or mass, such as pounds or kilograms, to another unit."""
+def convert_weight(world: World, value: float, source: Mass, target: Mass) -> float:
+    """Convert a weight or mass, what something weighs: kilograms, grams, pounds, ounces."""
     return _scaled(value, source, target, GRAMS)
 
 
 @units.tool(
     draw=_pair(tuple(LITRES)),
-    asks=(*COMMON, "The bottle holds {value} {source}. In {target}?", "Recipe says {value} {source}. In {target}?"),
-    held_out=(*HELD_OUT, "A tank takes {value} {source}. How many {target} fit in?"),
+    asks=(
+        "How many {target} are {value} {source}?",
+        "Convert a volume of {value} {source} to {target}.",
+        "The bottle's volume is {value} {source}. In {target}?",
+        "What volume in {target} is {value} {source}?",
+        "My tank holds {value} {source}; convert the volume to {target}.",
+        "{value} {source} by volume. In {target}, please.",
+        "How much is a volume of {value} {source}, in {target}?",
+        "A volume of {value} {source} is how many {target}?",
+        "The volume of the bucket is {value} {source}; give me that in {target}.",
+        "Express the liquid volume of {value} {source} in {target}.",
+        "How many {target} does a bottle of {value} {source} hold?",
+    ),
+    held_out=(
+        "A tank has a volume of {value} {source}. How many {target} is that?",
+        "Volume: {value} {source}. Now in {target}.",
+        "I poured {value} {source} of liquid. What volume in {target} is it?",
+    ),
     answer=_answer,
 )
 def convert_volume(world: World, value: float, source: Volume, target: Volume) -> float:
-    """Convert a volume of liquid, such as litres or cups, to another unit."""
+    """Convert a volume of liquid, what a bottle or tank holds: litres, millilitres, gallons, cups."""
     return _scaled(value, source, target, LITRES)
 
 
 @units.tool(
     draw=_pair(("celsius", "fahrenheit", "kelvin")),
-    asks=(*COMMON, "The oven is set to {value} {source}. In {target}?", "It is {value} {source} here. In {target}?"),
-    held_out=(*HELD_OUT, "The thermometer shows {value} {source}. What would it be in {target}?"),
+    asks=(
+        "How many {target} are {value} {source}?",
+        "Convert a temperature of {value} {source} to {target}.",
+        "The oven's temperature is {value} {source}. In {target}?",
+        "Can you convert the temperature, {value} {source}, to {target}?",
+        "My oven shows {value} {source}; which temperature is that in {target}?",
+        "I'd like the temperature of {value} {source} converted to {target}.",
+        "Which oven temperature in {target} is {value} {source}?",
+        "For the oven I need the temperature, {value} {source}, in {target}.",
+        "Please convert {value} {source}, the room's temperature, to {target}.",
+        "A temperature of {value} {source}, please convert it: I need {target}.",
+        "The oven is set to {value} {source}. In {target}?",
+    ),
+    held_out=(
+        "The oven must reach {value} {source}. What temperature is it in {target}?",
+        "Temperature: {value} {source}. Please convert to {target}.",
+        "Is the temperature right at {value} {source}? Convert it to {target}.",
+    ),
     answer=_answer,
 )
 def convert_temperature(world: World, value: float, source: Temperature, target: Temperature) -> float:
-    """Convert a temperature in degrees between Celsius, Fahrenheit and Kelvin."""
+    """Convert a temperature or oven setting: degrees Celsius, degrees Fahrenheit, kelvin."""
     kelvin = {"celsius": value + 273.15, "fahrenheit": (value - 32) / 1.8 + 273.15, "kelvin": value}[source]
     if kelvin < 0:
         raise ValueError(f"{value} {source} is below absolute zero")
@@ -126,33 +176,50 @@ def convert_temperature(world: World, value: float, source: Temperature, target:
 
 @units.tool(
     draw=_pair(tuple(KMH)),
-    asks=(*COMMON, "The wind blows at {value} {source}. In {target}?", "I'm driving {value} {source}. In {target}?"),
-    held_out=(*HELD_OUT, "The ship makes {value} {source}. How fast is that in {target}?"),
+    asks=(
+        "How many {target} are {value} {source}?",
+        "Convert a speed of {value} {source} to {target}.",
+        "The car's speed is {value} {source}. Convert it to {target}.",
+        "What speed in {target} is {value} {source}?",
+        "My boat's speed is {value} {source}; convert that to {target}.",
+        "I'm travelling at a speed of {value} {source}. In {target}, please.",
+        "Can you convert the speed, {value} {source}, to {target}?",
+        "A speed of {value} {source}: how fast is it in {target}?",
+        "A bird travels at {value} {source}; convert its speed to {target}.",
+        "The speed limit is {value} {source}; please convert it to {target}.",
+        "At a speed of {value} {source}, how many {target} do I make?",
+    ),
+    held_out=(
+        "The ship makes {value} {source}. Convert that speed to {target}.",
+        "Speed: {value} {source}. Now convert to {target}.",
+        "Something travels at {value} {source}. What speed in {target} is it?",
+    ),
     answer=_answer,
 )
 def convert_speed(world: World, value: float, source: Speed, target: Speed) -> float:
-    """Convert a speed, such as knots or km per hour, to another unit."""
+    """Convert a speed, how fast something travels: km/h, miles per hour (mph), knots."""
     return _scaled(value, source, target, KMH)
 
 
 @units.tool(
     draw=lambda d: {"km": d.decimal(5, 600), "hours": d.decimal(1, 12)},
     asks=(
-        "I covered {km} km in {hours} hours. How fast was I on average, in km/h?",
-        "How fast is somebody who needs {hours} hours for {km} km?",
-        "A train takes {hours} hours for {km} km. What is its average speed in km/h?",
-        "We rode {km} km and it took {hours} hours. Our average in km/h?",
-        "What average pace in km/h gives {km} km in {hours} hours?",
-        "{km} km, {hours} hours on the road: how many km/h is that?",
+        "I covered {km} km in {hours} hours. What was my average speed, in km/h?",
+        "We rode {km} km and it took {hours} hours. Our average speed?",
+        "A trip of {km} km took {hours} hours. What was its average speed?",
+        "At what average speed are {km} km covered in {hours} hours?",
+        "Compute the average speed of a train: {km} km covered in {hours} hours.",
+        "On our trip we covered {km} km in {hours} hours. Compute the average speed.",
+        "{km} km covered in {hours} hours: how many km/h is that?",
     ),
     held_out=(
-        "After {hours} hours I had driven {km} km. What average in km/h is that?",
-        "How many km/h does one drive when {km} km take {hours} hours?",
+        "After {hours} hours I had covered {km} km. What average speed is that?",
+        "The trip was {km} km and took {hours} hours: average speed?",
     ),
     answer=lambda a, r: f"That is {r} km/h on average.",
 )
-def compute_speed(world: World, km: float, hours: float) -> float:
-    """Average speed in km/h of a trip, from its km and hours."""
+def compute_average_speed(world: World, km: float, hours: float) -> float:
+    """Average speed of a trip in km/h, from the km covered and hours it took."""
     if km < 0:
         raise ValueError("km must not be negative")
     speed = km / hours
@@ -162,7 +229,7 @@ def compute_speed(world: World, km: float, hours: float) -> float:
 
 
 units.chain(
-    ("compute_speed", lambda s, r: {"km": s["km"], "hours": s["hours"]}),
+    ("compute_average_speed", lambda s, r: {"km": s["km"], "hours": s["hours"]}),
     ("convert_speed", lambda s, r: {"value": r[0], "source": "kmh", "target": s["target"]}),
     draw=lambda d: {
         "km": d.decimal(5, 600),
@@ -170,12 +237,12 @@ units.chain(
         "target": d.pick((Said("mph", "miles per hour", "mph"), Said("knot", "knots"))),
     },
     asks=(
-        "I covered {km} km in {hours} hours. What was my average in {target}?",
-        "A boat needs {hours} hours for {km} km. How fast is it on average, in {target}?",
-        "We rode {km} km and it took {hours} hours. Our average in {target}?",
-        "How many {target} is it if {km} km take {hours} hours?",
+        "I covered {km} km in {hours} hours. Convert my average speed to {target}.",
+        "A trip of {km} km took {hours} hours. Compute the average speed first, then convert it to {target}.",
+        "We rode {km} km and it took {hours} hours. Our average speed, converted to {target}?",
+        "Average speed for {km} km in {hours} hours: compute it and convert it to {target}.",
     ),
-    held_out=("After {hours} hours I had driven {km} km. Tell me the average in {target}.",),
+    held_out=("After {hours} hours I had covered {km} km. What was my average speed, converted to {target}?",),
 )
 units.talk = (
     ("Where was the metric system invented?", "In France, at the end of the 18th century."),

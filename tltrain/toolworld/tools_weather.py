@@ -55,18 +55,24 @@ def _place_and_month(d: Draw) -> Slots:
 @weather.tool(
     draw=_place_and_day,
     asks=(
-        "How warm was it in {city} on {day}?",
-        "Was it sunny in {city} on {day}?",
-        "What was the sky like over {city} on {day}?",
-        "Tell me the high and low temperature in {city} on {day}.",
-        "On {day}, was it cloudy in {city}?",
-        "What were the conditions in {city} on {day}, sky and temperature?",
+        "How warm was the weather in {city} on {day}?",
+        "Was the weather sunny in {city} on {day}?",
+        "What was the weather like in {city} on {day}?",
+        "Tell me the weather and whether it was warm in {city} on {day}.",
+        "On {day}, did {city} have cloudy weather?",
+        "Was it warm or cold weather in {city} on {day}?",
+        "{city} on {day}: what did the sky look like?",
+        "What weather did {city} have on {day}?",
     ),
-    held_out=("Did {city} see sunshine on {day}?", "How cold did it get in {city} on {day}?"),
+    held_out=(
+        "How cold did the weather get in {city} on {day}?",
+        "Weather of {day} in {city}, please.",
+        "Was the weather in {city} sunny on {day}?",
+    ),
     answer=lambda a, r: f"{a['city']} on {a['day']}: {r['sky']}, {r['low']} to {r['high']} °C.",
 )
 def get_weather(world: World, city: str, day: Day) -> Row:
-    """Was it sunny: a city's sky, low and high temperature on a day."""
+    """Weather in a city on one day: sky (sunny, cloudy) and temperature (warm, cold)."""
     row = _record(world, city, day)
     return {key: row[key] for key in ("sky", "low", "high")}
 
@@ -76,16 +82,22 @@ def get_weather(world: World, city: str, day: Day) -> Row:
     asks=(
         "How many millimetres of rain fell in {city} on {day}?",
         "How much did it rain in {city} on {day}?",
-        "I need the precipitation for {city} on {day}, in mm.",
-        "What amount of rain came down over {city} on {day}?",
-        "How wet was {day} in {city}, in millimetres?",
-        "For {city}, how much rain was measured on {day}?",
+        "I need the rain in {city} on {day}, in millimetres.",
+        "What amount of rain fell in {city} on {day}?",
+        "On {day}, how much rain did they have in {city}?",
+        "Was there rain in {city} on {day}?",
+        "Rain in {city} on the single day {day}, please.",
+        "Precipitation in {city} on the single day {day}?",
     ),
-    held_out=("How many mm of precipitation did {city} get on {day}?", "{day} in {city}: how much rain was there?"),
+    held_out=(
+        "How much rain did {city} see on {day}?",
+        "{day} in {city}: how much rain fell?",
+        "Did any rain fall in {city} on {day}?",
+    ),
     answer=lambda a, r: f"{r['rain_mm']} mm of rain fell in {a['city']} on {a['day']}.",
 )
 def get_weather_rain(world: World, city: str, day: Day) -> Row:
-    """How much rain fell in a city on one day, in millimetres."""
+    """How much rain fell in a city on a single day: precipitation in millimetres."""
     return {"rain_mm": _record(world, city, day)["rain_mm"]}
 
 
@@ -93,17 +105,23 @@ def get_weather_rain(world: World, city: str, day: Day) -> Row:
     draw=_place_and_day,
     asks=(
         "How hard did the wind blow in {city} on {day}?",
-        "Was it stormy in {city} on {day}? I need the wind speed.",
-        "How many km/h did the wind reach in {city} on {day}?",
+        "Was there a stormy wind in {city} on {day}?",
+        "How windy was it in {city} on {day}?",
         "What was the wind speed in {city} on {day}?",
-        "Could one have sailed near {city} on {day}? How fast was the wind?",
-        "How windy was {day} in {city}?",
+        "How many km/h did the wind reach in {city} on {day}?",
+        "On {day}, was the wind strong in {city}?",
+        "I need the speed of the wind in {city}, {day}.",
+        "Was there much wind near {city} on {day}?",
     ),
-    held_out=("How strong was the wind over {city} on {day}?", "Was {day} a windy day in {city}?"),
+    held_out=(
+        "How strong was the wind in {city} on {day}?",
+        "Wind on {day} in {city}, please.",
+        "{city}, {day}: wind speed in km/h?",
+    ),
     answer=lambda a, r: f"The wind in {a['city']} reached {r['wind_kmh']} km/h on {a['day']}.",
 )
 def get_weather_wind(world: World, city: str, day: Day) -> Row:
-    """How hard the wind blew in a city on a day, in km/h."""
+    """Wind in a city on one day: its speed in km/h, how windy or stormy."""
     return {"wind_kmh": _record(world, city, day)["wind_kmh"]}
 
 
@@ -111,17 +129,23 @@ def get_weather_wind(world: World, city: str, day: Day) -> Row:
     draw=_place_and_month,
     asks=(
         "Which day of {month} was the hottest in {city}?",
-        "When was it warmest in {city} during {month}?",
-        "What was the top temperature in {city} in {month}, and on which day?",
-        "On what day did {city} reach its highest temperature in {month}?",
-        "In {month}, when did the thermometer climb highest in {city}?",
-        "I'm looking for the warmest day {city} had in {month}.",
+        "When was {city} hottest during {month}? I need the date.",
+        "What was the hottest day in {city} in {month}, with which temperature?",
+        "On what day in {month} was {city} at its hottest?",
+        "The hottest day of {month} in {city}, please.",
+        "I'm looking for the hottest day {city} had in {month}.",
+        "Find the hottest date of {month} in {city}.",
+        "Highest temperature of {city} in {month}: when was it?",
     ),
-    held_out=("When did {month} bring the most heat to {city}?", "{city}, {month}: which was the warmest day?"),
+    held_out=(
+        "{city}, {month}: which was the hottest day?",
+        "When was {city} hottest in {month}?",
+        "Find the day in {month} that was hottest in {city}.",
+    ),
     answer=lambda a, r: f"The hottest day in {a['city']} in {a['month']} was {r['day']} with {r['high']} °C.",
 )
 def find_hottest_day(world: World, city: str, month: Month) -> Row:
-    """The warmest day of a month in a city, with its highest temperature."""
+    """Find the hottest day of a month in a city: its date and highest temperature."""
     row = _month(world, city, month, "high DESC")
     return {"day": row["day"], "high": row["high"]}
 
@@ -130,17 +154,23 @@ def find_hottest_day(world: World, city: str, month: Month) -> Row:
     draw=_place_and_month,
     asks=(
         "Which day of {month} was the coldest in {city}?",
-        "When did {city} freeze the most in {month}?",
-        "On what day was the lowest temperature of {month} measured in {city}?",
-        "In {month}, when was it chilliest in {city}?",
-        "How cold did {city} get at most in {month}, and when?",
+        "Find the coldest day {city} had in {month}.",
+        "In {month}, when was it coldest in {city}?",
         "I'm looking for the coldest day of {month} in {city}.",
+        "The coldest date of {month} in {city}, please.",
+        "How cold was the coldest day of {month} in {city}, and when?",
+        "On which day in {month} was it coldest in {city}?",
+        "On what day was the lowest temperature of {month} measured in {city}?",
     ),
-    held_out=("When was {city} at its coldest in {month}?", "{city}, {month}: on which day was it coldest?"),
+    held_out=(
+        "When was {city} at its coldest in {month}?",
+        "{city}, {month}: which was the coldest day?",
+        "Find the date in {month} on which {city} was coldest.",
+    ),
     answer=lambda a, r: f"The coldest day in {a['city']} in {a['month']} was {r['day']} with {r['low']} °C.",
 )
 def find_coldest_day(world: World, city: str, month: Month) -> Row:
-    """The coldest day of a month in a city, with its lowest temperature."""
+    """Find the coldest day of a month in a city: its date and lowest temperature."""
     row = _month(world, city, month, "low")
     return {"day": row["day"], "low": row["low"]}
 
@@ -148,18 +178,24 @@ def find_coldest_day(world: World, city: str, month: Month) -> Row:
 @weather.tool(
     draw=_place_and_month,
     asks=(
-        "How much rain did {city} get in {month} altogether?",
-        "What is the monthly rainfall of {city} for {month}?",
-        "Add up the rain in {city} over the whole of {month}.",
-        "Was {month} a wet month in {city}? Give me the sum in millimetres.",
-        "All in all, how many millimetres fell on {city} in {month}?",
-        "I need the total precipitation for {city} in {month}.",
+        "What is the sum of all rain of {city} in {month}?",
+        "What is the monthly rain of {city} for {month}?",
+        "Rain in {city} over the whole month of {month}?",
+        "What is the sum of rain in {city} for the whole month {month}?",
+        "How many millimetres of rain fell on {city} in the whole month {month}?",
+        "Sum up the rain for {city} in {month}, in millimetres.",
+        "Give me {city}'s monthly rain in {month}, as one sum.",
+        "What is the total rainfall of {city} in {month}?",
     ),
-    held_out=("Sum of all the rain in {city} for {month}?", "How wet was {month} as a whole in {city}?"),
+    held_out=(
+        "Sum of the rain for {city} in the month {month}?",
+        "{city}'s monthly rain for {month}, please.",
+        "How much rain did {city} have in total in the whole month {month}?",
+    ),
     answer=lambda a, r: f"In {a['month']}, {a['city']} got {r['total_mm']} mm of rain on {r['rainy_days']} days.",
 )
 def sum_monthly_rain(world: World, city: str, month: Month) -> Row:
-    """Total rainfall of a city over a whole month, in millimetres."""
+    """Sum of the monthly rain of a city: total rainfall over a whole month, in millimetres."""
     _month(world, city, month, "day")
     sql = "SELECT sum(rain_mm) AS total_mm, sum(rain_mm > 0) AS rainy_days FROM weather WHERE city = ? AND day LIKE ?"
     return world.all(sql, city, f"{month}-%")[0]
@@ -170,11 +206,11 @@ weather.chain(
     ("get_weather_wind", lambda s, r: {"city": s["city"], "day": r[0]["day"]}),
     draw=_place_and_month,
     asks=(
-        "How windy was it in {city} on the hottest day of {month}?",
-        "On the warmest day of {month} in {city}, what was the wind speed?",
-        "Take the day in {month} with the highest temperature in {city}: how fast was the wind then?",
+        "Find the hottest day of {month} in {city} first: how strong was the wind then?",
+        "On the hottest day of {month} in {city}, what was the wind speed?",
+        "How hard did the wind blow in {city} on the hottest day of {month}?",
     ),
-    held_out=("Was there any wind on {city}'s warmest day in {month}? How strong was it?",),
+    held_out=("Wind in {city} on {month}'s hottest day? Find that day first.",),
 )
 weather.chain(
     ("find_coldest_day", lambda s, r: {"city": s["city"], "month": s["month"]}),
@@ -182,10 +218,10 @@ weather.chain(
     draw=_place_and_month,
     asks=(
         "How much rain fell in {city} on the coldest day of {month}?",
-        "On {city}'s coldest day in {month}, how many millimetres came down?",
-        "Did it rain on the chilliest day {city} had in {month}? How much?",
+        "Find {city}'s coldest day in {month} first: how many millimetres of rain fell then?",
+        "Did it rain on the coldest day {city} had in {month}? How much?",
     ),
-    held_out=("What was the rainfall in {city} on the day in {month} with the lowest temperature?",),
+    held_out=("Find the coldest day {city} had in {month}, then tell me the rain of that day.",),
 )
 weather.talk = (
     ("Why is the sky blue?", "Air scatters blue light more than red light, so blue reaches us from all sides."),

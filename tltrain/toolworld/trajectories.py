@@ -23,7 +23,7 @@ from tltrain.trajectory import Call, Message, Trajectory
 
 Split = Literal["train", "test_seen", "test_unseen"]
 Kind = Literal["single", "chain", "parallel", "none", "refusal"]
-SHARES: dict[Kind, float] = {"single": 0.45, "chain": 0.25, "parallel": 0.10, "none": 0.10, "refusal": 0.10}
+SHARES: dict[Kind, float] = {"single": 0.64, "chain": 0.12, "parallel": 0.08, "none": 0.09, "refusal": 0.07}
 TEST_SIZE = 200
 _ID = re.compile(r"[A-Z]+-\d+|/")
 Planned = tuple[str, Callable[[list[Any]], dict[str, Any]]]
@@ -87,7 +87,7 @@ class _Author:
         self.noise = Noise(self.rng, silent=split == "train")
 
     def write(self, count: int, taken: set[str]) -> list[Trajectory]:
-        """`count` trajectories; a query that is `taken` is drawn anew, up to ten times."""
+        """`count` trajectories; a query that is `taken` is drawn anew, up to a hundred times."""
         trajectories = []
         for number in range(1, count + 1):
             agent, task = self._fresh_task(taken)
@@ -100,7 +100,7 @@ class _Author:
     def _fresh_task(self, taken: set[str]) -> tuple[Agent, _Task]:
         kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
         agents = [agent for agent in self.agents if agent.chains] if kind == "chain" else self.agents
-        for _ in range(10):
+        for _ in range(100):
             agent = self.rng.choice(agents)
             task = self._task(kind, agent)
             if task.query not in taken:

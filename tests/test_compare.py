@@ -1,0 +1,93 @@
+"""Paired significance and robustness to noise, on outcomes small enough to count by hand."""
+
+from __future__ import annotations
+
+import json
+from math import sqrt
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tltrain.compare import compare, mcnemar, paired, prediction_path, robustness
+from tltrain.report.comparison import markdown, write_comparison
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "p"),
+    [
+        (0, 0, 1.0),
+        (1, 0, 1.0),
+        (5, 0, 2 / 32),
+        (0, 5, 2 / 32),
+        (3, 3, 1.0),
+        (8, 1, 2 * (1 + 9) / 512),
+        (20, 2, 2 * (1 + 22 + 231) / 2**22),
+        (1500, 1500, 1.0),
+        (1700, 1300, 2.9796404809142083e-13),
+    ],
+)
+def test_mcnemar_is_the_binomial_tail_on_both_sides(first: int, second: int, p: float) -> None:
+    assert mcnemar(first, second) == pytest.approx(p, rel=1e-12)
+
+
+def test_paired_counts_only_items_that_both_answered() -> None:
+    first = {0: True, 1: True, 2: True, 3: False, 4: False, 9: True}
+    second = {0: True, 1: False, 2: False, 3: True, 4: False, 8: True}
+    found = paired(first, second)
+    assert (found["n"], found["only_first"], found["only_second"]) == (5, 2, 1)
+    assert found["points"] == pytest.approx(20)
+    assert found["se"] == pytest.approx(100 * sqrt((3 / 5 - 1 / 25) / 5))
+    assert found["p"] == 1.0
+    assert paired({}, {})["n"] == 0
+
+
+def written(folder: Path, model: str, split: str, right: list[tuple[str, bool]]) -> None:
+    """Predictions and a row: pairs of a query and whether the answer is right in all three metrics."""
+    path = prediction_path(folder, model, "rotbench", split)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"index": at, "query": query, "verdict": dict.fromkeys(("TS", "PI", "CF"), good)}
+        for at, (query, good) in enumerate(right)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    share = 100 * sum(good for _, good in right) / len(right)
+    row = {"model": model, "bench": "rotbench", "split": split, "n": len(right), "se": {}}
+    row |= dict.fromkeys(("TS", "PI", "CF"), share)
+    scores = folder / "scores.json"
+    rows: list[Any] = json.loads(scores.read_text()) if scores.exists() else []
+    scores.write_text(json.dumps([*rows, row]))
+
+
+def test_robustness_pairs_a_clean_item_with_the_mean_of_its_noisy_versions(tmp_path: Path) -> None:
+    written(tmp_path, "m", "First_Turn/slight", [("a", True), ("b", False), ("a", False), ("b", False)])
+    written(tmp_path, "m", "First_Turn/clean", [("a", True), ("b", True)])
+    written(tmp_path, "m", "First_Turn/union", [("b", True), ("c", False), ("d", False)])
+    clean, slight, union = robustness(tmp_path)
+    assert [row["level"] for row in (clean, slight, union)] == ["clean", "slight", "union"]
+    assert "drop" not in clean
+    # Changes of a and b: 1 - 1/2 and 1 - 0.
+    assert (slight["pairing"], slight["drop"]["CF"]) == ("queries", pytest.approx(75))
+    assert slight["drop_se"]["CF"] == pytest.approx(100 * sqrt(0.125 / 2))
+    # Other queries: independent, errors 0 and that of (1, 0, 0).
+    assert (union["pairing"], union["drop"]["CF"]) == ("none", pytest.approx(200 / 3))
+    assert union["drop_se"]["CF"] == pytest.approx(100 * sqrt(1 / 9))
+
+
+def test_the_comparison_names_every_pair_once_in_all_three_files(tmp_path: Path) -> None:
+    for model, good in (("one", 2), ("two", 9), ("three|x", 9)):
+        written(tmp_path, model, "First_Turn/clean", [(str(at), at < good) for at in range(10)])
+    found = compare(tmp_path)
+    (test,) = found["tests"]
+    pairs = [(pair["model"], pair["against"]) for pair in test["pairs"] if pair["metric"] == "CF"]
+    assert pairs == [("two", "one"), ("three|x", "one"), ("three|x", "two")]
+    first = test["pairs"][0]
+    assert (first["points"], first["p"]) == (pytest.approx(70), pytest.approx(2 / 128))
+    (tmp_path / "comparison.json").write_text(json.dumps(found))
+    write_comparison(tmp_path)
+    text = (tmp_path / "comparison.md").read_text()
+    assert text == markdown(found)
+    assert "| rotbench First_Turn/clean | two | one | CF | +70.0 ± 14.5 | 0.0156* | 10 |" in text
+    assert "three\\|x" in text
+    page = (tmp_path / "comparison.html").read_text()
+    assert "+70.0 ± 14.5" in page and "0.0156*" in page

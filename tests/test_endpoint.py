@@ -1,0 +1,189 @@
+"""A model behind an endpoint: a real server (`transformers serve`) with a micro model, on this machine alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from small_run import call
+from trained_micro import known, save_trained, write_bfcl
+
+from tltrain.endpoint import Answer, Endpoint, messages, parse_place
+from tltrain.errors import ConfigError
+from tltrain.files import read_json, read_json_lines
+from tltrain.trajectory import Call, Message, Trajectory
+
+pytest.importorskip("openai")
+
+
+def test_every_call_has_an_id_that_its_feedback_names() -> None:
+    two = (Call("a", {"x": 1}), Call("b", "no object"))
+    turns = (
+        Message("user", "Do it."),
+        Message("assistant", None, two, weight=0.0, thought="hm"),
+        Message("tool", "first", name="a"),
+        Message("tool", "second", name="b"),
+        Message("assistant", "And?", (Call("a", {}, id="own"),)),
+        Message("tool", None, call_id="own"),
+    )
+    sent = messages(Trajectory(turns))
+    assert [one["id"] for one in sent[1]["tool_calls"]] == [sent[2]["tool_call_id"], sent[3]["tool_call_id"]]
+    assert len({one["id"] for one in sent[1]["tool_calls"]}) == 2
+    assert [one["function"]["arguments"] for one in sent[1]["tool_calls"]] == ['{"x": 1}', "no object"]
+    assert sent[4]["tool_calls"][0]["id"] == sent[5]["tool_call_id"] == "own"
+    assert sent[5] == {"role": "tool", "content": "", "tool_call_id": "own"}
+    assert not {"weight", "reasoning_content"} & sent[1].keys()
+
+
+def test_places() -> None:
+    assert parse_place("runs/model") is None
+    assert parse_place("http://h:1/v1#a/b") == Endpoint("http://h:1/v1", "a/b")
+    assert parse_place("https://h/v1", "c", 3) == Endpoint("https://h/v1", "c", 3)
+    with pytest.raises(ConfigError, match="which one there"):
+        parse_place("https://h/v1")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A folder with `learnt` and test items, and the URL of a server of the model."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    folder = tmp_path_factory.mktemp("served")
+    save_trained(folder / "learnt", "qwen2")
+    write_bfcl(folder, known())
+    port = free_port()
+    command = [Path(sys.executable).with_name("transformers"), "serve", folder / "learnt", "--device", "cpu"]
+    command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        try:
+            wait_for(f"http://127.0.0.1:{port}/health", server, folder / "log")
+            yield folder, f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(6000):
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"the server does not answer: {log.read_text()}")
+
+
+def options(folder: Path, out: str) -> list[object]:
+    settings = ["--bench", "bfcl/exec", "--data", folder, "--out", folder / out, "--max-new-tokens", 48]
+    return [*settings, "--dtype", "float32"]
+
+
+@pytest.mark.slow
+def test_a_server_is_evaluated_like_a_folder(served: tuple[Path, str]) -> None:
+    """Calls come apart from the text, decoded greedily as here."""
+    folder, url = served
+    remote = f"remote={url}#{folder / 'learnt'}"
+    more = ["--concurrency", 3, "--price-in", 2, "--price-out", 10]
+    code, _, err = call("eval", folder / "learnt", remote, *options(folder, "run"), *more)
+    assert code == 0, err
+    local, asked = read_json(folder / "run/scores.json")
+    assert (local["CF"], asked["CF"]) == (100, 100)
+    lines = read_json_lines(folder / "run/predictions/remote.bfcl.exec.jsonl")
+    assert [line["index"] for line in lines] == list(range(6))
+    assert lines[0]["calls"] == [{"name": "get_order", "arguments": {"order_id": "A-1"}}]
+    used = asked["usage"]
+    assert used["prompt_tokens"] == sum(line["prompt_tokens"] for line in lines) > 6 * 100
+    assert used["cost"] == pytest.approx((2 * used["prompt_tokens"] + 10 * used["tokens"]) / 1e6)
+
+
+@pytest.mark.slow
+def test_what_a_server_does_not_know_ends_in_one_line(served: tuple[Path, str]) -> None:
+    folder, url = served
+    code, out, err = call("eval", f"x={url}#{folder / 'none'}", *options(folder, "unknown"))
+    assert (code, out) == (2, "")
+    assert "model x: none of 6 prompts was answered: " in err.splitlines()[-1]
+    assert not (folder / "unknown/predictions/x.bfcl.exec.jsonl").exists(), "so that the next call asks again"
+
+
+def test_a_server_that_is_not_there_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tltrain.endpoint.RETRIES", 0)
+    write_bfcl(tmp_path, known()[:1])
+    code, out, err = call("eval", f"http://127.0.0.1:{free_port()}/v1#m", *options(tmp_path, "run"))
+    assert (code, out) == (2, "")
+    said = err.splitlines()[-1]
+    assert said.startswith("tltrain: model http://127.0.0.1:") and said.endswith("Connection error.")
+
+
+class Particular(BaseHTTPRequestHandler):
+    """Turns away what reasoning models' servers turn away, and every second request for being too many."""
+
+    seen: ClassVar[list[dict[str, Any]]] = []
+    busy = True
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        type(self).busy = not self.busy
+        if self.busy:
+            return self.say(429, {"error": {"message": "slow down"}})
+        if "max_tokens" in asked:
+            return self.say(400, {"error": {"message": "Unsupported parameter: 'max_tokens'"}})
+        self.seen.append(asked)
+        if "too long" in asked["messages"][0]["content"]:
+            return self.say(400, {"error": {"message": "the context is full"}})
+        function = {"name": "a", "arguments": "{broken"}
+        reply = {"role": "assistant", "content": None,
+                 "tool_calls": [{"id": "1", "type": "function", "function": function}]}  # fmt: skip
+        usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+        choice = {"index": 0, "finish_reason": "length", "message": reply}
+        return self.say(200, {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice],
+                              "usage": usage})  # fmt: skip
+
+    def say(self, code: int, value: dict[str, Any]) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(code)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
+
+
+def test_requests_are_repeated_and_adapted_and_what_is_refused_is_told() -> None:
+    """What the real server cannot be brought to do."""
+    server = HTTPServer(("127.0.0.1", 0), Particular)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        prompts = {4: Trajectory((Message("user", "Do it."),)), 9: Trajectory((Message("user", "too long"),))}
+        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", "m", concurrency=1)
+        found = dict(endpoint.ask(prompts, 50))
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert found[4] == Answer("", ({"name": "a", "arguments": "{broken"},), False, None, True, 7, 3)
+    assert "the context is full" in str(found[9].refused)
+    assert [one.get("max_completion_tokens") for one in Particular.seen] == [50, 50]
+    assert "temperature" not in Particular.seen[0]

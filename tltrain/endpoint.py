@@ -1,0 +1,166 @@
+"""A model behind an OpenAI-compatible server: parallel requests, native tool calls, retries, token counts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from tltrain.errors import ConfigError, ModelError
+from tltrain.formats.jsonio import loads
+from tltrain.trajectory import Message, Trajectory
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletion
+
+RETRIES = 6
+"""Of a request that was turned away or lost; the client waits longer each time, or as long as the server says."""
+SECONDS = 600.0
+"""How long one answer may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One line's worth of an answer: `calls` where the server told calls apart, else whatever stands in `text`.
+
+    `refused` is the server's reason for not taking the request (a tool name it does not allow, a prompt too long).
+    """
+
+    text: str
+    calls: tuple[dict[str, Any], ...] = ()
+    finished: bool = True
+    refused: str | None = None
+    sampled: bool = False
+    """Whether the server does not decode greedily for this model."""
+    prompt_tokens: int = 0
+    reply_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model is served.
+
+    Attributes:
+        url: the API's base, such as `http://localhost:8000/v1`.
+        model: its name there.
+        concurrency: requests under way at a time.
+    """
+
+    url: str
+    model: str
+    concurrency: int = 8
+
+    def ask(self, prompts: Mapping[int, Trajectory], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
+        """Greedy answers by index, as they come in. The key is `$OPENAI_API_KEY`.
+
+        Raises:
+            ConfigError: the client's package is not installed.
+            ModelError: the server cannot be reached, knows neither key nor model, or gives up.
+        """
+        client = self._client()
+        pool = ThreadPoolExecutor(self.concurrency)
+        try:
+            asked = {pool.submit(self._ask, client, one, max_new_tokens): index for index, one in prompts.items()}
+            for future in as_completed(asked):
+                yield asked[future], future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+            client.close()
+
+    def _client(self) -> OpenAI:
+        try:
+            from openai import OpenAI
+        except ImportError:
+            raise ConfigError(f"model {self.url}: endpoints need the extra: pip install 'tltrain[openai]'") from None
+        key = os.environ.get("OPENAI_API_KEY") or "none"
+        return OpenAI(base_url=self.url, api_key=key, max_retries=RETRIES, timeout=SECONDS)
+
+    def _ask(self, client: OpenAI, prompt: Trajectory, max_new_tokens: int) -> Answer:
+        import openai
+
+        request: dict[str, Any] = {"model": self.model, "messages": messages(prompt)}
+        request |= {"tools": [tool.to_json() for tool in prompt.tools]} if prompt.tools else {}
+        greedy: dict[str, Any] = {"temperature": 0, "max_tokens": max_new_tokens}
+        try:
+            try:
+                return _answer(client.chat.completions.create(**request, **greedy))
+            except openai.BadRequestError as error:
+                if not any(name in str(error) for name in greedy):
+                    raise
+            # Reasoning models take neither; they cannot be made to decode greedily.
+            done = client.chat.completions.create(**request, max_completion_tokens=max_new_tokens)
+            return replace(_answer(done), sampled=True)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            return Answer("", finished=False, refused=_line(error))
+        except openai.OpenAIError as error:
+            raise ModelError(f"model {self.url}#{self.model}: {_line(error)}") from None
+
+
+def parse_place(place: str, model: str | None = None, concurrency: int = 8) -> Endpoint | None:
+    """The endpoint that `URL#model` names, or a URL with the model beside it; None for what is no URL.
+
+    Raises:
+        ConfigError: no model is named.
+    """
+    if not place.startswith(("http://", "https://")):
+        return None
+    url, _, named = place.partition("#")
+    if not (named or model):
+        raise ConfigError(f"model {place}: which one there? write URL#model-name, or --endpoint-model")
+    return Endpoint(url, named or str(model), concurrency)
+
+
+def messages(prompt: Trajectory) -> list[dict[str, Any]]:
+    """The messages as the API wants them: every call has an id, and its feedback names it."""
+    ids = {(site.message, site.index): site.call.id or f"call_{site.message}_{site.index}"
+           for site in prompt.call_sites()}  # fmt: skip
+    answers = {id(site.feedback): ids[site.message, site.index] for site in prompt.call_sites() if site.feedback}
+    return [_message(number, one, ids, answers) for number, one in enumerate(prompt.messages)]
+
+
+def _message(
+    number: int, message: Message, ids: Mapping[tuple[int, int], str], answers: Mapping[int, str]
+) -> dict[str, Any]:
+    calls = tuple(replace(call, id=ids[number, at], extra={}) for at, call in enumerate(message.calls))
+    call_id = answers.get(id(message), message.call_id)
+    plain = replace(message, calls=calls, call_id=call_id, weight=None, thought=None, extra={})
+    value = plain.to_json(arguments_as_text=True)
+    if message.role == "tool":
+        value.pop("name", None)
+        value |= {"tool_call_id": call_id or "call_0", "content": message.content or ""}
+    return value
+
+
+def _answer(done: ChatCompletion) -> Answer:
+    if not done.choices:
+        return Answer("", finished=False, refused="the server's answer holds no choice")
+    choice, usage = done.choices[0], done.usage
+    given: Sequence[Any] = choice.message.tool_calls or ()
+    calls = tuple(
+        {"name": one.function.name, "arguments": _arguments(one.function.arguments)}
+        for one in given
+        if one.type == "function"
+    )
+    return Answer(
+        text=choice.message.content or "",
+        calls=calls,
+        finished=choice.finish_reason not in ("length", "content_filter"),
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        reply_tokens=usage.completion_tokens if usage else 0,
+    )
+
+
+def _arguments(text: str) -> Any:
+    """The object that the text is; the text where it is none, which the judge counts as not readable."""
+    try:
+        value = loads(text or "{}")
+    except ValueError:
+        return text
+    return value if isinstance(value, dict) else text
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

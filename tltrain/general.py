@@ -1,0 +1,62 @@
+"""General ability by `lm-eval`, to stand beside the scores on test sets: training for tools should not cost it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from tltrain import model as models
+from tltrain.choosing import Model
+from tltrain.config import BenchConfig
+from tltrain.endpoint import Endpoint
+from tltrain.errors import ConfigError
+
+
+def require_lm_eval() -> None:
+    """Raises ConfigError where `lm-eval` is not installed, before any work is done."""
+    if find_spec("lm_eval") is None:
+        raise ConfigError("--general needs lm-eval: pip install 'tltrain[general]'")
+
+
+def run_tasks(name: str, model: Model, tasks: str, config: BenchConfig) -> list[dict[str, Any]]:
+    """Rows `{model, task, metric, value, se, n}` of a model on lm-eval's tasks; values as lm-eval gives them.
+
+    Raises:
+        ConfigError: lm-eval is not installed, or cannot run one of the tasks.
+    """
+    require_lm_eval()
+    import lm_eval
+
+    chosen = [task.strip() for task in tasks.split(",") if task.strip()]
+    try:
+        found = lm_eval.simple_evaluate(tasks=chosen, limit=config.limit, **_model(model, config))
+    except Exception as error:  # whatever a task, its data set or its download may raise
+        raise ConfigError(f"--general {tasks}: {type(error).__name__}: {str(error).strip()[:200]}") from error
+    return [{"model": name, **row} for row in rows(found)]
+
+
+def rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The numbers of lm-eval's result: it writes metrics as `acc,none`, and their errors as `acc_stderr,none`."""
+    for task, values in found["results"].items():
+        counts = found.get("n-samples", {}).get(task, {})
+        for key, value in values.items():
+            metric, _, kind = key.partition(",")
+            if isinstance(value, int | float) and kind and not metric.endswith("_stderr"):
+                error = values.get(f"{metric}_stderr,{kind}")
+                yield {
+                    "task": task,
+                    "metric": metric if kind == "none" else f"{metric} ({kind})",
+                    "value": value,
+                    "se": error if isinstance(error, int | float) else None,
+                    "n": counts.get("effective"),
+                }
+
+
+def _model(model: Model, config: BenchConfig) -> dict[str, Any]:
+    if isinstance(model, Endpoint):
+        place: dict[str, Any] = {"model": model.model, "base_url": f"{model.url.rstrip('/')}/chat/completions"}
+        place |= {"num_concurrent": model.concurrency}
+        return {"model": "local-chat-completions", "model_args": place, "apply_chat_template": True}
+    place = {"pretrained": models.resolve(model), "dtype": config.dtype}
+    return {"model": "hf", "model_args": place, "device": config.device, "batch_size": config.batch_size}

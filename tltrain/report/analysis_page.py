@@ -1,0 +1,76 @@
+"""`analysis.html` of a run directory, from its `analysis.json`: error categories and token importance, as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tltrain.files import read_json, write_text
+from tltrain.report import charts
+from tltrain.report.page import Column, Section, figure, heading, join, page, paragraph, side_by_side, table
+from tltrain.report.summary import category_words
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+def write_analysis(folder: Path) -> Path:
+    """Write the page.
+
+    Raises:
+        DataError: `analysis.json` is missing or broken.
+    """
+    path = folder / "analysis.html"
+    write_text(path, analysis_page(read_json(folder / "analysis.json"), folder.resolve().name))
+    return path
+
+
+def analysis_page(rows: Rows, name: str) -> str:
+    """The page of the rows of an `analysis.json`."""
+    sections = [Section("Errors", _errors(rows))] if rows else []
+    told = [row for row in rows if row["tokens"] is not None]
+    sections += [Section("Token importance", _tokens(told))] if told else []
+    return page(f"tltrain: analysis {name}", *sections)
+
+
+def _errors(rows: Rows) -> Markup:
+    wrong = [row for row in rows if row["categories"]]
+    limit = max((100 * count / row["n"] for row in wrong for count in row["categories"].values()), default=1.0)
+    figures = []
+    for row in wrong:
+        counts = {category_words(category): count for category, count in row["categories"].items()}
+        chart = charts.bars(f"Errors of {_title(row)}", counts, total=row["n"], limit=limit)
+        figures.append(figure(chart, f"{row['right']:,} of {row['n']:,} replies are right.", title=_title(row)))
+    text = "Replies by error category, in per cent of the items; the same scale for all."
+    return join([paragraph(text), side_by_side(*figures)])
+
+
+def _tokens(rows: Rows) -> Markup:
+    text = (
+        "Wrong calls in which one place was corrected by teacher forcing, and how many became right when the model "
+        "decoded on. Corrected: places where the model first went wrong in that name. Key tokens are those "
+        "that PKT weighs; other name tokens decide between no two given tools."
+    )
+    parts = [paragraph(text)]
+    for row in rows:
+        tokens = row["tokens"]
+        columns = [Column("corrected place"), *(Column(name, numeric=True) for name in _TITLES)]
+        body = [[kind, *_cells(values)] for kind, values in tokens["kinds"].items()]
+        shares = {kind: float(values["right"]) for kind, values in tokens["kinds"].items()}
+        chart = charts.bars(f"Became right, {_title(row)}", shares, total=max(tokens["wrong_calls"], 1), limit=100.0)
+        known = f"{tokens['wrong_calls']:,} wrong calls, the name of {tokens['unlocated']:,} not located in the text."
+        parts += [heading(_title(row)), figure(chart, f"In per cent of {known}"), table(columns, body)]
+    return join(parts)
+
+
+_TITLES = ("calls that have it", "corrected", "became right", "% of wrong calls", "% of corrected")
+
+
+def _cells(values: Mapping[str, Any]) -> list[Any]:
+    return [values["calls"], values["corrected"], values["right"], values["of_wrong"], values["of_corrected"]]
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    return f"{row['model']}, {row['bench']} {row['split']}"

@@ -1,0 +1,140 @@
+"""`comparison.md` and `comparison.html` of a run directory, from its `comparison.json` and what stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tltrain.files import read_json, write_text
+from tltrain.report.page import Cell, Column, Section, join, page, paragraph, table
+
+Rows = Sequence[Mapping[str, Any]]
+METRICS = ("TS", "PI", "CF", "accuracy", "DE", "CE", "VA")
+LEVEL = 0.05
+"""A smaller p is called significant."""
+
+
+def write_comparison(folder: Path) -> None:
+    """Write both.
+
+    Raises:
+        DataError: `comparison.json` is missing or broken.
+    """
+    found = read_json(folder / "comparison.json")
+    robust, general = (_rows(folder / name) for name in ("robustness.json", "general.json"))
+    write_text(folder / "comparison.md", markdown(found, robust, general))
+    sections = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
+    sections += [Section("Robustness", robustness_table(robust))] if robust else []
+    sections += [Section("General ability", general_table(general))] if general else []
+    write_text(folder / "comparison.html", page(f"tltrain: comparison {folder.resolve().name}", *sections))
+
+
+def markdown(found: Mapping[str, Any], robust: Rows = (), general: Rows = ()) -> str:
+    """The tables as Markdown."""
+    metrics = _metrics(found)
+    parts = ["# Comparison", "Per cent ± standard error."]
+    titles = ["test", "model", *metrics, "n"]
+    parts.append(_grid(titles, ([_test(test), row["model"], *_values(row, metrics), row["n"]]
+                                for test in found["tests"] for row in test["models"])))  # fmt: skip
+    if any(test["pairs"] for test in found["tests"]):
+        parts += ["## Differences", f"In points; {found['test']}."]
+        parts.append(_grid(["test", "model", "against", "metric", "points", "p", "n"], _pair_rows(found)))
+    if robust:
+        parts += ["## Robustness", ROBUSTNESS]
+        parts.append(_grid(["model", "turn", "level", "TS", "PI", "CF", "drop TS", "drop PI", "drop CF", "n"],
+                           map(_level_row, robust)))  # fmt: skip
+    if general:
+        parts += ["## General ability", "As lm-eval gives it."]
+        parts.append(_grid(["model", "task", "metric", "value", "n"], map(_general_row, general)))
+    return "\n\n".join(parts) + "\n"
+
+
+ROBUSTNESS = (
+    "RoTBench by noise level, per cent ± standard error; drop: points lost against clean. Its error is over queries, "
+    "each clean item paired with its noisy versions, or, where marked *, that of independent samples."
+)
+
+
+def robustness_table(rows: Rows) -> Markup:
+    """The table of `robustness.json`."""
+    columns = [Column(name) for name in ("model", "turn", "level")]
+    columns += [Column(name, numeric=True) for name in ("TS", "PI", "CF", "drop TS", "drop PI", "drop CF", "n")]
+    return join([paragraph(ROBUSTNESS), table(columns, map(_level_row, rows))])
+
+
+def general_table(rows: Rows) -> Markup:
+    """The table of `general.json`."""
+    columns = [Column("model"), Column("task"), Column("metric"), Column("value", numeric=True), Column("n", True)]
+    return join([paragraph("As lm-eval gives it."), table(columns, map(_general_row, rows))])
+
+
+def _scores(found: Mapping[str, Any]) -> Markup:
+    metrics = _metrics(found)
+    columns = [Column("test"), Column("model"), *(Column(name, numeric=True) for name in metrics), Column("n", True)]
+    rows = [[_test(test), row["model"], *_values(row, metrics), row["n"]]
+            for test in found["tests"] for row in test["models"]]  # fmt: skip
+    return join([paragraph("Per cent ± standard error."), table(columns, rows)])
+
+
+def _pairs(found: Mapping[str, Any]) -> Markup:
+    columns = [Column("test"), Column("model"), Column("against"), Column("metric")]
+    columns += [Column("points", numeric=True), Column("p", numeric=True), Column("n", numeric=True)]
+    rows = [[*row[:4], Cell(row[4], float(row[4].split()[0].replace("−", "-"))), Cell(row[5], float(row[5].strip("*"))),
+             row[6]] for row in _pair_rows(found)]  # fmt: skip
+    return join([paragraph(f"In points; {found['test']}. *: p < {LEVEL}."), table(columns, rows)])
+
+
+def _pair_rows(found: Mapping[str, Any]) -> Iterator[list[Any]]:
+    for test in found["tests"]:
+        for pair in test["pairs"]:
+            star = "*" if pair["p"] < LEVEL else ""
+            points = _signed(pair["points"], pair["se"])
+            yield [_test(test), pair["model"], pair["against"], pair["metric"], points, f"{pair['p']:.4f}{star}",
+                   pair["n"]]  # fmt: skip
+
+
+def _level_row(row: Mapping[str, Any]) -> list[Any]:
+    names, drop = ("TS", "PI", "CF"), row.get("drop", {})
+    star = "" if row.get("pairing", "queries") == "queries" else "*"
+    drops = [f"{_signed(drop[name], row['drop_se'][name])}{star}" if name in drop else "–" for name in names]
+    return [row["model"], row["turn"], row["level"], *_values(row, names), *drops, row["n"]]
+
+
+def _general_row(row: Mapping[str, Any]) -> list[Any]:
+    error = "" if row["se"] is None else f" ± {row['se']:.4f}"
+    return [row["model"], row["task"], row["metric"], f"{row['value']:.4f}{error}", row["n"]]
+
+
+def _values(row: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
+    return [_value(row.get(name), (row.get("se") or {}).get(name)) for name in metrics]
+
+
+def _value(value: float | None, error: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}" + ("" if error is None else f" ± {error:.1f}")
+
+
+def _signed(points: float, error: float) -> str:
+    return f"{'−' if round(points, 1) < 0 else '+'}{abs(points):.1f} ± {error:.1f}"
+
+
+def _metrics(found: Mapping[str, Any]) -> list[str]:
+    return [name for name in METRICS if any(name in row for test in found["tests"] for row in test["models"])]
+
+
+def _test(test: Mapping[str, Any]) -> str:
+    return f"{test['bench']} {test['split']}"
+
+
+def _grid(titles: Sequence[str], rows: Iterator[Sequence[Any]] | Any) -> str:
+    """A Markdown table."""
+    lines = [list(map(str, titles)), ["---"] * len(titles)]
+    lines += [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _rows(path: Path) -> Rows:
+    rows: Rows = read_json(path) if path.exists() else []
+    return rows

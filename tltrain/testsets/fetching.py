@@ -1,0 +1,202 @@
+"""Fetching public data: each file from one commit of its source, checked by SHA-256, into a folder of data.
+
+The folder is laid out by set, `rotbench/First_Turn/clean.json`; loaders read it, and so does `--from`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from tltrain.errors import ConfigError, DataError
+from tltrain.files import replacing
+from tltrain.testsets import bfcl, rotbench, sealtools, toolalpaca, tooleyes
+from tltrain.wheels import find_wheel
+
+HOST = "https://raw.githubusercontent.com"
+SECONDS = 30
+"""How long the host may be silent."""
+WHEEL = "bfcl-eval==2026.3.23"
+WHEEL_SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
+WHEEL_FOLDER = "bfcl_eval/data"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A folder of a public repository at one commit."""
+
+    repository: str
+    commit: str
+    folder: str
+    files: Mapping[str, str]
+    """SHA-256 by the path inside of that folder, and of the set's own."""
+
+
+SOURCES = {
+    "rotbench": Source(
+        rotbench.REPOSITORY, rotbench.COMMIT, "Data", {f"{split}.json": pin for split, pin in rotbench.PINS.items()}
+    ),
+    "toolalpaca": Source(
+        toolalpaca.REPOSITORY,
+        toolalpaca.COMMIT,
+        "data",
+        {f"{split}.json": pin for split, pin in toolalpaca.PINS.items()},
+    ),
+    "tooleyes": Source(
+        "Junjie-Ye/ToolEyes",
+        "c818fcebe017951570a25e552a7984e40093fd52",
+        "Test_Data",
+        {Path(tooleyes.FILE).name: tooleyes.PIN},
+    ),
+    "sealtools": Source(
+        "fairyshine/Seal-Tools",
+        "ce753ecd60ed08dd376984035de531ab8421f1c6",
+        "Seal-Tools_Dataset",
+        {
+            "tool.jsonl": "35e34aaec1f0793c2b5a5dff734cb925837988f59ed0fe4f410d67f3d8375f5c",
+            sealtools.TRAIN: "53da12c9fab27e47eba4767ae3625b53bb6474215c38e5033b1fe11e84efacf6",
+            "test_in_domain.jsonl": "330020288948e711846417c2fca9a5980ef0f1adc01ad74dc38cc9ff7142811f",
+            sealtools.TEST: "c2a86a3d3a5270f578e07f39a0973310cbcaec3b8d72166d7be38d21c9720be6",
+        },
+    ),
+}
+NAMES = (*SOURCES, "bfcl")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What a fetch did: the set's folder, how many files are ready in it, and which `--from` does not have."""
+
+    folder: Path
+    ready: int
+    missing: tuple[Path, ...] = ()
+
+
+def fetch(name: str, folder: Path, source: Path | None = None) -> Fetched:
+    """Put the files of a data set in `folder`, those that are not there yet.
+
+    Args:
+        name: one of `NAMES`.
+        folder: the folder of all data.
+        source: a folder laid out alike to copy from, as far as it has the files; for BFCL also one with its wheel.
+            None: from the public source.
+
+    Raises:
+        ConfigError: no such data set.
+        DataError: a file cannot be downloaded or has another SHA-256, or `source` has none of the files.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"fetch {name}: expected one of {', '.join(NAMES)}")
+    if source is not None and not source.is_dir():
+        raise ConfigError(f"--from {source}: no such folder")
+    if name == "bfcl":
+        return _fetch_bfcl(folder / name, source)
+    missing = []
+    for path, pin in SOURCES[name].files.items():
+        target, local = folder / name / path, None if source is None else source / name / path
+        if _is_pinned(target, pin):
+            continue
+        if local is not None and not local.is_file():
+            missing.append(local)
+            continue
+        with _opened(_url(SOURCES[name], path), local) as stream:
+            _save(stream, target, pin)
+    ready = len(SOURCES[name].files) - len(missing)
+    if not ready:
+        raise DataError(f"none of the files of {name} is there, such as {missing[0]}", source)
+    return Fetched(folder / name, ready, tuple(missing))
+
+
+def _url(source: Source, path: str) -> str:
+    return f"{HOST}/{source.repository}/{source.commit}/{source.folder}/{path}"
+
+
+@contextmanager
+def _opened(url: str, local: Path | None) -> Iterator[BinaryIO]:
+    """The bytes of the copy, where there is one, else of the URL."""
+    if local is not None:
+        with local.open("rb") as stream:
+            yield stream
+        return
+    try:
+        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
+            yield answer
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise DataError(f"cannot download {url}: {reason}; --from DIR takes a local copy") from None
+
+
+def _save(stream: BinaryIO, target: Path, pin: str) -> None:
+    """Write the file, unless what came is not what is pinned."""
+    with replacing(target) as temporary:
+        with temporary.open("wb") as written:
+            shutil.copyfileobj(stream, written)
+        _check(temporary, target.name, pin)
+
+
+def _check(path: Path, name: str, pin: str) -> None:
+    if (found := _digest(path)) != pin:
+        raise DataError(f"{name}: SHA-256 is {found}, expected {pin}: another version or a part of the file")
+
+
+def _is_pinned(path: Path, pin: str) -> bool:
+    return path.is_file() and _digest(path) == pin
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def _fetch_bfcl(folder: Path, source: Path | None) -> Fetched:
+    """Splits of BFCL are pinned as wholes, so all of one are copied or none."""
+    splits = {split: [name for pair in bfcl.files(split) for name in pair] for split in bfcl.SPLITS}
+    if all(_has_split(folder, names, bfcl.PINS[split]) for split, names in splits.items()):
+        return Fetched(folder, sum(map(len, splits.values())))
+    if source is None or any(source.glob("bfcl_eval-*.whl")):
+        with tempfile.TemporaryDirectory(prefix="tltrain-") as temporary:
+            wheel = find_wheel(WHEEL, source or Path(temporary), download=source is None)
+            _check(wheel, wheel.name, WHEEL_SHA256)
+            with zipfile.ZipFile(wheel) as archive:
+                names = [f"{WHEEL_FOLDER}/{name}" for names in splits.values() for name in names]
+                archive.extractall(temporary, names)
+            return _copy_bfcl(Path(temporary) / WHEEL_FOLDER, folder, splits)
+    return _copy_bfcl(source / "bfcl", folder, splits)
+
+
+def _copy_bfcl(source: Path, folder: Path, splits: Mapping[str, list[str]]) -> Fetched:
+    missing: list[Path] = []
+    copied = 0
+    for split, names in splits.items():
+        absent = [source / name for name in names if not (source / name).is_file()]
+        missing += absent
+        if absent:
+            continue
+        if not _has_split(source, names, bfcl.PINS[split]):
+            raise DataError(f"the files of bfcl {split} are not those of {WHEEL}", source)
+        for name in names:
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
+        copied += len(names)
+    if not copied:
+        raise DataError(f"no split of bfcl is there whole: it lacks {missing[0].name}, for one", source)
+    return Fetched(folder, copied, tuple(missing))
+
+
+def _has_split(folder: Path, names: list[str], pin: str) -> bool:
+    digest = sha256()
+    for name in names:
+        if not (folder / name).is_file():
+            return False
+        digest.update((folder / name).read_bytes())
+    return digest.hexdigest() == pin

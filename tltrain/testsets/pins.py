@@ -1,0 +1,18 @@
+"""Whether files are those that published figures are about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+from pathlib import Path
+
+
+def warnings_for(name: str, files: Iterable[Path], pinned: str) -> list[str]:
+    """A warning where the files, one after another, do not have this SHA-256; no warning where they have."""
+    digest = sha256()
+    for file in files:
+        digest.update(file.read_bytes())
+    found = digest.hexdigest()
+    if found == pinned:
+        return []
+    return [f"{name}: not the pinned data, but a part or another version of it (SHA-256 {found})"]

@@ -1,0 +1,187 @@
+"""ToolAlpaca's test sets (Tang et al. 2023, arXiv 2306.05301): queries for one API each, with the calls they need.
+
+One item is a query, and what is scored is the first step: later calls may use what earlier ones gave. `getDetails`,
+which asks the user for what the query leaves out, belongs to every tool set; how the question is worded is not
+compared. `${…}` in a gold stands for a value that the query does not give, and matches any.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tltrain.equality import ANY
+from tltrain.errors import ConfigError, DataError
+from tltrain.formats import jsonio, toolalpaca
+from tltrain.formats.fields import FieldError, list_of, record_of
+from tltrain.formats.literals import json_or_literal
+from tltrain.testsets.base import Gold, Item, TestSet
+from tltrain.testsets.pins import warnings_for
+from tltrain.trajectory import Call, Tool, Trajectory
+
+DIALECT = "react"
+REPOSITORY, COMMIT = "tangqiaoyu/ToolAlpaca", "189069998d64a7baf1b4a1c3c4b2e75eb9d05532"
+PINS = {
+    "eval_real": "86d1392c786060e00dd6feaa963d8a87660e3042380b0abbd8ccad2b931e2778",
+    "eval_simulated": "17085ffefae0a0e15c1d2d564263063932d692011edf27ce8ae3d3803432ba08",
+}
+"""SHA-256 of each split's file at `COMMIT`."""
+SPLITS = tuple(PINS)
+GET_DETAILS = Tool(
+    "getDetails",
+    "Ask the user for details that the request leaves out and other functions need.",
+    {
+        "type": "object",
+        "properties": {"Question": {"type": "string", "description": "Required. string. What to ask the user."}},
+        "required": ["Question"],
+    },
+)
+
+_PLACEHOLDER = re.compile(r"\$\{[^{}]*\}")
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_BARE = re.compile(rf'{_TEXT}|(?P<inside>\$\{{[^{{}}",]*)(?:(?P<more>,[^{{}}"]*)?\}}"?|(?=,))')
+"""A text, or a placeholder outside of one: some lack the closing brace, some have a closing quote alone."""
+_DOUBLED = re.compile(rf"({_TEXT})(?:\s*:\s*\1)+(?=\s*:)")
+
+
+def load(folder: Path, split: str) -> TestSet:
+    """Read `folder/toolalpaca/SPLIT.json`. Indices count the queries of all APIs in the file's order.
+
+    Raises:
+        ConfigError: no such split.
+        DataError: the file is missing or is not ToolAlpaca's.
+    """
+    if split not in SPLITS:
+        raise ConfigError(f"toolalpaca has no split {split!r}: expected one of {', '.join(SPLITS)}")
+    path = folder / "toolalpaca" / f"{split}.json"
+    test = TestSet("toolalpaca", split, [], 0)
+    index = -1
+    for index, (prompt, golds) in enumerate(_queries(path)):
+        try:
+            if isinstance(prompt, DataError):
+                raise prompt
+            call, repairs = _first_call(golds, prompt.tools)
+        except DataError as error:
+            test.excluded[index] = error.reason
+            continue
+        if repairs:
+            test.repaired[index] = repairs
+        test.items.append(Item(index, prompt, ((call,),)))
+    if index < 0:
+        raise DataError("holds no queries", path)
+    return replace(test, total=index + 1, warnings=warnings_for(f"toolalpaca {split}", [path], PINS[split]))
+
+
+def resolve(item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
+    """The golds that a reply is judged with: ANY stands for values that are not compared."""
+    return tuple(tuple(map(_resolved, gold)) for gold in item.golds)
+
+
+def _resolved(call: Call) -> Call:
+    if isinstance(call.arguments, str):
+        return call
+    if call.name == GET_DETAILS.name:
+        return replace(call, arguments=dict.fromkeys(call.arguments, ANY))
+    return replace(call, arguments={name: _with_any(value) for name, value in call.arguments.items()})
+
+
+def _with_any(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_any(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_with_any(inner) for inner in value]
+    return ANY if isinstance(value, str) and _PLACEHOLDER.search(value) else value
+
+
+def _queries(path: Path) -> Iterator[tuple[Trajectory | DataError, Any]]:
+    """For each query its prompt, or why it has none, and its golds as the file has them."""
+    try:
+        with path.open("rb") as stream:
+            for line, record in jsonio.records(stream):
+                try:
+                    yield from _queries_of(record, f"{path}:{line}")
+                except DataError as error:
+                    raise DataError(error.reason, path, line) from None
+    except FileNotFoundError:
+        raise DataError("no such file; `tltrain fetch toolalpaca` gets it", path) from None
+
+
+def _queries_of(record: Any, source: str) -> Iterator[tuple[Trajectory | DataError, Any]]:
+    """The queries of an API. Raises DataError where the record has none, since it is no API of ToolAlpaca then."""
+    if isinstance(record, DataError):
+        raise record
+    texts, golds = list_of(record_of(record), "Instructions"), record.get("Golden_Answers")
+    golds = golds if type(golds) is list else []
+    for at, text in enumerate(texts):
+        yield _prompt(record, text, at, source), golds[at] if at < len(golds) else None
+
+
+def _prompt(record: dict[str, Any], text: Any, at: int, source: str) -> Trajectory | DataError:
+    asked = {**record, "Instructions": [text], "Golden_Answers": [[]]}
+    try:
+        (one,) = toolalpaca.read(asked, (), source)
+    except DataError as error:
+        return error
+    tools = one.tools if any(tool.name == GET_DETAILS.name for tool in one.tools) else (*one.tools, GET_DETAILS)
+    return replace(one, tools=tools, id=f"{record.get('Name')}/{at}")
+
+
+def _first_call(golds: Any, tools: Sequence[Tool]) -> tuple[Call, str]:
+    """The first of a query's gold calls, and what was repaired. Raises DataError where there is none to score with."""
+    if type(golds) is not list or not golds:
+        raise DataError("no gold")
+    first = golds[0]
+    if type(first) is not dict or type(first.get("Action")) is not str:
+        raise DataError("its first gold names no tool")
+    name = first["Action"].strip()
+    if name not in {tool.name for tool in tools}:
+        raise DataError(f"its first gold is a call of {name}, which is not among the tools")
+    arguments, repairs = _arguments(first.get("Action_Input"))
+    return Call(name, arguments), repairs
+
+
+def _arguments(written: Any) -> tuple[dict[str, Any], str]:
+    """The arguments of a gold, and what was repaired."""
+    if type(written) is dict:
+        return written, ""
+    if type(written) is not str:
+        raise FieldError("Action_Input", "expected text or object")
+    try:
+        return record_of(jsonio.loads(written)), ""
+    except DataError:
+        single = _DOUBLED.sub(r"\1", written)
+        quoted = _BARE.sub(_quoted, single)
+    try:
+        value, note = _object_in(quoted)
+    except (ValueError, RecursionError):
+        raise DataError("the arguments of its first gold are no JSON object") from None
+    notes = (
+        "doubled key collapsed" if single != written else "",
+        "placeholder quoted" if quoted != single else "",
+        note,
+    )
+    return value, "; ".join(filter(None, notes)) or "doubled key collapsed"
+
+
+def _quoted(match: re.Match[str]) -> str:
+    return match[0] if match["inside"] is None else f'"{match["inside"]}{match["more"] or ""}}}"'
+
+
+def _object_in(text: str) -> tuple[dict[str, Any], str]:
+    """The object that a text writes as JSON, or else as a Python literal."""
+    try:
+        value = json.loads(text, object_pairs_hook=_agreeing)
+        return record_of(jsonio.loads(jsonio.dumps(value))), ""
+    except json.JSONDecodeError:
+        return record_of(json_or_literal(text, "")), "read as Python writes it"
+
+
+def _agreeing(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if any(value[key] != inner for key, inner in pairs):
+        raise ValueError("a key with two values")
+    return value
