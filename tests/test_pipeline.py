@@ -57,9 +57,9 @@ def test_the_run_directory_is_complete(finished: Finished) -> None:
     predictions = [f"predictions/{row}.{split}.jsonl" for row in ROWS for split in ("seen", "unseen")]
     parts = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
     models = [f"{model}/{part}" for model in MODELS for part in (*parts, "chat_template.jinja")]
-    top = ["config.yaml", "environment.json", "audit.json", "stages.json", "scores.json", "report.html"]
+    top = ["config.yaml", "data.json", "environment.json", "audit.json", "stages.json", "scores.json", "report.html"]
     ppo = ["ppo/metrics.jsonl", "ppo/rollouts.jsonl"]
-    assert sorted(files(finished.folder)) == sorted([*top, *arms, *ppo, *predictions, *models])
+    assert sorted(files(finished.folder)) == sorted([".lock", *top, *arms, *ppo, *predictions, *models])
 
 
 def test_the_output_is_the_scores_and_nothing_else(finished: Finished) -> None:
