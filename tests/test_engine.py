@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import random
+import weakref
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
 from micro import micro_model
-from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
+from tltrain.config import LoraConfig
+from tltrain.engine import attention, readers
+from tltrain.engine.abilities import why_not_shared
+from tltrain.engine.adapters import add_adapters
 from tltrain.engine.attention import TreeLayout, tree_attention
 from tltrain.engine.generate import generate
-from tltrain.engine.logprobs import token_logprobs, weighted_nll
+from tltrain.engine.logprobs import token_logprobs
+from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes
+from tltrain.engine.readers import LogProbs
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
 
 
@@ -41,44 +63,189 @@ def separate_nll(model: torch.nn.Module, sequences: list[TokenSequence]) -> torc
     return total
 
 
-def models() -> dict[str, torch.nn.Module]:
+SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES |= {"vocab_size": 400, "num_key_value_heads": 2, "initializer_range": 0.15}
+GEMMA = SIZES | {"head_dim": 16, "pad_token_id": 0, "sliding_window": 16, "num_hidden_layers": 3}
+
+
+def models() -> dict[str, Any]:
     torch.manual_seed(1)
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    sizes |= {"vocab_size": 400, "num_key_value_heads": 2, "initializer_range": 0.15}
+    layers = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
     return {
         "llama": micro_model(),
-        "qwen3": Qwen3ForCausalLM(Qwen3Config(**sizes, head_dim=16)).eval(),
-        "mistral, sliding window": MistralForCausalLM(MistralConfig(**sizes, sliding_window=16)).eval(),
+        "qwen3": Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16)).eval(),
+        "mistral, sliding window": MistralForCausalLM(MistralConfig(**SIZES, sliding_window=16)).eval(),
+        "gemma3": Gemma3ForCausalLM(Gemma3TextConfig(**GEMMA, **layers)).eval(),
+        "gemma3, capped logits": Gemma3ForCausalLM(
+            Gemma3TextConfig(**GEMMA, **layers, final_logit_softcapping=2.0)
+        ).eval(),
         "gpt2, learned positions": GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=32, n_layer=2, n_head=4)).eval(),
     }
 
 
+def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    found = {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    return found
+
+
+def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """To a relative 1e-5 of each parameter's largest gradient."""
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        scale = value.abs().max().clamp(min=1e-3)
+        assert ((found[key] - value).abs().max() / scale).item() < 1e-5, key
+
+
 @pytest.mark.parametrize("name", list(models()))
-def test_loss_and_gradients_are_those_of_separate_sequences(name: str) -> None:
-    model = models()[name]
-    sequences = logs()
+@pytest.mark.parametrize("budget", [10_000, 100, 45, 1])
+def test_loss_and_gradients_are_those_of_separate_sequences(name: str, budget: int) -> None:
+    model, sequences = models()[name], logs()
     expected = separate_nll(model, sequences)
     expected.backward()
-    gradients = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
-    model.zero_grad()
-    tree = TokenTree(sequences)
-    loss = weighted_nll(model, tree)
-    loss.backward()
-    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    for key, value in model.named_parameters():
-        scale = gradients[key].abs().max().clamp(min=1e-3)
-        assert ((value.grad - gradients[key]).abs().max() / scale).item() < 1e-5, key
+    separate = gradients(model)
+    done = backward(model, sequences, nll, budget)
+    assert done.loss == pytest.approx(expected.item(), rel=1e-5)
+    assert done.tokens == len(TokenTree(sequences)) < done.separate_tokens / 2
+    same(gradients(model), separate)
 
 
-def test_micro_batches_sum_to_the_whole_batch() -> None:
+@pytest.mark.parametrize("budget", [10_000, 60])
+def test_adapters_have_the_gradients_of_separate_sequences(budget: int) -> None:
     model, sequences = micro_model(), logs()
-    whole = weighted_nll(model, TokenTree(sequences))
+    add_adapters(model, LoraConfig(rank=4, alpha=8), ("one",), 0)
+    for key, value in model.named_parameters():  # adapters begin as zero: that would hide half of the gradients
+        if "lora_B" in key:
+            torch.nn.init.normal_(value, std=0.1)
+    expected = separate_nll(model, sequences)
+    expected.backward()
+    separate = gradients(model)
+    assert separate
+    assert all("lora" in key for key in separate)
+    assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)
+    same(gradients(model), separate)
+
+
+@pytest.mark.parametrize("budget", [10_000, 60])
+def test_checkpointed_layers_have_the_gradients_of_separate_sequences(budget: int) -> None:
+    model, sequences = models()["qwen3"], logs()
+    expected = separate_nll(model, sequences)
+    expected.backward()
+    separate = gradients(model)
+    model.train()  # the micro model has no dropout
+    getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
+    runs = 0
+
+    def count(*_: Any) -> None:
+        nonlocal runs
+        runs += 1
+
+    model.model.layers[0].mlp.register_forward_hook(count)
+    assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)
+    assert runs == 2 * count_passes(plan_passes(TokenTree(sequences), budget))
+    same(gradients(model), separate)
+
+
+def count_passes(passes: Sequence[Pass]) -> int:
+    return sum(1 + count_passes(one.children) for one in passes)
+
+
+@pytest.mark.parametrize("budget", [10_000, 60])
+def test_logits_by_chunks(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, sequences = micro_model(), logs()
+    expected = separate_nll(model, sequences)
+    expected.backward()
+    separate = gradients(model)
+    monkeypatch.setattr(readers, "LOGITS", 3 * 400)
+    shapes = []
+    model.lm_head.register_forward_hook(lambda _, __, logits: shapes.append(logits.shape))
+    assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)
+    assert max(shape[0] for shape in shapes if len(shape) == 2) == 3
+    same(gradients(model), separate)
+
+
+def test_passes_cover_the_tree_within_the_budget() -> None:
+    tree = TokenTree(logs())
+
+    def check(one: Pass, before: int, budget: int) -> list[int]:
+        tokens = tree.segments[one.end - 1].end - tree.segments[one.begin].begin
+        assert before + tokens <= budget or one.end == one.begin + 1
+        assert one.end == one.begin + 1 or not one.children
+        below = [segment for child in one.children for segment in check(child, before + tokens, budget)]
+        return [*range(one.begin, one.end), *below]
+
+    for budget in (10_000, 120, 80):
+        passes = plan_passes(tree, budget)
+        assert [s for one in passes for s in check(one, 0, budget)] == list(range(len(tree.segments)))
+    assert len(plan_passes(tree, 10_000)) == 1
+
+
+def test_memory_does_not_grow_with_the_number_of_branches() -> None:
+    """Counted in saved tensors alive at once, as the peak of a process is too coarse for a micro model."""
+    prefix, chance = list(range(5, 205)), random.Random(0)
+    branches = [[*prefix, *(chance.randrange(400) for _ in range(40))] for _ in range(24)]
+    peaks = []
+    for count in (4, 24):
+        alive = peak = 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal alive, peak
+            size = tensor.numel()
+            alive, peak = alive + size, max(peak, alive + size)
+            kept = tensor.view_as(tensor)
+
+            def gone() -> None:
+                nonlocal alive
+                alive -= size
+
+            weakref.finalize(kept, gone)
+            return kept
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
+            backward(micro_model(), [TokenSequence(ids, 200, [1.0] * 40) for ids in branches[:count]], nll, 280)
+        peaks.append(peak)
+    assert peaks[1] < 1.05 * peaks[0]
+
+
+def test_models_that_cannot_share_run_their_sequences_one_by_one() -> None:
+    torch.manual_seed(0)
+    mamba = MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=16, state_size=4, num_hidden_layers=2)).eval()
+    capped = Gemma2ForCausalLM(Gemma2Config(**GEMMA)).eval()
+    sequences = logs(count=4)
+    for model, reason in ((mamba, "own"), (capped, "caps its attention")):
+        assert reason in (why_not_shared(model) or "")
+        expected = separate_nll(model, sequences)
+        expected.backward()
+        separate = gradients(model)
+        done = backward(model, sequences, nll, 10_000)
+        assert done.loss == pytest.approx(expected.item(), rel=1e-5)
+        assert done.tokens == done.separate_tokens == sum(len(sequence.ids) for sequence in sequences)
+        same(gradients(model), separate)
+        found = measure(model, sequences, LogProbs(), 10_000)
+        assert [len(row) for row in found] == [len(sequence.weights) for sequence in sequences]
+
+
+def test_measured_logprobs_are_those_of_separate_sequences() -> None:
+    model, sequences = micro_model(), logs()
+    for budget in (10_000, 50):
+        for sequence, found in zip(sequences, measure(model, sequences, LogProbs(0.7), budget), strict=True):
+            logits = (model(input_ids=torch.tensor([sequence.ids])).logits[0] / 0.7).log_softmax(-1)
+            expected = [logits[place - 1, sequence.ids[place]] for place in range(sequence.start, len(sequence.ids))]
+            torch.testing.assert_close(found, torch.stack(expected).detach(), rtol=0, atol=1e-5)
+
+
+def test_long_segments_attend_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "BLOCK", 7)
+    for name in ("llama", "mistral, sliding window"):
+        test_loss_and_gradients_are_those_of_separate_sequences(name, 60)
+
+
+def test_groups_share_prefixes_within_their_room() -> None:
+    sequences = logs()
     groups = plan(sequences, max_tokens=120)
     assert len(groups) > 2
     assert sorted(index for group in groups for index in group) == list(range(len(sequences)))
-    parts = [TokenTree([sequences[index] for index in group]) for group in groups]
-    assert all(len(tree) <= 120 for tree in parts)
-    assert sum(weighted_nll(model, tree) for tree in parts).item() == pytest.approx(whole.item(), rel=1e-6)
+    assert all(len(TokenTree([sequences[index] for index in group])) <= 120 for group in groups)
 
 
 def test_every_distinct_prefix_is_one_token_of_the_tree() -> None:
@@ -95,10 +262,10 @@ def test_every_distinct_prefix_is_one_token_of_the_tree() -> None:
 
 def test_tokens_of_weight_zero_never_reach_the_output_matrix() -> None:
     sequence = TokenSequence([5, 6, 7, 8, 9], 2, [0.0, 2.0, 0.0])
-    tree = TokenTree([sequence])
-    assert tree.rows.tolist() == [2]
-    assert tree.targets.tolist() == [8]
-    assert TokenTree([sequence], keep_all=True).targets.tolist() == [7, 8, 9]
+    predicted = TokenTree([sequence]).predicted()
+    assert predicted.rows.tolist() == [2]
+    assert predicted.targets.tolist() == [8]
+    assert TokenTree([sequence], keep_all=True).predicted().targets.tolist() == [7, 8, 9]
 
 
 def test_temperature_divides_the_logits() -> None:

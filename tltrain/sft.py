@@ -17,10 +17,10 @@ from tltrain.config import SFTConfig
 from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.engine.adapters import add_adapters, merged
 from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
-from tltrain.engine.logprobs import weighted_nll
 from tltrain.engine.optimiser import Optimiser, cosine
 from tltrain.engine.order import batches
-from tltrain.engine.tree import TokenSequence, TokenTree, plan
+from tltrain.engine.passes import backward, nll
+from tltrain.engine.tree import TokenSequence
 from tltrain.errors import DataError, RunError
 from tltrain.files import append_json_line, discard, write_json
 from tltrain.trajectory import Trajectory
@@ -151,17 +151,12 @@ class SFTTrainer:
         total = sum(weight for sequence in sequences for weight in sequence.weights)
         if not total:  # every reply of the batch failed: nothing to learn from, so no update and no decay either
             return Update(number, 0.0, 0.0, rate, 0.0, 0, 0, time.perf_counter() - started)
-        loss, tokens, separate = 0.0, 0, 0
-        for group in plan(sequences, self.max_tree_tokens):
-            tree = TokenTree([sequences[index] for index in group])
-            part = weighted_nll(self.model, tree)
-            part.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.accumulate()
-            loss, tokens, separate = loss + part.item(), tokens + len(tree), separate + tree.separate_tokens
-        if not math.isfinite(loss):
-            raise RunError(f"{self.folder}: the loss of update {number} is {loss}; a lower learning rate may help")
+        done = backward(self.model, sequences, nll, self.max_tree_tokens, accumulate=self.optimiser.accumulate)
+        if not math.isfinite(done.loss):
+            raise RunError(f"{self.folder}: the loss of update {number} is {done.loss}; a lower learning rate may help")
         norm = self.optimiser.step(total, share)
-        return Update(number, loss / total, norm, rate, total, tokens, separate, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        return Update(number, done.loss / total, norm, rate, total, done.tokens, done.separate_tokens, seconds)
 
 
 def step_sequence(step: Step) -> TokenSequence:

@@ -7,16 +7,16 @@ A model loaded normally is switched by `tree_attention(model, layout)`: inside t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from tltrain.engine.tree import Segment, TokenTree
+from tltrain.engine.tree import TokenTree
 from tltrain.errors import ModelError
 
 if TYPE_CHECKING:
@@ -91,52 +91,78 @@ AttentionMaskInterface.register(NAME, lambda *_, **__: None)
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, hidden: torch.Tensor, scale: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None = None
 ) -> torch.Tensor:
-    """Query (1, H, L, E), key and value (1, G, N, E) -> (1, H, L, E); `hidden` (L, K) covers the last K keys."""
+    """Query (1, H, L, E), key and value (1, G, N, E) -> (1, H, L, E): the L queries are the last of N tokens in a row;
+    each sees itself and what is before it, the last `window` of these where one is given."""
+    if window is not None and key.shape[2] <= window:
+        window = None
     if query.device.type != "cpu":
-        visible = pad(~hidden, (key.shape[2] - hidden.shape[1], 0), value=True)
+        visible = ~_hidden(0, query.shape[2], query.shape[2], key.shape[2], window, query.device)
         return scaled_dot_product_attention(
             query, key, value, attn_mask=visible, scale=scale, enable_gqa=query.shape[1] > key.shape[1]
         )
-    mixed: torch.Tensor = _RecomputedAttention.apply(query, key, value, hidden, scale)  # type: ignore[no-untyped-call]
+    mixed: torch.Tensor = _RecomputedAttention.apply(query, key, value, scale, window)  # type: ignore[no-untyped-call]
     return mixed
+
+
+BLOCK = 256
+"""Queries whose attention weights are in memory at once: tokens after them cost nothing."""
+
+
+def _hidden(start: int, stop: int, length: int, known: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """(stop - start, keys before `stop`) True where queries `start:stop` of `length`, the last of `known` tokens, do
+    not see a key."""
+    before = known - length
+    keys = torch.arange(before + stop, device=device)[None, :]
+    queries = torch.arange(before + start, before + stop, device=device)[:, None]
+    return keys > queries if window is None else (keys > queries) | (keys <= queries - window)
 
 
 class _RecomputedAttention(torch.autograd.Function):
     """Attention that keeps only its inputs, and computes the chances again on the way back.
 
     On CPUs torch's fused kernel spends many times the forward pass on its backward; plain matrix products, with the
-    query heads of a group folded into rows, take a fifth of that at the same memory.
+    query heads of a group folded into rows, take a fifth of that. Queries go by blocks, each against the keys it sees.
     """
 
     @staticmethod
     def forward(
-        context: Any,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        hidden: torch.Tensor,
-        scale: float,
+        context: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
     ) -> torch.Tensor:
         """See `attend`."""
-        context.save_for_backward(query, key, value, hidden)
-        context.scale = scale
-        return (_chances(_fold(query, key.shape[1]) * scale, key[0], hidden) @ value[0]).view(query.shape)
+        context.save_for_backward(query, key, value)
+        context.scale, context.window = scale, window
+        mixed = torch.empty_like(query)
+        for start, stop, seen in _blocks(query.shape[2], key.shape[2]):
+            folded = _fold(query[:, :, start:stop], key.shape[1]) * scale
+            chances = _chances(folded, key[0, :, :seen], start, stop, query.shape[2], key.shape[2], window)
+            mixed[:, :, start:stop] = (chances @ value[0, :, :seen]).view(1, query.shape[1], stop - start, -1)
+        return mixed
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of query, key and value."""
-        query, key, value, hidden = context.saved_tensors
-        folded, out = _fold(query, key.shape[1]) * context.scale, _fold(gradient, key.shape[1])
-        chances = _chances(folded, key[0], hidden)
-        value_gradient = chances.transpose(1, 2) @ out
-        score_gradient = torch.ops.aten._softmax_backward_data(
-            out @ value[0].transpose(1, 2), chances, -1, chances.dtype
-        )
-        query_gradient = (score_gradient @ key[0]).view(query.shape) * context.scale
-        key_gradient = score_gradient.transpose(1, 2) @ folded
-        return query_gradient, key_gradient[None], value_gradient[None], None, None
+        query, key, value = context.saved_tensors
+        query_gradient, key_gradient, value_gradient = torch.empty_like(query), *map(torch.zeros_like, (key, value))
+        for start, stop, seen in _blocks(query.shape[2], key.shape[2]):
+            folded = _fold(query[:, :, start:stop], key.shape[1]) * context.scale
+            out = _fold(gradient[:, :, start:stop], key.shape[1])
+            keys, values = key[0, :, :seen], value[0, :, :seen]
+            chances = _chances(folded, keys, start, stop, query.shape[2], key.shape[2], context.window)
+            value_gradient[0, :, :seen] += chances.transpose(1, 2) @ out
+            scores = torch.ops.aten._softmax_backward_data(out @ values.transpose(1, 2), chances, -1, chances.dtype)
+            rows = (scores @ keys).view(1, query.shape[1], stop - start, -1)
+            query_gradient[:, :, start:stop] = rows * context.scale
+            key_gradient[0, :, :seen] += scores.transpose(1, 2) @ folded
+        return query_gradient, key_gradient, value_gradient, None, None
+
+
+def _blocks(length: int, known: int) -> Iterator[tuple[int, int, int]]:
+    """Of `length` queries, the last of `known` tokens: begin and end of each block, and how many keys it sees."""
+    for start in range(0, length, BLOCK):
+        stop = min(start + BLOCK, length)
+        yield start, stop, known - length + stop
 
 
 def _fold(heads: torch.Tensor, groups: int) -> torch.Tensor:
@@ -144,27 +170,46 @@ def _fold(heads: torch.Tensor, groups: int) -> torch.Tensor:
     return heads.reshape(groups, -1, heads.shape[-1])
 
 
-def _chances(folded: torch.Tensor, key: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-    """(G, H/G * L, N) attention weights, 0 where hidden; `hidden` (L, K) covers the last K of the N keys."""
+def _chances(
+    folded: torch.Tensor, key: torch.Tensor, start: int, stop: int, length: int, known: int, window: int | None
+) -> torch.Tensor:
+    """(G, H/G * (stop - start), seen) attention weights of a block, 0 where hidden."""
     scores = folded @ key.transpose(1, 2)
-    length, known = hidden.shape
-    scores.view(key.shape[0], -1, length, key.shape[1])[..., -known:].masked_fill_(hidden, -torch.inf)
+    if stop - start > 1 or window is not None:
+        hidden = _hidden(start, stop, length, known, window, key.device)
+        if window is None:  # only the block's own tokens can be hidden from it
+            hidden = hidden[:, start - stop :]
+        rows = scores.view(key.shape[0], -1, stop - start, key.shape[1])
+        rows[..., -hidden.shape[1] :].masked_fill_(hidden, -torch.inf)
     return scores.softmax(-1)
 
 
-class TreeLayout:
-    """One pass over a whole tree (B = 1): a token sees its own segment up to itself, and all its ancestors.
+Past = dict[int, tuple[torch.Tensor, torch.Tensor]]
+"""Keys and values (1, G, T, E) of some tokens, by layer."""
 
-    With `keep`, each layer's key and value (1, G, T, E) stay in `kept`, for generation to go on from.
+
+class TreeLayout:
+    """One pass over some segments of a tree (B = 1): a token sees its own segment up to itself, and all its ancestors.
+
+    Args:
+        tree: the whole tree.
+        begin: first segment of the pass.
+        end: the segment after the last.
+        past: keys and values of the path that leads to the segments from the root, from earlier passes.
+        keep: leave each layer's key and value in `kept`, for later passes and for generation to go on from.
     """
 
-    def __init__(self, tree: TokenTree, keep: bool = False) -> None:
-        self.segments = tree.segments
-        self.lengths = [segment.end - segment.begin for segment in tree.segments]
-        self.positions = tree.positions[0]
-        self.keep = keep
-        self.kept: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._masks: dict[tuple[int, int | None], torch.Tensor] = {}
+    def __init__(
+        self, tree: TokenTree, begin: int = 0, end: int | None = None, past: Sequence[Past] = (), keep: bool = False
+    ) -> None:
+        segments = tree.segments[begin:end]
+        self.lengths = [segment.end - segment.begin for segment in segments]
+        self.seen = [
+            (*(other - begin for other in segment.ancestors if other >= begin), index)
+            for index, segment in enumerate(segments)
+        ]
+        self.past, self.keep = past, keep
+        self.kept: Past = {}
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
@@ -172,26 +217,15 @@ class TreeLayout:
         """See `Layout`; B is 1."""
         if self.keep:
             self.kept[layer] = (key, value)
-        queries = torch.split(query, self.lengths, dim=2)
-        keys = torch.split(key, self.lengths, dim=2)
-        values = torch.split(value, self.lengths, dim=2)
+        queries, keys, values = (torch.split(heads, self.lengths, dim=2) for heads in (query, key, value))
+        before = [past[layer] for past in self.past]
         mixed = []
-        for index, segment in enumerate(self.segments):
-            seen = (*segment.ancestors, index)
-            path_keys = torch.cat([keys[other] for other in seen], dim=2) if segment.ancestors else keys[index]
-            path_values = torch.cat([values[other] for other in seen], dim=2) if segment.ancestors else values[index]
-            mask = self._mask(index, segment, window, query.device)
-            mixed.append(attend(queries[index], path_keys, path_values, mask, scale))
-        return torch.cat(mixed, dim=2)
+        for seen, own in zip(self.seen, queries, strict=True):
+            path_keys = [*(pair[0] for pair in before), *(keys[index] for index in seen)]
+            path_values = [*(pair[1] for pair in before), *(values[index] for index in seen)]
+            mixed.append(attend(own, _joined(path_keys), _joined(path_values), scale, window))
+        return _joined(mixed)
 
-    def _mask(self, index: int, segment: Segment, window: int | None, device: torch.device) -> torch.Tensor:
-        """(own, own), or with a window (own, ancestors + own): True where a token is not visible."""
-        if window is not None and int(self.positions[segment.end - 1]) < window:
-            window = None
-        if (index, window) not in self._masks:
-            seen = (index,) if window is None else (*segment.ancestors, index)
-            spans = [self.positions[self.segments[other].begin : self.segments[other].end] for other in seen]
-            keys, queries = torch.cat(spans)[None, :], spans[-1][:, None]
-            hidden = keys > queries if window is None else (keys > queries) | (keys <= queries - window)
-            self._masks[index, window] = hidden.to(device)
-        return self._masks[index, window]
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=2)

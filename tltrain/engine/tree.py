@@ -1,7 +1,6 @@
 """Token trees: sequences merged by their common prefixes, so that each distinct prefix is computed once.
 
-Shapes: T tokens of the tree, S sequences, R predicted tokens (all sequences' replies in order), D distinct positions
-that predict one of them (D <= R).
+Shapes: T tokens of the tree or pass, R' predicted tokens, D distinct positions that predict one of them (D <= R').
 """
 
 from __future__ import annotations
@@ -44,39 +43,90 @@ class _Node:
     leaves: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """Predicted tokens of a pass, in the order of the positions that predict them.
+
+    Attributes:
+        rows: (D,) distinct predicting positions, counted from the pass's first token.
+        row_of: (R',) for each predicted token, its index in `rows`; ascending.
+        targets: (R',) the predicted token ids.
+        weights: (R',) their loss weights.
+        owner: (R',) index of the sequence each belongs to.
+        offset: (R',) its place in the sequence's reply.
+    """
+
+    rows: torch.Tensor
+    row_of: torch.Tensor
+    targets: torch.Tensor
+    weights: torch.Tensor
+    owner: torch.Tensor
+    offset: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
 class TokenTree:
     """The tree of a set of sequences, flattened depth first.
+
+    Args:
+        sequences: at least one.
+        keep_all: predict tokens of weight 0 too.
+        first_owner: the number of the first sequence, the others following.
 
     Attributes:
         ids: (1, T) token ids.
         positions: (1, T) position of each token in its own sequences.
         segments: in flattened order, parents before children.
-        rows: (D,) positions in the flattened tree that predict a token of weight > 0 or, with `keep_all`, any.
-        row_of: (R',) for each predicted token kept, its index in `rows`.
-        targets: (R',) the predicted token ids.
-        weights: (R',) their loss weights.
-        owner: (R',) index of the sequence each belongs to.
+        paths: for each sequence, the segments it runs through.
+        separate_tokens: tokens of all sequences, as they are without the tree.
     """
 
-    def __init__(self, sequences: Sequence[TokenSequence], keep_all: bool = False) -> None:
+    def __init__(self, sequences: Sequence[TokenSequence], keep_all: bool = False, first_owner: int = 0) -> None:
         assert sequences, "a tree has at least one sequence"
         ids, positions, self.segments, self.paths = _flatten(_merge(sequences), len(sequences))
         self.ids = torch.tensor([ids])
         self.positions = torch.tensor([positions])
-        predictors, targets, weights, owner = [], [], [], []
+        self.separate_tokens = sum(len(sequence.ids) for sequence in sequences)
+        table: list[tuple[int, int, float, int, int]] = []
         for index, sequence in enumerate(sequences):
             place = list(self.path_positions(index))
             for offset, weight in enumerate(sequence.weights):
                 if weight > 0 or keep_all:
-                    predictors.append(place[sequence.start + offset - 1])
-                    targets.append(sequence.ids[sequence.start + offset])
-                    weights.append(float(weight))
-                    owner.append(index)
-        self.rows, self.row_of = torch.unique(torch.tensor(predictors, dtype=torch.long), return_inverse=True)
-        self.targets = torch.tensor(targets, dtype=torch.long)
-        self.weights = torch.tensor(weights, dtype=torch.float32)
-        self.owner = torch.tensor(owner, dtype=torch.long)
-        self.separate_tokens = sum(len(sequence.ids) for sequence in sequences)
+                    at = sequence.start + offset
+                    table.append((place[at - 1], sequence.ids[at], float(weight), first_owner + index, offset))
+        table.sort(key=lambda row: row[0])
+        columns = [torch.tensor(column) for column in zip(*table, strict=True)] or [
+            torch.zeros(0, dtype=torch.long)
+        ] * 5
+        self._predictors, self._targets, self._weights, self._owners, self._offsets = columns
+
+    def predicted(self, begin: int = 0, end: int | None = None) -> Predicted:
+        """The tokens predicted from segments `begin:end`."""
+        first, last = self._span(begin, end)
+        start, stop = torch.searchsorted(self._predictors, torch.tensor([first, last])).tolist()
+        rows, row_of = torch.unique(self._predictors[start:stop] - first, return_inverse=True)
+        columns = (self._targets, self._weights, self._owners, self._offsets)
+        return Predicted(rows, row_of, *(column[start:stop] for column in columns))
+
+    def inputs(self, begin: int = 0, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and positions of segments `begin:end`, both (1, their tokens)."""
+        first, last = self._span(begin, end)
+        return self.ids[:, first:last], self.positions[:, first:last]
+
+    def _span(self, begin: int, end: int | None) -> tuple[int, int]:
+        return self.segments[begin].begin, self.segments[end - 1 if end else -1].end
+
+    def subtree_ends(self) -> list[int]:
+        """For each segment, the index after the last of those below it."""
+        ends = [len(self.segments)] * len(self.segments)
+        open_segments: list[int] = []
+        for index, segment in enumerate(self.segments):
+            while len(open_segments) > len(segment.ancestors):
+                ends[open_segments.pop()] = index
+            open_segments.append(index)
+        return ends
 
     def __len__(self) -> int:
         return self.ids.shape[1]

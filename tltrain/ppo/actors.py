@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from tltrain.engine.adapters import add_adapters, merged
-from tltrain.engine.logprobs import token_logprobs, token_values
-from tltrain.engine.tree import TokenTree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -43,19 +41,6 @@ class Actors(ABC):
     @abstractmethod
     def finish(self) -> PreTrainedModel:
         """The trained policy as a plain model; the actors are of no use afterwards."""
-
-    def logprobs(self, tree: TokenTree, temperature: float) -> torch.Tensor:
-        """(R',) log-probabilities under the policy."""
-        return token_logprobs(self.policy(), tree, temperature)
-
-    def reference_logprobs(self, tree: TokenTree, temperature: float) -> torch.Tensor:
-        """(R',) log-probabilities under the reference."""
-        with self.reference() as model, torch.no_grad():
-            return token_logprobs(model, tree, temperature)
-
-    def values(self, tree: TokenTree) -> torch.Tensor:
-        """(R',) values before each reply token."""
-        return token_values(self.critic().base_model, self.head, tree)
 
     def policy_parameters(self) -> list[torch.nn.Parameter]:
         """What the policy's optimiser trains."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from tltrain import dialects
 from tltrain import model as models
@@ -20,7 +21,9 @@ from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpo
 from tltrain.engine.generate import Generated, generate
 from tltrain.engine.optimiser import Optimiser, cosine
 from tltrain.engine.order import batches
-from tltrain.engine.tree import TokenSequence, TokenTree, plan
+from tltrain.engine.passes import backward, measure
+from tltrain.engine.readers import LogProbs, Reader, Values
+from tltrain.engine.tree import Predicted, TokenSequence
 from tltrain.errors import DataError
 from tltrain.evaluation import judge_reply
 from tltrain.files import append_json_line, discard
@@ -166,25 +169,40 @@ class PPOTrainer:
         """Gradients of one update over the chosen replies, summed over trees."""
         config = self.config
         total = rollout.mask[chosen].sum()
-        sums: defaultdict[str, float] = defaultdict(float)
-        for group in plan(rollout.sequences(chosen), self.max_tree_tokens):
-            rows = [chosen[index] for index in group]
-            tree = TokenTree(rollout.sequences(rows), keep_all=True)
-            mask = rollout.mask[rows]
-            logprobs = _rows(self.actors.logprobs(tree, config.temperature), mask)
-            policy = maths.policy_loss(logprobs, rollout.old[rows], rollout.advantages[rows], mask, config.clip, total)
-            policy.loss.backward()  # type: ignore[no-untyped-call]
-            self.policy_optimiser.accumulate()
-            values = _rows(self.actors.values(tree), mask)
-            value = maths.value_loss(
-                values, rollout.values[rows], rollout.returns[rows], mask, config.value_clip, total
-            )
-            value.loss.backward()  # type: ignore[no-untyped-call]
-            self.critic_optimiser.accumulate()
-            sums["policy_loss"] += policy.loss.item()
-            sums["value_loss"] += value.loss.item()
-            sums["clip_fraction"] += policy.clip_fraction.item()
-        return dict(sums)
+        clipped: defaultdict[str, float] = defaultdict(float)
+
+        def at(values: torch.Tensor, predicted: Predicted) -> torch.Tensor:
+            """Of (N, L), the values at the predicted tokens, as (1, R')."""
+            return values[torch.tensor(chosen)[predicted.owner], predicted.offset][None]
+
+        def policy_loss(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
+            old, advantages, mask = (at(v, predicted) for v in (rollout.old, rollout.advantages, rollout.mask))
+            found = maths.policy_loss(logprobs.cpu()[None], old, advantages, mask, config.clip, total)
+            clipped["clip_fraction"] += found.clip_fraction.item()
+            return found.loss
+
+        def value_loss(values: torch.Tensor, predicted: Predicted) -> torch.Tensor:
+            old, returns, mask = (at(v, predicted) for v in (rollout.values, rollout.returns, rollout.mask))
+            return maths.value_loss(values.cpu()[None], old, returns, mask, config.value_clip, total).loss
+
+        sequences = rollout.sequences(chosen)
+        policy = backward(
+            self.actors.policy(),
+            sequences,
+            policy_loss,
+            self.max_tree_tokens,
+            LogProbs(config.temperature),
+            self.policy_optimiser.accumulate,
+        )
+        value = backward(
+            self.actors.critic(),
+            sequences,
+            value_loss,
+            self.max_tree_tokens,
+            Values(self.actors.head),
+            self.critic_optimiser.accumulate,
+        )
+        return {"policy_loss": policy.loss, "value_loss": value.loss, **clipped}
 
     @torch.no_grad()
     def _measure(
@@ -192,14 +210,16 @@ class PPOTrainer:
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Old and reference log-probabilities, values, and the mask, all (N, L) on the CPU."""
         sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
-        longest = max(len(reply.ids) for reply in replies)
-        mask = torch.tensor([[1.0] * len(r.ids) + [0.0] * (longest - len(r.ids)) for r in replies])
-        old, reference, values = (torch.zeros_like(mask) for _ in range(3))
-        for rows in plan(sequences, self.max_tree_tokens):
-            tree = TokenTree([sequences[index] for index in rows], keep_all=True)
-            old[rows] = _rows(self.actors.logprobs(tree, self.config.temperature), mask[rows])
-            reference[rows] = _rows(self.actors.reference_logprobs(tree, self.config.temperature), mask[rows])
-            values[rows] = _rows(self.actors.values(tree), mask[rows])
+
+        def read(model: PreTrainedModel, reader: Reader) -> torch.Tensor:
+            return pad_sequence(measure(model, sequences, reader, self.max_tree_tokens), batch_first=True)
+
+        logprobs = LogProbs(self.config.temperature)
+        old = read(self.actors.policy(), logprobs)
+        with self.actors.reference() as model:
+            reference = read(model, logprobs)
+        values = read(self.actors.critic(), Values(self.actors.head))
+        mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
         return old, reference, values, mask
 
     def _drawn(self, number: int) -> list[int]:
@@ -262,11 +282,6 @@ def summary(rollout: Rollout) -> dict[str, Any]:
         "explained": 1 - residual.var(correction=0).item() / variance if variance else 0.0,
         "findings": dict(findings),
     }
-
-
-def _rows(flat: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """(number of tokens,) in reply order -> (N, L), 0 on padding; keeps gradients."""
-    return torch.zeros_like(mask).masked_scatter(mask.bool(), flat.cpu())
 
 
 def _optimiser(
