@@ -99,20 +99,23 @@ def test_replies_are_trained_on_token_for_token(
     assert TOKENIZER(TOKENIZER.decode(broken))["input_ids"] != broken
     replying(monkeypatch, lambda number: broken if number % 2 else letters)
     trained = trainer(tmp_path, lora)
-    seen: list[list[int]] = []
-    original = trained.actors.logprobs
+    seen: list[list[list[int]]] = []
 
-    def watching(tree: TokenTree, temperature: float) -> torch.Tensor:
-        for index in range(len(tree.paths)):
-            seen.append(tree.ids[0, list(tree.path_positions(index))].tolist())
-            assert tree.targets[tree.owner == index].tolist() in (letters, broken)
-        return original(tree, temperature)
+    def watching(original: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(model: Any, sequences: Sequence[TokenSequence], *rest: Any) -> Any:
+            assert all(tuple(one.ids[one.start :]) in (tuple(letters), tuple(broken)) for one in sequences)
+            seen.append([list(one.ids) for one in sequences])
+            return original(model, sequences, *rest)
 
-    trained.actors.logprobs = watching  # type: ignore[method-assign]
+        return watched
+
+    monkeypatch.setattr(loop, "measure", watching(loop.measure))
+    monkeypatch.setattr(loop, "backward", watching(loop.backward))
     rollout, _ = run(trained, 1)
     expected = [[*p.ids, *reply.ids] for p, reply in zip(rollout.prompts, rollout.replies, strict=True)]
     assert [list(sequence.ids) for sequence in rollout.sequences(range(8))] == expected
-    assert sorted(seen) == sorted(expected * 2)  # measured, then updated
+    # Policy, reference and critic measured, then policy and critic updated.
+    assert [sorted(one) for one in seen] == [sorted(expected)] * 5
     assert [len(reply) for reply in rollout.mask.tolist()] == [10] * 8
     assert rollout.mask.sum(-1).tolist() == [10, 4] * 4
 
@@ -143,11 +146,12 @@ def test_the_reference_stays_the_sft_model_while_the_policy_moves(tmp_path: Path
     for number in range(1, 4):
         rollout, _ = run(trained, number)
         kl.append(summary(rollout)["kl"])
-        tree = TokenTree(rollout.sequences(range(8)), keep_all=True)
+        tree = TokenTree(rollout.sequences(range(8)))
         with torch.no_grad():
             expected = token_logprobs(before, tree, 0.7)
-            assert torch.equal(trained.actors.reference_logprobs(tree, 0.7), expected)
-            assert not torch.allclose(trained.actors.logprobs(tree, 0.7), expected)
+            with trained.actors.reference() as reference:
+                assert torch.equal(token_logprobs(reference, tree, 0.7), expected)
+            assert not torch.allclose(token_logprobs(trained.actors.policy(), tree, 0.7), expected)
     assert kl[0] == 0
     assert kl[1] != 0 != kl[2]
     # With gamma and lambda 1 a reply's return is its reward less the whole penalty.
@@ -224,9 +228,9 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(tmp_path: Path, lora: LoraCon
 def test_the_saved_policy_is_a_plain_model(tmp_path: Path, lora: LoraConfig | None) -> None:
     trained = trainer(tmp_path, lora, rollouts=2)
     rollouts = [run(trained, number)[0] for number in (1, 2)]
-    tree = TokenTree(rollouts[1].sequences(range(8)), keep_all=True)
+    tree = TokenTree(rollouts[1].sequences(range(8)))
     with torch.no_grad():
-        moved = trained.actors.logprobs(tree, 1.0)
+        moved = token_logprobs(trained.actors.policy(), tree)
         loop.models.save(trained.actors.finish(), TOKENIZER, tmp_path / "model")
         loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
         assert loaded.state_dict().keys() == micro_model(len(TOKENIZER)).state_dict().keys()
