@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tltrain.engine.abilities import linear_output, why_not_shared
 from tltrain.engine.attention import Past, TreeLayout, tree_attention
 from tltrain.engine.readers import LogProbs, Reader
-from tltrain.engine.abilities import linear_output, why_not_shared
 from tltrain.engine.tree import Predicted, TokenSequence, TokenTree
 
 if TYPE_CHECKING:
@@ -166,26 +166,34 @@ class _Backward:
         # The block stays open until the way back is over: checkpointed layers run again on it.
         with _attention(self.model, layout):
             read = self.reader(self.model, *self.tree.inputs(one.begin, one.end), predicted)
-            roots: list[torch.Tensor] = []
-            if len(predicted):
-                loss = self.criterion(read, predicted)
-                self.loss += loss.item()
-                roots.append(loss)
             leaves = {layer: (_leaf(key), _leaf(value)) for layer, (key, value) in layout.kept.items()}
             for child in one.children:
                 self.run(child, (*past, leaves))
-            for layer, heads in layout.kept.items():
-                roots += heads
-            gradients = [leaf.grad for pair in leaves.values() for leaf in pair]
-            gradients = [None] * (len(roots) - len(gradients)) + gradients
-            pairs = [
-                (root, gradient)
-                for root, gradient in zip(roots, gradients, strict=True)
-                if root.requires_grad and (gradient is not None or root.ndim == 0)
-            ]
-            if pairs:
-                torch.autograd.backward(*zip(*pairs, strict=True))
+            ends = _Ends()
+            if len(predicted):
+                loss = self.criterion(read, predicted)
+                self.loss += loss.item()
+                ends.add(loss, torch.ones_like(loss))
+            for layer, pair in leaves.items():
+                for heads, leaf in zip(layout.kept[layer], pair, strict=True):
+                    ends.add(heads, leaf.grad)
+            if ends.tensors:
+                torch.autograd.backward(ends.tensors, ends.gradients)
                 self.accumulate()
+
+
+class _Ends:
+    """Where a backward pass begins: tensors, and the gradient of the whole loss with respect to each."""
+
+    def __init__(self) -> None:
+        self.tensors: list[torch.Tensor] = []
+        self.gradients: list[torch.Tensor] = []
+
+    def add(self, tensor: torch.Tensor, gradient: torch.Tensor | None) -> None:
+        """Nothing is added where nothing depends on the tensor, or it on no weight that is trained."""
+        if gradient is not None and tensor.requires_grad:
+            self.tensors.append(tensor)
+            self.gradients.append(gradient)
 
 
 def _leaf(heads: torch.Tensor) -> torch.Tensor:
