@@ -27,10 +27,11 @@ from transformers import (
 
 from tltrain.config import LoraConfig
 from tltrain.engine import attention, readers
+from tltrain.engine import generate as generation
 from tltrain.engine.abilities import linear_output, why_not_shared
 from tltrain.engine.adapters import add_adapters
 from tltrain.engine.attention import TreeLayout, tree_attention
-from tltrain.engine.generate import generate
+from tltrain.engine.generate import batches, generate
 from tltrain.engine.logprobs import token_logprobs
 from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes
 from tltrain.engine.readers import LogProbs
@@ -208,12 +209,15 @@ def test_memory_does_not_grow_with_the_number_of_branches() -> None:
     assert peaks[1] < 1.05 * peaks[0]
 
 
-def test_models_that_cannot_share_run_their_sequences_one_by_one() -> None:
+def mamba() -> MambaForCausalLM:
     torch.manual_seed(0)
-    mamba = MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=16, state_size=4, num_hidden_layers=2)).eval()
+    return MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=16, state_size=4, num_hidden_layers=2)).eval()
+
+
+def test_models_that_cannot_share_run_their_sequences_one_by_one() -> None:
     capped = Gemma2ForCausalLM(Gemma2Config(**GEMMA)).eval()
     sequences = logs(count=4)
-    for model, reason in ((mamba, "linear_attention"), (capped, "caps its attention")):
+    for model, reason in ((mamba(), "linear_attention"), (capped, "caps its attention")):
         assert reason in (why_not_shared(model) or "")
         expected = separate_nll(model, sequences)
         expected.backward()
@@ -291,9 +295,11 @@ def test_common_prefix() -> None:
     assert common_prefix([], [4]) == 0
 
 
-@pytest.mark.parametrize("name", list(models()))
-def test_generation_is_that_of_the_model_alone(name: str) -> None:
-    model = models()[name]
+@pytest.mark.parametrize("prefill", [10_000, 30])
+@pytest.mark.parametrize("name", [*models(), "mamba"])
+def test_generation_is_that_of_the_model_alone(name: str, prefill: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill)
+    model = mamba() if name == "mamba" else models()[name]
     model.generation_config.eos_token_id = None
     prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
     replies = generate(model, prompts, stop_ids=[], max_new_tokens=40, batch_size=5)
@@ -304,6 +310,19 @@ def test_generation_is_that_of_the_model_alone(name: str) -> None:
             assert logits[token] >= logits.max() - 1e-4
             ids.append(token)
         assert not reply.finished
+
+
+def test_the_memory_of_prompts_bounds_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
+    whole = generate(model, prompts, [], 5, batch_size=100)
+    monkeypatch.setattr(generation, "CACHE_BYTES", 150 * 2 * 2 * 2 * 8 * 4)  # 150 tokens of 2 layers, 2 heads of 8
+    groups = batches(model, prompts, 100)
+    assert len(groups) > 2
+    for group in groups:
+        tree = TokenTree([TokenSequence(prompts[index], len(prompts[index]), ()) for index in group])
+        assert len(tree) <= 150
+        assert batches(model, [prompts[index] for index in group], 100) == [list(range(len(group)))]
+    assert generate(model, prompts, [], 5, batch_size=100) == whole
 
 
 def test_a_reply_ends_with_its_stop_token() -> None:

@@ -211,7 +211,7 @@ class _Reply:
 def _outcomes(asker: Local, test: TestSet, trials: Sequence[Trial]) -> Iterator[tuple[Trial, bool]]:
     """Each trial with whether its call became right."""
     prompts = [[*asker.encoder.prompt_ids(trial.item.prompt), *trial.forced] for trial in trials]
-    for batch in batches(prompts, asker.batch_size):
+    for batch in batches(asker.model, prompts, asker.batch_size):
         stops = asker.encoder.stop_ids
         asked = [prompts[place] for place in batch]
         replies = generate(asker.model, asked, stops, asker.max_new_tokens, batch_size=len(batch))

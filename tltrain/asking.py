@@ -88,7 +88,7 @@ class Local:
         from tltrain.engine.generate import batches
 
         wide = [index for index, prompt in ids.items() if len(prompt) + self.max_new_tokens <= self.limit]
-        for places in batches([ids[index] for index in wide], self.batch_size):
+        for places in batches(self.model, [ids[index] for index in wide], self.batch_size):
             yield [wide[place] for place in places], self.max_new_tokens
         for index, prompt in ids.items():
             if len(prompt) + self.max_new_tokens > self.limit:

@@ -1,4 +1,4 @@
-"""Generation with prefix reuse: the prompts' token tree is computed once, replies are decoded in batches.
+"""Generation with prefix reuse: the prompts' token tree is computed once, and replies are decoded in batches.
 
 Shapes: B replies decoded together, b of them with a shared prefix, H query heads, G key-value heads, M the most tokens
 one reply has of its own (rest of its prompt and what was generated), E head size.
@@ -12,15 +12,20 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import torch
+from transformers import GenerationConfig
 
-from tltrain.engine.attention import TreeLayout, tree_attention
+from tltrain.engine.abilities import why_not_shared
+from tltrain.engine.attention import Past, TreeLayout, tree_attention
+from tltrain.engine.passes import Pass, plan_passes
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-PREFILL_TOKENS = 16_384
-"""Most tokens of a batch's tree of prompts (or one prompt): bounds the memory of their keys and values."""
+PREFILL_TOKENS = 2_048
+"""Most prompt tokens that go through the model together: bounds the memory of a pass, and changes no result."""
+CACHE_BYTES = 2**30
+"""Most memory of the keys and values of a batch's prompts: bounds how many replies are decoded together."""
 GROW = 32
 """Tokens by which the key-value buffers grow."""
 
@@ -40,7 +45,7 @@ class _Shared:
     begin: int
     end: int
     length: int
-    kept: dict[int, tuple[torch.Tensor, torch.Tensor]]
+    kept: Past
 
 
 class _DecodeLayout:
@@ -51,9 +56,7 @@ class _DecodeLayout:
         lengths: (B,) own tokens so far.
     """
 
-    def __init__(
-        self, tree: TokenTree, kept: dict[int, tuple[torch.Tensor, torch.Tensor]], groups: Sequence[range]
-    ) -> None:
+    def __init__(self, tree: TokenTree, kept: Past, groups: Sequence[range]) -> None:
         device = kept[0][0].device
         places = [torch.tensor(list(tree.path_positions(index)), device=device) for group in groups for index in group]
         self.groups: list[_Shared] = []
@@ -182,21 +185,55 @@ def generate(
         progress: called with the number of replies just finished.
     """
     replies: dict[int, Generated] = {}
-    for number, batch in enumerate(batches(prompts, batch_size)):
-        generator = torch.Generator(device=model.device).manual_seed(seed * 1_000_003 + number)
-        done = _decode(model, [prompts[i] for i in batch], set(stop_ids), max_new_tokens, temperature, generator)
+    for number, batch in enumerate(batches(model, prompts, batch_size)):
+        chosen, seed_here = [prompts[index] for index in batch], seed * 1_000_003 + number
+        if why_not_shared(model) is None:
+            generator = torch.Generator(device=model.device).manual_seed(seed_here)
+            done = _decode(model, chosen, set(stop_ids), max_new_tokens, temperature, generator)
+        else:
+            done = [_alone(model, one, stop_ids, max_new_tokens, temperature, seed_here) for one in chosen]
         replies.update(zip(batch, done, strict=True))
         if progress is not None:
             progress(len(batch))
     return [replies[index] for index in range(len(prompts))]
 
 
-def batches(prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
-    """Indices of prompts in token order, at most `batch_size` together and as many as `PREFILL_TOKENS` allows: what
+def batches(model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
+    """Indices of prompts in token order, at most `batch_size` together and as many as `CACHE_BYTES` allows: what
     `generate` decodes together. Given the prompts of one of these alone, it makes the same batch of them."""
+    if why_not_shared(model) is not None:
+        return [[index] for index in range(len(prompts))]
     sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in prompts]
-    groups = plan(sequences, PREFILL_TOKENS)
+    groups = plan(sequences, max(CACHE_BYTES // _token_bytes(model), 1))
     return [group[at : at + batch_size] for group in groups for at in range(0, len(group), batch_size)]
+
+
+def _token_bytes(model: PreTrainedModel) -> int:
+    """Memory of a token's keys and values."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * int(config.num_hidden_layers) * int(heads) * int(size) * model.dtype.itemsize
+
+
+def _alone(
+    model: PreTrainedModel,
+    prompt: Sequence[int],
+    stop_ids: Sequence[int],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+) -> Generated:
+    """A reply of a model that cannot share prefixes, by its own method."""
+    choice = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
+    settings = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(stop_ids) or None, **choice)
+    settings.pad_token_id = stop_ids[0] if stop_ids else 0
+    ids = torch.tensor([list(prompt)], device=model.device)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed + len(prompt))
+        found = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
+    reply = tuple(found[0, len(prompt) :].tolist())
+    return Generated(reply, reply[-1] in set(stop_ids))
 
 
 def _groups(prompts: Sequence[Sequence[int]]) -> list[range]:
@@ -244,17 +281,35 @@ def _decode(
 def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, _DecodeLayout]:
     """(B, vocabulary) logits of each reply's first token, and the keys and values to go on from."""
     tree = TokenTree([TokenSequence(prompt, len(prompt), ()) for prompt in prompts])
-    layout = TreeLayout(tree, keep=True)
-    last = torch.tensor([list(tree.path_positions(index))[-1] for index in range(len(prompts))])
-    rows, row_of = torch.unique(last, return_inverse=True)
-    with tree_attention(model, layout):
-        logits = model(
-            input_ids=tree.ids.to(model.device),
-            position_ids=tree.positions.to(model.device),
-            logits_to_keep=rows.to(model.device),
-            use_cache=False,
-        ).logits[0]
-    return logits[row_of.to(model.device)], _DecodeLayout(tree, layout.kept, _groups(prompts))
+    last = [list(tree.path_positions(index))[-1] for index in range(len(prompts))]
+    rows, row_of = torch.unique(torch.tensor(last), return_inverse=True)
+    found: list[torch.Tensor] = []
+    kept: Past = {}
+
+    def run(one: Pass, past: tuple[Past, ...]) -> None:
+        layout = TreeLayout(tree, one.begin, one.end, past, keep=True)
+        ids, positions = tree.inputs(one.begin, one.end)
+        first = tree.segments[one.begin].begin
+        here = rows[(rows >= first) & (rows < first + ids.shape[1])] - first
+        with tree_attention(model, layout):
+            output = model(
+                input_ids=ids.to(model.device),
+                position_ids=positions.to(model.device),
+                logits_to_keep=here.to(model.device),
+                use_cache=False,
+            )
+        found.append(output.logits[0])
+        for layer, heads in layout.kept.items():
+            if layer not in kept:
+                kept[layer] = tuple(part.new_empty(*part.shape[:2], len(tree), part.shape[3]) for part in heads)
+            for whole, part in zip(kept[layer], heads, strict=True):
+                whole[:, :, first : first + ids.shape[1]] = part
+        for child in one.children:
+            run(child, (*past, layout.kept))
+
+    for one in plan_passes(tree, PREFILL_TOKENS):
+        run(one, ())
+    return torch.cat(found)[row_of.to(model.device)], _DecodeLayout(tree, kept, _groups(prompts))
 
 
 def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
