@@ -28,6 +28,8 @@ CACHE_BYTES = 2**30
 """Most memory of the keys and values of a batch's prompts: bounds how many replies are decoded together."""
 GROW = 32
 """Tokens by which the key-value buffers grow."""
+NARROW = 0.8
+"""Finished replies are dropped from the buffers, which is a copy of them, once at most this share goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,23 +61,22 @@ class _DecodeLayout:
     def __init__(self, tree: TokenTree, kept: Past, groups: Sequence[range]) -> None:
         device = kept[0][0].device
         places = [torch.tensor(list(tree.path_positions(index)), device=device) for group in groups for index in group]
-        self.groups: list[_Shared] = []
-        prefix = [0] * len(places)
-        for group in groups:
-            length = _shared_length([places[index].tolist() for index in group])
-            if length:
-                rows = places[group[0]][:length]
-                own = {layer: (key[0][:, rows], value[0][:, rows]) for layer, (key, value) in kept.items()}
-                self.groups.append(_Shared(group.start, group.stop, length, own))
-                prefix[group.start : group.stop] = [length] * len(group)
+        shared = [_shared_length([places[index].tolist() for index in group]) for group in groups]
+        self.groups = [
+            _Shared(group.start, group.stop, length, {}) for group, length in zip(groups, shared, strict=True) if length
+        ]
+        prefix = [length for group, length in zip(groups, shared, strict=True) for _ in group]
         self.prefix = torch.tensor(prefix, device=device)
         rest = [place[length:] for place, length in zip(places, prefix, strict=True)]
         self.lengths = torch.tensor([len(place) for place in rest], device=device)
         longest = int(self.lengths.max()) + GROW
-        self.own = {
-            layer: (_padded(key[0], rest, longest), _padded(value[0], rest, longest))
-            for layer, (key, value) in kept.items()
-        }
+        self.own: Past = {}
+        for layer in list(kept):  # one by one, so that only one layer is in memory twice
+            key, value = kept.pop(layer)
+            for group in self.groups:
+                rows = places[group.begin][: group.length]
+                group.kept[layer] = (key[0][:, rows], value[0][:, rows])
+            self.own[layer] = (_padded(key[0], rest, longest), _padded(value[0], rest, longest))
 
     def attend(
         self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
@@ -143,7 +144,8 @@ class _DecodeLayout:
         self.groups = [group for group in self.groups if group.begin < group.end]
         rows = torch.tensor(keep, device=self.lengths.device)
         self.lengths, self.prefix = self.lengths[rows], self.prefix[rows]
-        self.own = {layer: (keys[rows], values[rows]) for layer, (keys, values) in self.own.items()}
+        for layer in self.own:  # one by one, so that only one layer is in memory twice
+            self.own[layer] = (self.own[layer][0][rows], self.own[layer][1][rows])
 
 
 def _shared_length(places: Sequence[Sequence[int]]) -> int:
@@ -259,17 +261,18 @@ def _decode(
     logits, layout = _prefill(model, prompts)
     replies: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
-    active = list(range(len(prompts)))
+    active = list(range(len(prompts)))  # the replies in the layout; finished ones stay until it is worth a copy
     with tree_attention(model, layout):  # once, since switching a model's attention costs milliseconds
         for number in range(max_new_tokens):
             chosen = _choose(logits, temperature, generator)
             for index, token in zip(active, chosen.tolist(), strict=True):
-                replies[index].append(token)
-                finished[index] = token in stop_ids
+                if not finished[index]:
+                    replies[index].append(token)
+                    finished[index] = token in stop_ids
             kept = [place for place, index in enumerate(active) if not finished[index]]
             if not kept or number + 1 == max_new_tokens:
                 break
-            if len(kept) < len(active):
+            if len(kept) <= NARROW * len(active):
                 layout.narrow(kept)
                 chosen, active = chosen[kept], [active[place] for place in kept]
             output = model(input_ids=chosen[:, None], position_ids=layout.positions(), use_cache=False)
