@@ -30,7 +30,7 @@ from tltrain.engine import attention, readers
 from tltrain.engine import generate as generation
 from tltrain.engine.abilities import linear_output, why_not_shared
 from tltrain.engine.adapters import add_adapters
-from tltrain.engine.attention import TreeLayout, tree_attention
+from tltrain.engine.attention import TreeLayout, attend, tree_attention
 from tltrain.engine.generate import batches, generate
 from tltrain.engine.logprobs import token_logprobs
 from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes
@@ -243,6 +243,19 @@ def test_long_segments_attend_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(attention, "BLOCK", 7)
     for name in ("llama", "mistral, sliding window"):
         test_loss_and_gradients_are_those_of_separate_sequences(name, 60)
+
+
+@pytest.mark.parametrize("window", [None, 6])
+@pytest.mark.parametrize("known", [20, 37])
+def test_both_kinds_of_attention_agree(known: int, window: int | None) -> None:
+    """The one of other devices is tried on the CPU, where torch builds the mask that it does without elsewhere."""
+    torch.manual_seed(0)
+    query, key, value = torch.randn(1, 4, 20, 8), torch.randn(1, 2, known, 8), torch.randn(1, 2, known, 8)
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
+    found = [attend(*inputs, 0.3, window), attention.fused_attention(*inputs, 0.3, window)]
+    torch.testing.assert_close(*found, rtol=0, atol=1e-5)
+    gradients = [torch.autograd.grad(one.sin().sum(), inputs) for one in found]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
 
 
 def test_groups_share_prefixes_within_their_room() -> None:

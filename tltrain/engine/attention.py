@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
@@ -98,12 +99,21 @@ def attend(
     if window is not None and key.shape[2] <= window:
         window = None
     if query.device.type != "cpu":
-        visible = ~_hidden(0, query.shape[2], query.shape[2], key.shape[2], window, query.device)
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=visible, scale=scale, enable_gqa=query.shape[1] > key.shape[1]
-        )
+        return fused_attention(query, key, value, scale, window)
     mixed: torch.Tensor = _RecomputedAttention.apply(query, key, value, scale, window)  # type: ignore[no-untyped-call]
     return mixed
+
+
+def fused_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
+) -> torch.Tensor:
+    """As `attend`, by torch's fused kernels: without a window no mask of L x N is built on devices that have them."""
+    mask: torch.Tensor = causal_lower_right(query.shape[2], key.shape[2])
+    if window is not None:
+        mask = ~_hidden(0, query.shape[2], query.shape[2], key.shape[2], window, query.device)
+    return scaled_dot_product_attention(
+        query, key, value, attn_mask=mask, scale=scale, enable_gqa=query.shape[1] > key.shape[1]
+    )
 
 
 BLOCK = 256
