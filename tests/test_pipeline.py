@@ -21,6 +21,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from small_run import call, mistake, write_run
+from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
 from tltrain.cli import main
 from tltrain.config import read_config
@@ -292,3 +293,20 @@ def test_killed_at_moments_of_the_clock_the_run_ends_the_same(
     code, _, err = call("run", finished.config, "--out", folder)
     assert code == 0, err
     assert_same_run(folder, finished.folder)
+
+
+def test_a_model_that_cannot_share_prefixes_runs_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = write_run(tmp_path, ppo=None)
+    torch.manual_seed(0)
+    vocabulary = len(AutoTokenizer.from_pretrained(tmp_path / "model"))
+    mamba = MambaConfig(
+        vocab_size=vocabulary, hidden_size=16, state_size=4, num_hidden_layers=1, bos_token_id=1, eos_token_id=2
+    )
+    MambaForCausalLM(mamba).save_pretrained(tmp_path / "model")
+    code, out, err = call("run", config, "--out", tmp_path / "run", "--json")
+    assert code == 0, err
+    said = "no prefix is shared, sequences run one by one: MambaForCausalLM has layers of kind linear_attention"
+    assert caplog.messages.count(said) == 1
+    assert [row["model"] for row in json.loads(out)] == [name for name in ROWS[:3] for _ in range(2)]
+    for row in read_json_lines(tmp_path / "run" / "sft" / "sft" / "metrics.jsonl"):
+        assert row["tokens"] == row["separate_tokens"] > 0

@@ -6,6 +6,7 @@ trajectories -> audit -> steps -> token trees -> SFT -> rollouts -> PPO -> predi
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import chain
@@ -20,6 +21,7 @@ from tltrain.audit.run import audit
 from tltrain.config import RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
+from tltrain.engine.abilities import why_not_shared
 from tltrain.engine.memory import keep_freed_memory
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation import evaluate, score_row
@@ -54,6 +56,7 @@ class Pipeline:
         self.run = RunDirectory(folder, config)
         self.run.check_data(digests(config.data))
         self.folder = folder
+        self.run_alone = False  # whether it was said that the model cannot share prefixes
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
         """Run the stages in order; returns the scores."""
@@ -208,7 +211,12 @@ class Pipeline:
     def load(self, place: str) -> PreTrainedModel:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
-        return models.load_model(place, torch_dtype(self.config.dtype), self.device)
+        model = models.load_model(place, torch_dtype(self.config.dtype), self.device)
+        reason = why_not_shared(model)
+        if reason is not None and not self.run_alone:
+            logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
+        self.run_alone = reason is not None
+        return model
 
     def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
         """Encodes for the run's model."""
