@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import os
 import resource
 import sys
 from pathlib import Path
@@ -13,14 +14,19 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE = 32 * 2**20
 """The largest threshold glibc takes: blocks above it come from the system and go back, so that they cannot litter the
 heap."""
+KERNELS = 128
+"""Matrix products whose compiled kernels stay in memory. There is one for every shape, about a megabyte each, and no two
+trees have the same shapes: torch's 1,024 are gigabytes after some dozens of updates. A pass needs a few dozens."""
 
 
-def keep_freed_memory() -> None:
-    """Tell glibc not to give freed memory back to the system.
+def set_up_memory() -> None:
+    """Bound what torch's kernels keep, and tell glibc not to give freed memory back to the system. To be called before
+    the first matrix product.
 
     Training on a CPU frees and takes the same hundreds of megabytes at every step; without this the page faults alone
     cost about a seventh of the time. Does nothing on other C libraries.
     """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)
