@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tltrain import dialects
 from tltrain.dialects import hermes
+from tltrain.engine.memory import set_up_memory
 from tltrain.errors import DataError, ModelError
 from tltrain.files import replacing
 from tltrain.wheels import find_wheel
@@ -156,6 +157,7 @@ def load_model(name: str, dtype: torch.dtype | None = None, device: str = "cpu")
     import torch
     from transformers import AutoModelForCausalLM
 
+    set_up_memory()
     told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else told only in a table on the output
     model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **told)
     wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])

@@ -22,7 +22,6 @@ from tltrain.config import RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine.abilities import why_not_shared
-from tltrain.engine.memory import set_up_memory
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation import evaluate, score_row
 from tltrain.files import discard, write_json, write_json_lines
@@ -48,7 +47,6 @@ class Pipeline:
     """A run: its configuration, its data, and its directory. Each stage does what is not yet done."""
 
     def __init__(self, config: RunConfig, folder: Path, tell: Tell = untold) -> None:
-        set_up_memory()
         self.config, self.tell = config, tell
         self.device = pick_device(config.device)
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
