@@ -15,8 +15,8 @@ LARGE = 32 * 2**20
 """The largest threshold glibc takes: blocks above it come from the system and go back, so that they cannot litter the
 heap."""
 KERNELS = 128
-"""Matrix products whose compiled kernels stay in memory. There is one for every shape, about a megabyte each, and no two
-trees have the same shapes: torch's 1,024 are gigabytes after some dozens of updates. A pass needs a few dozens."""
+"""Matrix products whose compiled kernels stay in memory. There is one for every shape, some megabytes each, and hardly
+two trees have the same shapes: torch's 1,024 are gigabytes after some dozens of updates. A pass needs a few dozens."""
 
 
 def set_up_memory() -> None:
