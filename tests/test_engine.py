@@ -312,6 +312,8 @@ def test_common_prefix() -> None:
 @pytest.mark.parametrize("name", [*models(), "mamba"])
 def test_generation_is_that_of_the_model_alone(name: str, prefill: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill)
+    monkeypatch.setattr(generation, "GROW", 11)
+    monkeypatch.setattr(generation, "STEP", 4)
     model = mamba() if name == "mamba" else models()[name]
     model.generation_config.eos_token_id = None
     prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]

@@ -26,8 +26,10 @@ PREFILL_TOKENS = 2_048
 """Most prompt tokens that go through the model together: bounds the memory of a pass, and changes no result."""
 CACHE_BYTES = 2**30
 """Most memory of the keys and values of a batch's prompts: bounds how many replies are decoded together."""
-GROW = 32
-"""Tokens by which the key-value buffers grow."""
+GROW = 256
+"""Tokens that the key-value buffers have room for, and by which they grow: each growth is a copy of them."""
+STEP = 32
+"""Buffers are read up to a multiple of this, so that a kernel is compiled once for as many tokens."""
 NARROW = 0.8
 """Finished replies are dropped from the buffers, which is a copy of them, once at most this share goes on."""
 
@@ -58,7 +60,7 @@ class _DecodeLayout:
         lengths: (B,) own tokens so far.
     """
 
-    def __init__(self, tree: TokenTree, kept: Past, groups: Sequence[range]) -> None:
+    def __init__(self, tree: TokenTree, kept: Past, groups: Sequence[range], room: int) -> None:
         device = kept[0][0].device
         places = [torch.tensor(list(tree.path_positions(index)), device=device) for group in groups for index in group]
         shared = [_shared_length([places[index].tolist() for index in group]) for group in groups]
@@ -69,8 +71,9 @@ class _DecodeLayout:
         self.prefix = torch.tensor(prefix, device=device)
         rest = [place[length:] for place, length in zip(places, prefix, strict=True)]
         self.lengths = torch.tensor([len(place) for place in rest], device=device)
-        longest = int(self.lengths.max()) + GROW
+        longest = int(self.lengths.max()) + min(room, GROW)
         self.own: Past = {}
+        self._masks: dict[int | None, torch.Tensor] = {}
         for layer in list(kept):  # one by one, so that only one layer is in memory twice
             key, value = kept.pop(layer)
             for group in self.groups:
@@ -86,9 +89,11 @@ class _DecodeLayout:
         index = torch.arange(len(self.lengths), device=query.device)
         keys[index, :, self.lengths] = key[:, :, 0]
         values[index, :, self.lengths] = value[:, :, 0]
+        used = self._used()
+        keys, values = keys[:, :, :used], values[:, :, :used]
         count, heads, _, size = query.shape
         query = query.view(count, keys.shape[1], -1, size) * scale
-        scores = (query @ keys.transpose(2, 3)).float() + self._mask(keys.shape[2], window)
+        scores = (query @ keys.transpose(2, 3)).float() + self._mask(used, window)
         own, own_weight = scores.softmax(-1).to(query.dtype) @ values, scores.logsumexp(-1, keepdim=True)
         if not self.groups:
             return own.reshape(count, heads, 1, size)
@@ -115,13 +120,20 @@ class _DecodeLayout:
         mixed = (scores.softmax(-1).to(query.dtype) @ values).view(groups, count, each, size).transpose(0, 1)
         return mixed, scores.logsumexp(-1).view(groups, count, each, 1).transpose(0, 1)
 
-    def _mask(self, longest: int, window: int | None) -> torch.Tensor:
-        """(B, 1, 1, M) of 0 and -inf over the own tokens, the new one included."""
-        place = torch.arange(longest, device=self.lengths.device)[None, :]
-        hidden = place > self.lengths[:, None]
-        if window is not None:
-            hidden = hidden | (place <= self.lengths[:, None] - window)
-        return torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -torch.inf)[:, None, None, :]
+    def _used(self) -> int:
+        """Places of the buffers that hold something, the new tokens included, up to a whole `STEP`."""
+        return min((int(self.lengths.max()) // STEP + 1) * STEP, self.own[0][0].shape[2])
+
+    def _mask(self, used: int, window: int | None) -> torch.Tensor:
+        """(B, 1, 1, used) of 0 and -inf over the own tokens, the new one included; the same for all layers."""
+        if window not in self._masks:
+            place = torch.arange(used, device=self.lengths.device)[None, :]
+            hidden = place > self.lengths[:, None]
+            if window is not None:
+                hidden = hidden | (place <= self.lengths[:, None] - window)
+            mask = torch.zeros(hidden.shape, device=hidden.device).masked_fill(hidden, -torch.inf)
+            self._masks[window] = mask[:, None, None, :]
+        return self._masks[window]
 
     def positions(self) -> torch.Tensor:
         """(B, 1) position of the next token."""
@@ -130,6 +142,7 @@ class _DecodeLayout:
     def advance(self) -> None:
         """The last token is in the buffers: the next one goes behind it."""
         self.lengths = self.lengths + 1
+        self._masks.clear()
         if int(self.lengths.max()) + 1 > self.own[0][0].shape[2]:
             for layer, (keys, values) in self.own.items():
                 room = keys.new_zeros(*keys.shape[:2], GROW, keys.shape[3])
@@ -144,8 +157,11 @@ class _DecodeLayout:
         self.groups = [group for group in self.groups if group.begin < group.end]
         rows = torch.tensor(keep, device=self.lengths.device)
         self.lengths, self.prefix = self.lengths[rows], self.prefix[rows]
-        for layer in self.own:  # one by one, so that only one layer is in memory twice
-            self.own[layer] = (self.own[layer][0][rows], self.own[layer][1][rows])
+        for layer, pair in self.own.items():  # moved up in place: smaller buffers would only litter the heap
+            for heads in pair:
+                heads[: len(keep)] = heads[rows]
+            self.own[layer] = (pair[0][: len(keep)], pair[1][: len(keep)])
+        self._masks.clear()
 
 
 def _shared_length(places: Sequence[Sequence[int]]) -> int:
@@ -258,7 +274,7 @@ def _decode(
     temperature: float,
     generator: torch.Generator,
 ) -> list[Generated]:
-    logits, layout = _prefill(model, prompts)
+    logits, layout = _prefill(model, prompts, max_new_tokens)
     replies: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     active = list(range(len(prompts)))  # the replies in the layout; finished ones stay until it is worth a copy
@@ -281,7 +297,7 @@ def _decode(
     return [Generated(tuple(ids), done) for ids, done in zip(replies, finished, strict=True)]
 
 
-def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, _DecodeLayout]:
+def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int) -> tuple[torch.Tensor, _DecodeLayout]:
     """(B, vocabulary) logits of each reply's first token, and the keys and values to go on from."""
     tree = TokenTree([TokenSequence(prompt, len(prompt), ()) for prompt in prompts])
     last = [list(tree.path_positions(index))[-1] for index in range(len(prompts))]
@@ -312,7 +328,7 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> tuple[
 
     for one in plan_passes(tree, PREFILL_TOKENS):
         run(one, ())
-    return torch.cat(found)[row_of.to(model.device)], _DecodeLayout(tree, kept, _groups(prompts))
+    return torch.cat(found)[row_of.to(model.device)], _DecodeLayout(tree, kept, _groups(prompts), room)
 
 
 def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
