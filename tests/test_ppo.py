@@ -181,6 +181,28 @@ def test_the_critic_begins_at_zero_and_learns_the_returns(tmp_path: Path, lora: 
 
 
 @BOTH_WAYS
+def test_the_critic_may_begin_alone(tmp_path: Path, lora: LoraConfig | None) -> None:
+    trained = trainer(tmp_path, lora, critic_warmup=1)
+
+    def weights() -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        both = (
+            trained.actors.policy_parameters(),
+            [*trained.actors.critic_parameters(), *trained.actors.head.parameters()],
+        )
+        return tuple([parameter.detach().clone() for parameter in one] for one in both)  # type: ignore[return-value]
+
+    for number, policy_moves in ((1, False), (2, True)):
+        policy, critic = weights()
+        _, losses = run(trained, number)
+        moved = weights()
+        assert any(not torch.equal(a, b) for a, b in zip(policy, moved[0], strict=True)) == policy_moves
+        assert any(not torch.equal(a, b) for a, b in zip(critic, moved[1], strict=True))
+        assert (losses["policy_grad_norm"] > 0) == policy_moves
+    with pytest.raises(ValueError, match="critic_warmup 5 leaves none of the 5 rollouts"):
+        trainer(tmp_path, lora, critic_warmup=5)
+
+
+@BOTH_WAYS
 def test_gradients_of_many_trees_sum_to_those_of_one(tmp_path: Path, lora: LoraConfig | None) -> None:
     rollout, losses, gradients = None, [], []
     for size in (100_000, 1):

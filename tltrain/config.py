@@ -152,6 +152,9 @@ class PPOConfig(_Section):
     """Optimiser of the policy."""
     critic: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0)
     """Optimiser of the critic's backbone; its value head learns 10 times as fast."""
+    critic_warmup: Annotated[int, Field(ge=0)] = 0
+    """First rollouts that update the critic alone: while its values are zero, every reply of a negative reward, the
+    better ones too, would be made less likely."""
     lora: LoraConfig | None = LoraConfig()
     """Adapters for policy and critic over one frozen model, the reference; None makes three copies of the model."""
     checkpoint_every: Positive = 2
@@ -168,6 +171,8 @@ class PPOConfig(_Section):
             raise ValueError(f"group_size {self.group_size} is larger than prompts {self.prompts}")
         if self.minibatches > self.prompts * self.samples:
             raise ValueError(f"minibatches {self.minibatches} are more than prompts * samples replies")
+        if self.critic_warmup >= self.rollouts:
+            raise ValueError(f"critic_warmup {self.critic_warmup} leaves none of the {self.rollouts} rollouts")
         return self
 
 

@@ -151,25 +151,26 @@ class PPOTrainer:
         """All passes over one rollout; returns the means of its losses."""
         config, count = self.config, len(rollout.replies)
         updates = config.epochs * config.minibatches
+        both = number > config.critic_warmup
         totals: defaultdict[str, float] = defaultdict(float)
         for index in range(updates):
             epoch, part = divmod(index, config.minibatches)
             order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed + number * 1009 + epoch))
             chosen = order[part :: config.minibatches].tolist()
-            for name, value in self._backward(rollout, chosen).items():
+            for name, value in self._backward(rollout, chosen, both).items():
                 totals[name] += value
             done = (number - 1) * updates + index
             share = cosine(done, config.rollouts * updates, config.policy.warmup)
-            totals["policy_grad_norm"] += self.policy_optimiser.step(1.0, share)
+            totals["policy_grad_norm"] += self.policy_optimiser.step(1.0, share) if both else 0.0
             share = cosine(done, config.rollouts * updates, config.critic.warmup)
             totals["value_grad_norm"] += self.critic_optimiser.step(1.0, share)
         return {name: value / updates for name, value in totals.items()}
 
-    def _backward(self, rollout: Rollout, chosen: list[int]) -> dict[str, float]:
+    def _backward(self, rollout: Rollout, chosen: list[int], with_policy: bool = True) -> dict[str, float]:
         """Gradients of one update over the chosen replies, summed over trees."""
         config = self.config
         total = rollout.mask[chosen].sum()
-        clipped: defaultdict[str, float] = defaultdict(float)
+        clipped = {"clip_fraction": 0.0}
 
         def at(values: torch.Tensor, predicted: Predicted) -> torch.Tensor:
             """Of (N, L), the values at the predicted tokens, as (1, R')."""
@@ -186,14 +187,16 @@ class PPOTrainer:
             return maths.value_loss(values.cpu()[None], old, returns, mask, config.value_clip, total).loss
 
         sequences = rollout.sequences(chosen)
-        policy = backward(
-            self.actors.policy(),
-            sequences,
-            policy_loss,
-            self.max_tree_tokens,
-            LogProbs(config.temperature),
-            self.policy_optimiser.accumulate,
-        )
+        losses = {"policy_loss": 0.0}
+        if with_policy:
+            losses["policy_loss"] = backward(
+                self.actors.policy(),
+                sequences,
+                policy_loss,
+                self.max_tree_tokens,
+                LogProbs(config.temperature),
+                self.policy_optimiser.accumulate,
+            ).loss
         value = backward(
             self.actors.critic(),
             sequences,
@@ -202,7 +205,7 @@ class PPOTrainer:
             Values(self.actors.head),
             self.critic_optimiser.accumulate,
         )
-        return {"policy_loss": policy.loss, "value_loss": value.loss, **clipped}
+        return {**losses, "value_loss": value.loss, **clipped}
 
     @torch.no_grad()
     def _measure(
