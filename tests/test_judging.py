@@ -426,6 +426,14 @@ def test_lines() -> None:
     assert [verdict["line"] for verdict in verdicts] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_tools_may_stand_anywhere_on_a_line_and_differ_from_line_to_line() -> None:
+    with_room = {"name": "book", "parameters": {"properties": {**BOOK.properties, "room": {}}}}
+    said = {"gold": CALL, "prediction": "book('Rome', 2, room=1)", "dialect": "python"}
+    first, last = ({"tools": tools} for tools in ([BARE], [with_room]))
+    verdicts = lines(first | said, last | said, said | first, said | last, first | said)
+    assert [verdict["reward"] for verdict in verdicts] == [-0.8, -0.5, -0.8, -0.5, -0.8]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -442,6 +450,11 @@ def test_lines() -> None:
         ('{"tools": [], "gold": "<tool_call>", "prediction": ""}', "gold: cannot be read"),
         ('{"tools": [], "gold": [], "prediction": "", "dialect": "yaml"}', "unknown dialect 'yaml'"),
         ('{"tools": [{}], "gold": [], "prediction": ""}', "tools[0]"),
+        ('{"tools": [], "gold": [], "prediction": "", "tools": []}', "duplicate key 'tools'"),
+        ('{"tools": [{"name": "a", "name": "b"}], "gold": [], "prediction": ""}', "duplicate key 'name'"),
+        ('{"tools": [], "gold": [], "prediction": "", }', "invalid JSON: expecting property name"),
+        ('{"tools": [], "gold" [], "prediction": ""}', "at column 22: "),
+        ('{"tools": [' + "[" * 5000, "nested deeper"),
     ],
 )
 def test_wrong_lines_say_where_and_what(line: str, reason: str) -> None:

@@ -227,7 +227,7 @@ def test_tooleyes_has_no_golds(folder: Path) -> None:
 
 def test_the_command(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
-    path.write_text("\n".join(lines_of(BEDS[:4])))
+    path.write_text("\ufeff" + "\r\n".join(lines_of(BEDS[:4])))  # as Windows writes it
     asked = ["score", "rotbench", "--split", SPLIT, "--data", folder, "--predictions", path]
     code, out, err = call(*asked, "--json")
     row = json.loads(out)

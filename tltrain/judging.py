@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 from typing import Any, NamedTuple
 
@@ -69,6 +69,18 @@ class CallVerdict:
         """What the finding is worth."""
         return ROWS[self.finding].reward
 
+    def to_json(self) -> dict[str, Any]:
+        """All fields and the reward."""
+        return {
+            "finding": self.finding,
+            "prediction": self.prediction,
+            "gold": self.gold,
+            "hallucinated": self.hallucinated,
+            "redundant": self.redundant,
+            "missing": self.missing,
+            "reward": self.reward,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -105,8 +117,15 @@ class Verdict:
 
     def to_json(self) -> dict[str, Any]:
         """All fields, `category`, and the reward of each call."""
-        calls = [asdict(call) | {"reward": call.reward} for call in self.calls]
-        return asdict(self) | {"category": self.category, "calls": calls}
+        return {
+            "reward": self.reward,
+            **{name: getattr(self, name) for name in _METRICS},
+            "finding": self.finding,
+            "gold": self.gold,
+            "calls": [call.to_json() for call in self.calls],
+            "counts": {"n": self.counts.n, **{name: getattr(self.counts, name) for name in _METRICS}},
+            "category": self.category,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,10 @@ from tltrain.formats.jsonio import loads
 from tltrain.formats.tools import tools_of
 from tltrain.judging import Verdict, judge
 from tltrain.trajectory import Call, Tool
+
+_TOOLS_FIRST = re.compile(r'\s*+\{\s*+"tools"\s*+:\s*+(?=\[)')
+_COMMA = re.compile(r"\s*+,")
+_DECODER = json.JSONDecoder()
 
 
 def judge_lines(lines: Iterable[str], path: str | Path | None = None) -> Iterator[dict[str, Any]]:
@@ -29,15 +36,33 @@ def judge_lines(lines: Iterable[str], path: str | Path | None = None) -> Iterato
     for number, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield {"line": number, **_judge_record(loads(line))}
+                yield {"line": number, **_judge_record(*_read(line))}
             except (DataError, ConfigError) as error:
                 reason = error.reason if isinstance(error, DataError) else str(error)
                 raise DataError(reason, path, number) from None
 
 
-def _judge_record(value: Any) -> dict[str, Any]:
-    record = record_of(value)
-    tools = tools_of(list_of(record, "tools"))
+def _read(line: str) -> tuple[dict[str, Any], tuple[Tool, ...]]:
+    """The record and its tools. Most of the time goes into reading tools, so those of the same text are read once."""
+    if match := _TOOLS_FIRST.match(line):
+        try:
+            _, end = _DECODER.raw_decode(line, match.end())
+            comma = _COMMA.match(line, end)
+            rest = loads("{" + line[comma.end() :]) if comma else {}
+            if rest and "tools" not in rest:
+                return rest, _tools_in(line[match.end() : end])
+        except (ValueError, RecursionError):
+            pass  # told below, with its place in the whole line
+    record = record_of(loads(line))
+    return record, tools_of(list_of(record, "tools"))
+
+
+@lru_cache(maxsize=1024)
+def _tools_in(text: str) -> tuple[Tool, ...]:
+    return tools_of(loads(text))
+
+
+def _judge_record(record: dict[str, Any], tools: tuple[Tool, ...]) -> dict[str, Any]:
     dialect = dialects.get(text_of({"dialect": "hermes", **record}, "dialect"))
     if ("gold" in record) == ("golds" in record):
         raise FieldError("gold", 'expected either "gold", one reply, or "golds", a list of replies')
