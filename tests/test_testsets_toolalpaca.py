@@ -72,7 +72,6 @@ def test_golds_with_one_reading(tmp_path: Path, written: Any, arguments: dict[st
         ("waterBed", "no gold"),
         (["waterBed"], "its first gold names no tool"),
         ([{"Action_Input": "{}"}], "its first gold names no tool"),
-        ([step("fly", "{}")], "its first gold is a call of fly, which is not among the tools"),
         ([step("waterBed", None)], "Action_Input: expected text or object"),
         *(
             ([step("waterBed", written)], "the arguments of its first gold are no JSON object")
@@ -84,6 +83,23 @@ def test_golds_with_one_reading(tmp_path: Path, written: Any, arguments: dict[st
 def test_golds_that_cannot_be_repaired_are_left_out(tmp_path: Path, golds: Any, reason: str) -> None:
     test = loaded(tmp_path, alpaca_record([golds, [step("listBeds", "{}")]]))
     assert (test.total, len(test.items), test.excluded) == (2, 1, {0: reason})
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "note"),
+    [
+        (" waterBed\n", "waterBed", None),
+        ("fly", "fly", "calls fly, which is not among the tools"),
+        ("[Optional]waterBed", "waterBed", "[Optional] taken off the tool's name"),
+        ("[Optional] fly", "[Optional] fly", "calls [Optional] fly, which is not among the tools"),
+    ],
+)
+def test_tools_that_golds_name(tmp_path: Path, written: str, name: str, note: str | None) -> None:
+    test = loaded(tmp_path, alpaca_record([[step(written, '{"bed": "3"}')]]))
+    assert (test.repaired.get(0), test.excluded) == (note, {})
+    assert [tool.name for tool in test.items[0].prompt.tools] == ["waterBed", "listBeds", "getDetails"]
+    assert right(test, 0, Call(name, {"bed": "3"}))
+    assert not right(test, 0, Call(name, {"bed": "4"}))
 
 
 def test_an_api_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
