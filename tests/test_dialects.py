@@ -261,6 +261,25 @@ def test_python_reads_the_papers_forms(text: str, calls: list[Call]) -> None:
     assert python.parse(text, [TOOL]) == Parsed(tuple(calls), "")
 
 
+def test_python_reads_names_as_the_given_tools_have_them() -> None:
+    properties = {"code:": {"type": "string"}, "per page": {"type": "integer"}}
+    names = ("Get Top Apps", "Get Top Apps (all)", "Top", "$x")
+    tools = [Tool(name, parameters={"type": "object", "properties": properties}) for name in names]
+    for text, call in (
+        ('Get Top Apps(code: = "a", per page=2)', Call("Get Top Apps", {"code:": "a", "per page": 2})),
+        ('Get Top Apps (all)("a", per page=2)', Call("Get Top Apps (all)", {"code:": "a", "per page": 2})),
+        ("$x('code:'='a')", Call("$x", {"code:": "a"})),
+        (' "Get Top Apps"(code:="a")', Call("Get Top Apps", {"code:": "a"})),
+        ("Top()", Call("Top")),
+    ):
+        assert python.parse(text, tools) == Parsed((call,), "")
+        assert python.parse(f"Top(); {text}\n{text};", tools).calls == (Call("Top"), call, call)
+        assert python.parse(f"Hm.\n[{text}]", tools, tolerant=True) == Parsed((call,), "Hm.")
+    for text in ("Get Top Apps (2)", "Get Top Apps(page=1, no page=2)", "Get Top Apps()x", "So: Get Top Apps()"):
+        assert not python.parse(text, tools).calls
+    assert python.parse("Get Top Apps()", tools[2:]).calls == ()
+
+
 def test_python_positional_arguments_have_to_fit_the_schema() -> None:
     assert python.parse("move(1, 2, 3)", [TOOL]).broken
     assert python.parse("move(1, x=2)", [TOOL]).broken

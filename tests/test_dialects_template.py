@@ -1,4 +1,4 @@
-"""The chat template: exact text, in plain `transformers`; a history is a prefix of what comes after it."""
+"""The chat templates: exact text, in plain `transformers`; a history is a prefix of what comes after it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-from tltrain.dialects import hermes
+from tltrain.dialects import Parsed, hermes, python
 from tltrain.trajectory import Call, Message, Tool
 
 TOOL = Tool("get_x", "Gets <x>, & größer", {"type": "object", "properties": {"a": {"type": "string"}}})
@@ -96,3 +96,33 @@ def test_renderers_that_trim_no_blocks_agree() -> None:
     messages = [message.to_json() for message in CHAT]
     assert plain.render(messages=messages, tools=tools).startswith("<|im_start|>system\nBe nice.\n\nYou can call")
     assert plain.render(messages=messages).count("\n") == render(CHAT, None).count("\n")
+
+
+VISIBLE = st.text("aZ_é0 .-/:$[]'\"", min_size=1, max_size=6).filter(lambda name: name == name.strip())
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None)
+@given(calls=st.lists(st.builds(Call, VISIBLE, st.dictionaries(VISIBLE, VALUES, max_size=3)), min_size=1, max_size=3))
+def test_the_papers_replies_are_read_back(calls: list[Call]) -> None:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=TOKENIZER.backend_tokenizer, eos_token="x")
+    tokenizer.chat_template = python.CHAT_TEMPLATE
+    declared = {name: {} for call in calls for name in call.arguments}
+    tools = [Tool(call.name, parameters={"type": "object", "properties": declared}) for call in calls]
+    messages = [Message("user", "Hi").to_json(), Message("assistant", None, tuple(calls)).to_json()]
+    text = tokenizer.apply_chat_template(messages, tools=[tool.to_json() for tool in tools], tokenize=False)
+    assert isinstance(text, str)
+    reply = text.rpartition("User: Hi\nAssistant:")[2].removesuffix("x\n")
+    assert python.parse(reply, tools) == Parsed(tuple(calls), "")
+
+
+def test_what_is_null_is_not_shown_in_the_papers_prompt() -> None:
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=TOKENIZER.backend_tokenizer)
+    tokenizer.chat_template = python.CHAT_TEMPLATE
+    function = {"name": "f", "description": None, "parameters": {"properties": {"a": {"description": None}}}}
+    text = tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tools=[function], tokenize=False)
+    assert "None" not in text.replace("a: Any = None", "")
