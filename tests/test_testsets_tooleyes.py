@@ -298,6 +298,8 @@ def test_saved_episodes_are_played_through_the_simulator(loaded: TestSet) -> Non
     structured = {"index": 1, "replies": [{"calls": [{"name": "finish", "arguments": {"answer": "At noon."}}]}]}
     hermes = {"index": 0, "replies": [{"text": "At noon."}], "dialect": "hermes"}
     assert score_predictions(loaded, [json.dumps(structured), json.dumps(hermes)])["VA"] == 50
+    single = [{"index": 0, "text": react.format(calls(DONE).calls)}, {"index": 1, "calls": []}]
+    assert score_predictions(loaded, map(json.dumps, single))["ends"] == {"answer": 1, "no_answer": 1}
 
 
 def test_recorded_feedback_is_taken_as_it_was(loaded: TestSet) -> None:
@@ -318,6 +320,7 @@ def test_recorded_feedback_is_taken_as_it_was(loaded: TestSet) -> None:
         (line(0), "p.jsonl:2: index: 0 stands on an earlier line already"),
         ('{"index": "1", "replies": []}', "p.jsonl:2: index: expected number, got text"),
         ('{"index": 1}', "p.jsonl:2: replies: expected list, but it is missing"),
+        ('{"index": 1, "text": 3}', r"p.jsonl:2: replies\[0\]\.text: expected text, got number"),
         ('{"index": 1, "replies": [3]}', r"p.jsonl:2: replies\[0\]: expected object, got number"),
         (line(1, calls(GOOD), feedback=[]), "p.jsonl:2: feedback: get_tides is call 1, and has none"),
     ],

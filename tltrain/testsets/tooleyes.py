@@ -105,10 +105,10 @@ def score_predictions(
 ) -> dict[str, Any]:
     """The row of saved episodes, one JSON object a line: `{"index": 0, "replies": [...]}`.
 
-    A reply is its raw text, or an object with `text` or `calls`; the line's `dialect` says how it is written, else
-    `dialect`. With `feedback`, a list of the texts that every call but `finish` was answered with, and `executor`, the
-    name of what answered, nothing is executed again. Other lines are played through `executor`, or the simulator.
-    Queries without a line ended without an answer, and are counted as `missing`.
+    A reply is its raw text, or an object with `text` or `calls`; a line of one reply may have these itself. The line's
+    `dialect` says how it is written, else `dialect`. With `feedback`, a list of the texts that every call but `finish`
+    was answered with, and `executor`, the name of what answered, nothing is executed again. Other lines are played
+    through `executor`, or the simulator. Queries without a line ended without an answer, and are counted as `missing`.
 
     Raises:
         ConfigError: unknown dialect; episodes of several executors.
@@ -157,7 +157,8 @@ def _play(record: dict[str, Any], items: dict[int, Item], dialect: str, executor
     if record.get("feedback") is not None and name != Simulator.name:
         executor, recorded = _Recorded(name), each(_text, record["feedback"], "feedback")
     written = dialects.get(text_of({"dialect": dialect, **record}, "dialect"))
-    replies = each(lambda value: _reply(value, written, item), list_of(record, "replies"), "replies")
+    said = [record] if "replies" not in record and record.keys() & {"text", "calls"} else list_of(record, "replies")
+    replies = each(lambda value: _reply(value, written, item), said, "replies")
     episode = Episode(item, executor, max_steps=max(len(replies), 1), recorded=recorded)
     for parsed in replies:
         if episode.prompt is None:
