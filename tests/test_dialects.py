@@ -348,6 +348,25 @@ def test_a_lenient_runtime_reads_more(name: str, text: str, expected: Parsed) ->
     assert strictly.calls == () or "```" not in text
 
 
+LENIENT = {
+    "hermes": '<tool_call>{"name": "f", "arguments": %s}</tool_call>',
+    "react": "Action: f\nAction Input: %s",
+    "qwen": '<tool_call>{"name": "f", "arguments": %s}</tool_call>',
+    "llama3": '{"name": "f", "parameters": %s}',
+    "mistral": '[TOOL_CALLS] [{"name": "f", "arguments": %s}]',
+}
+
+
+@pytest.mark.parametrize("written", ['{"a": 1,}', "{'a': 1}", '{"a": 0x1}', '{"a": [1,]}', '{"a": (1,)}'])
+@pytest.mark.parametrize("name", LENIENT)
+def test_only_a_lenient_runtime_takes_python_for_json(name: str, written: str) -> None:
+    dialect, text = dialects.get(name), LENIENT[name] % written
+    (call,) = dialect.parse(text, (), tolerant=True).calls
+    assert call.name == "f" and call.arguments in ({"a": 1}, {"a": [1]})
+    strictly = dialect.parse(text, ())
+    assert strictly.broken and (strictly.calls, strictly.text) == ((), text)
+
+
 @pytest.mark.parametrize("name", dialects.TEXT_FORMS)
 @settings(deadline=None)
 @given(text=st.text() | st.text(alphabet="f([{'\"\\)}],:;=\n `<>/1aActionInput"))

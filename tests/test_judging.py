@@ -222,6 +222,7 @@ NUMBER: dict[str, Any] = {"type": "number"}
         (None, 0, {}, False),
         ([1, 2], [2, 1], {}, False),
         ([1], [1, 1], {}, False),
+        ([1, 1], [1], {}, False),
         ([], {}, {}, False),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, {}, True),
         ({"a": 1}, {"a": 1, "b": None}, {}, False),
