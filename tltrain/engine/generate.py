@@ -231,7 +231,7 @@ def _token_bytes(model: PreTrainedModel) -> int:
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * int(config.num_hidden_layers) * int(heads) * int(size) * model.dtype.itemsize
+    return 2 * int(config.num_hidden_layers) * int(heads) * int(size) * int(model.dtype.itemsize)
 
 
 def _alone(
@@ -320,7 +320,8 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int
         found.append(output.logits[0])
         for layer, heads in layout.kept.items():
             if layer not in kept:
-                kept[layer] = tuple(part.new_empty(*part.shape[:2], len(tree), part.shape[3]) for part in heads)
+                key, value = (part.new_empty(*part.shape[:2], len(tree), part.shape[3]) for part in heads)
+                kept[layer] = (key, value)
             for whole, part in zip(kept[layer], heads, strict=True):
                 whole[:, :, first : first + ids.shape[1]] = part
         for child in one.children:
