@@ -109,20 +109,24 @@ def _line(workload: str, side: str, figures: dict[str, Any]) -> str:
 
 
 def _remarks(result: dict[str, Any]) -> list[str]:
-    lines = []
     checked, ratio = result.get("check"), result.get("ratio")
-    if checked:
-        said = "the same" if checked["holds"] else "NOT THE SAME"
-        loss, trained = checked["loss"], checked["trained"]
-        lines.append(
-            f"{'':9}{said}: {trained['ours']} and {trained['trl']} tokens trained on, "
-            f"first loss {loss['ours']:.4f} and {loss['trl']:.4f}"
-        )
+    lines = [_checked(checked)] if checked else []
     if ratio:
         said = "bars hold" if ratio["bars_hold"] else "bars missed"
         said += ", aims hold" if ratio["aims_hold"] else ", aims missed"
         lines.append(
-            f"{'':9}{ratio['speed']:.2f} times TRL's speed (bar {ratio['speed_bar']}), "
+            f"{ratio['speed']:.2f} times TRL's speed (bar {ratio['speed_bar']}), "
             f"{ratio['memory']:.2f} of its memory (bar 1): {said}"
         )
-    return lines
+    return [f"{'':9}{line}" for line in lines]
+
+
+def _checked(found: dict[str, Any]) -> str:
+    if "error" in found:
+        return f"not compared: {found['error']}"
+    said = "the same" if found["holds"] else "NOT THE SAME"
+    loss, trained = found["loss"], found["trained"]
+    return (
+        f"{said}: {trained['ours']} and {trained['trl']} tokens trained on, "
+        f"first loss {loss['ours']:.4f} and {loss['trl']:.4f}"
+    )
