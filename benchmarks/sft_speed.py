@@ -24,9 +24,11 @@ from speed.figures import COUNTED, Measured, Size, check, compare, run_figures, 
 from speed.process import Job, Outcome
 from speed.size import model_folder, model_size
 from speed.workload import NAMES, Name, Row, distinct_tokens, make_logs, make_row
+from torch.cuda import is_available as cuda_is_available
 
 from tltrain import model as models
 from tltrain.encode import Encoder
+from tltrain.errors import TLTrainError
 
 HERE = Path(__file__).resolve().parent
 MODULES = {"ours": "speed.ours", "trl": "speed.theirs"}
@@ -157,7 +159,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=2, help="runs of each side on each workload (default 2)")
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--model", default=models.BUILTIN, help="built-in, folder, hub name, or llama-7b-random")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if cuda_is_available() else "cpu")
     parser.add_argument("--sides", nargs="+", choices=tuple(MODULES), default=tuple(MODULES))
     parser.add_argument("--max-tree-tokens", type=int, default=4096, help="of ours: bounds one pass")
     parser.add_argument("--trl-python", default=sys.executable, help="interpreter of an environment with trl")
@@ -226,4 +228,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (RunFailedError, TLTrainError) as error:
+        sys.exit(f"sft_speed: {error}")
