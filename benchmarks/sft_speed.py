@@ -199,6 +199,7 @@ def prepare(asked: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str, 
         learning_rate=LEARNING_RATE,
         seed=asked.seed,
         max_tree_tokens=asked.max_tree_tokens,
+        ours=asked.ours,
         trl=asked.trl,
     )
     size = model_size(folder)

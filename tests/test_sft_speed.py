@@ -162,7 +162,7 @@ def test_our_side_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     """One workload, ours alone, from the logs to the figures."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     folder = str(save_micro(tmp_path / "micro"))
-    job = Job("", "", 1, 1, folder, "cpu", "", 1e-4, 0, 4096, {})
+    job = Job("", "", 1, 1, folder, "cpu", "", 1e-4, 0, 4096, {"group_size": 1}, {})
     bench = Bench(job, 1, 1, {"ours": sys.executable}, model_size(folder), 1e9, tmp_path)
     result = bench.workload("own")
     figures = result["sides"]["ours"]

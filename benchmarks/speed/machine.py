@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}
-ROUNDS = 5
+ROUNDS = 15
 
 
 def matrix_peak(device: str) -> float:

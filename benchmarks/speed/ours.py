@@ -37,7 +37,7 @@ def ours(job: Job) -> Outcome:
         scored=learned,
         peak_mb=peak_memory_mb(job.device),
         versions=versions(),
-        settings={"max_tree_tokens": job.max_tree_tokens},
+        settings={"max_tree_tokens": job.max_tree_tokens, **job.ours},
     )
 
 
@@ -46,9 +46,8 @@ def _train(model: PreTrainedModel, logs: Sequence[Trajectory], job: Job, name: s
     folder = Path(job.folder) / name
     tokenizer = models.load_tokenizer(job.model, "hermes")
     encoder = Encoder(tokenizer, mae=False, pkt=False, stop_ids=models.end_ids(model))
-    config = SFTConfig(
-        arms=["sft"], batch_size=job.batch, optimiser=OptimiserConfig(learning_rate=job.learning_rate, warmup=0)
-    )
+    optimiser = OptimiserConfig(learning_rate=job.learning_rate, warmup=0)
+    config = SFTConfig(**{"arms": ["sft"], "batch_size": job.batch, "optimiser": optimiser, **job.ours})
     trainer = SFTTrainer(
         model, tokenizer, logs, encoder, config, folder, max_tree_tokens=job.max_tree_tokens, seed=job.seed
     )

@@ -39,6 +39,8 @@ class Job:
     learning_rate: float
     seed: int
     max_tree_tokens: int
+    ours: dict[str, Any]
+    """Fields of our `SFTConfig` instead of their defaults."""
     trl: dict[str, Any]
     """Settings of TRL's side instead of its defaults here."""
 
