@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from random import Random
 from typing import Literal
 
 from tltrain.encode import Encoder
-from tltrain.engine.tree import common_prefix
 from tltrain.toolworld.agents import Agent
 from tltrain.toolworld.library import SERVICES, TRAINING_SERVICES
 from tltrain.toolworld.trajectories import logs_of
@@ -108,6 +107,11 @@ def distinct_tokens(rows: Sequence[Row], batch: int) -> int:
     total = 0
     for start in range(0, len(rows), batch):
         ordered = sorted(row.input_ids for row in rows[start : start + batch])
-        shared = sum(common_prefix(earlier, later) for earlier, later in pairwise(ordered))
+        shared = sum(_common(earlier, later) for earlier, later in pairwise(ordered))
         total += sum(map(len, ordered)) - shared
     return total
+
+
+def _common(earlier: list[int], later: list[int]) -> int:
+    """Length of the common prefix."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(earlier, later, strict=False)))
