@@ -35,6 +35,19 @@ MODULES = {"ours": "speed.ours", "trl": "speed.theirs"}
 CHECKED = 2
 """Logs of the one update that both sides are compared by."""
 LEARNING_RATE = 1e-5
+TRL_CANDIDATES: tuple[dict[str, Any], ...] = (
+    {},
+    {"gradient_checkpointing": True},
+    {"load_dtype": "float32", "bf16": True},
+    {"per_device_train_batch_size": 2},
+    {"torch_compile": True},
+    {"attn_implementation": "eager", "gradient_checkpointing": True},
+    {"attn_implementation": "eager"},
+)
+"""What `--tune-trl` tries. Packing and padding-free batches need flash attention and the liger kernels Triton, so a
+GPU; with one log a pass nothing is padded."""
+TUNED = 2
+"""Logs an update of a trial; the first is not timed, the second is."""
 
 
 class RunFailedError(Exception):
@@ -76,6 +89,24 @@ class Bench:
         if len(self.sides) > 1:
             result["ratio"] = compare(name, result["sides"]["ours"], result["sides"]["trl"])
         return result
+
+    def tuned(self) -> tuple[Bench, list[dict[str, Any]]]:
+        """This bench with the fastest of `TRL_CANDIDATES` on top of TRL's settings, and what each took."""
+        self._write("shared", 2 * TUNED)
+        trials = []
+        for candidate in TRL_CANDIDATES:
+            settings = {**self.job.trl, **candidate}
+            job = replace(self._job("shared"), warmup=TUNED, batch=TUNED, trl=settings)
+            trial: dict[str, Any] = {"settings": settings}
+            try:
+                outcome = self._process("trl", job)
+                trial |= {"seconds_a_log": outcome.seconds / TUNED, "peak_mb": outcome.peak_mb}
+            except RunFailedError as error:
+                trial["error"] = str(error)
+            trials.append(trial)
+            tell(f"TRL with {settings}: {_short(trial)}")
+        best = min(trials, key=lambda trial: trial.get("seconds_a_log", float("inf")))
+        return replace(self, job=replace(self.job, trl=best["settings"])), trials
 
     def _write(self, name: Name, count: int) -> list[Row]:
         """Write the files of both sides; returns the rows."""
@@ -166,6 +197,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--trl", type=json.loads, default={}, help="settings of TRL's side as JSON, see speed/theirs.py"
     )
+    parser.add_argument("--tune-trl", action="store_true", help="first try settings of TRL's, and take the fastest")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="file for all results")
     parsed = parser.parse_args()
@@ -219,6 +251,8 @@ def main() -> None:
     asked = arguments()
     with tempfile.TemporaryDirectory(prefix="sft-speed-") as scratch:
         bench, head = prepare(asked, Path(scratch))
+        if asked.tune_trl and "trl" in bench.sides:
+            bench, head["trl_trials"] = bench.tuned()
         results: list[dict[str, Any]] = []
         for name in asked.workloads:
             results.append(bench.workload(name))

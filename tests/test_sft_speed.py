@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from micro import micro_tokenizer, save_micro
-from sft_speed import Bench
+from sft_speed import TRL_CANDIDATES, Bench, RunFailedError
 from speed.figures import Measured, Size, check, compare, run_figures, side_figures, table
 from speed.machine import describe
 from speed.process import Job, Outcome, load_model, peak_memory_mb
@@ -170,6 +170,24 @@ def test_our_side_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert result["logs"] == 1 and len(figures["runs"][0]["losses"]) == 1
     assert "ratio" not in result
     assert table([result]).count("\n") == 1
+
+
+def test_trl_gets_the_fastest_of_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def process(bench: Bench, side: str, job: Job) -> Outcome:
+        if job.trl.get("torch_compile"):
+            raise RunFailedError("no compiler")
+        return replace(OUTCOME, seconds=2.0 if job.trl.get("attn_implementation") else 8.0)
+
+    monkeypatch.setattr(Bench, "_process", process)
+    folder = str(save_micro(tmp_path / "micro"))
+    job = Job("", "", 8, 8, folder, "cpu", "", 1e-4, 0, 4096, {}, {"weight_decay": 0.0})
+    tuned, trials = Bench(job, 16, 1, {"trl": ""}, Size(1, 1), 1.0, tmp_path).tuned()
+    assert tuned.job == replace(
+        job, trl={"weight_decay": 0.0, "attn_implementation": "eager", "gradient_checkpointing": True}
+    )
+    assert len(trials) == len(TRL_CANDIDATES)
+    assert trials[0]["seconds_a_log"] == 4.0
+    assert [trial["error"] for trial in trials if "error" in trial] == ["no compiler"]
 
 
 def test_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
