@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from speed.process import Job, Outcome, load_model, peak_memory_mb, read_lines, run, versions
+from speed.process import Job, Outcome, load_model, peak_memory_mb, read_lines, run, versions, without_weights
 from tltrain import SFTTrainer, Trajectory, read
 from tltrain import model as models
 from tltrain.config import OptimiserConfig, SFTConfig
 from tltrain.encode import Encoder
-from tltrain.engine.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 def ours(job: Job) -> Outcome:
     """Train on the warm-up logs, then, with a new trainer, on those that are timed."""
-    keep_freed_memory()
-    model = load_model(job.model, torch.bfloat16, job.device).eval()
+    load = load_model if without_weights(job.model) else models.load_model
+    model = load(job.model, torch.bfloat16, job.device)
     logs = list(read(job.logs))
     trained = _train(model, logs[: job.warmup], job, "warmup")[0] if job.warmup else 0
     gc.collect()  # the first trainer's optimiser

@@ -77,12 +77,17 @@ def read_lines(path: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
 
 
+def without_weights(folder: str) -> bool:
+    """Whether a model is a folder with a configuration alone."""
+    return Path(folder).is_dir() and not any(Path(folder).glob("*.safetensors"))
+
+
 def load_model(folder: str, dtype: torch.dtype, device: str, **options: Any) -> PreTrainedModel:
     """The model of a folder or hub name; a folder that holds no weights gets random ones, for every caller the same."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    if not Path(folder).is_dir() or any(Path(folder).glob("*.safetensors")):
+    if not without_weights(folder):
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, **options).to(device)
         return model
     torch.manual_seed(0)
