@@ -22,10 +22,10 @@ test-slow: install
 	$(BIN)/python -m pytest -m slow
 
 check: install
-	$(BIN)/ruff format --check tltrain tests
-	$(BIN)/ruff check tltrain tests
+	$(BIN)/ruff format --check tltrain tests benchmarks
+	$(BIN)/ruff check tltrain tests benchmarks
 	$(BIN)/mypy
 
 format: install
-	$(BIN)/ruff format tltrain tests
-	$(BIN)/ruff check --fix tltrain tests
+	$(BIN)/ruff format tltrain tests benchmarks
+	$(BIN)/ruff check --fix tltrain tests benchmarks

@@ -69,6 +69,12 @@ def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE) -> Too
     return ToolWorld(_Author("train", TRAINING_AGENTS, world, seed).write(size, taken), seen, unseen)
 
 
+def logs_of(agent: Agent, count: int, seed: int = 0) -> list[Trajectory]:
+    """`count` training trajectories of one agent, which may have any number of tools but needs those of a chain."""
+    assert agent.chains, f"{agent.name} has the tools of no chain"
+    return _Author("train", [agent], open_world(seed), seed).write(count, set())
+
+
 @dataclass(slots=True)
 class _Task:
     kind: Kind

@@ -1,0 +1,269 @@
+"""SFT of multi-turn logs, ours and TRL's: `python benchmarks/sft_speed.py [--json FILE]`, see `--help`.
+
+Two workloads out of toolworld: logs that share one large tool set, and logs with a tool set each. Both trainers get
+the same model, the same token ids with the same tokens in the loss (all replies, weight 1), AdamW on all weights, bf16.
+Each run is a process of its own, so its peak memory is that side's; ours and TRL's take turns. Loading the model and
+the first update (on other logs) are not timed, but count for the peak. Before all runs both sides make one update on
+two logs, to see that they train on the same number of tokens and find the same loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from speed.figures import COUNTED, Measured, Size, check, compare, run_figures, side_figures, table
+from speed.process import Job, Outcome
+from speed.size import model_folder, model_size
+from speed.workload import NAMES, Name, Row, distinct_tokens, make_logs, make_row
+from torch.cuda import is_available as cuda_is_available
+
+from tltrain import model as models
+from tltrain.encode import Encoder
+from tltrain.errors import TLTrainError
+
+HERE = Path(__file__).resolve().parent
+MODULES = {"ours": "speed.ours", "trl": "speed.theirs"}
+CHECKED = 2
+"""Logs of the one update that both sides are compared by."""
+LEARNING_RATE = 1e-5
+TRL_CANDIDATES: tuple[dict[str, Any], ...] = (
+    {},
+    {"gradient_checkpointing": True},
+    {"load_dtype": "float32", "bf16": True},
+    {"per_device_train_batch_size": 2},
+    {"torch_compile": True},
+    {"attn_implementation": "eager", "gradient_checkpointing": True},
+    {"attn_implementation": "eager"},
+)
+"""What `--tune-trl` tries. Packing and padding-free batches need flash attention and the liger kernels Triton, so a
+GPU; with one log a pass nothing is padded."""
+TUNED = 2
+"""Logs an update of a trial; the first is not timed, the second is."""
+
+
+class RunFailedError(Exception):
+    """A side's process ended with an error; the text is its last line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What all runs have in common."""
+
+    job: Job
+    logs: int
+    repeats: int
+    sides: dict[str, str]
+    """Interpreter of each side."""
+    size: Size
+    peak_flops: float
+    scratch: Path
+
+    def workload(self, name: Name) -> dict[str, Any]:
+        """All runs on one workload."""
+        rows = self._write(name, self.logs + self.job.batch)
+        timed = rows[self.job.batch :]
+        measured = Measured(
+            len(timed),
+            sum(len(row.input_ids) for row in timed),
+            distinct_tokens(timed, self.job.batch),
+            sum(row.trained for row in timed),
+        )
+        result: dict[str, Any] = {"name": name, **asdict(measured)}
+        if len(self.sides) > 1:
+            result["check"] = self._check(name)
+        runs: dict[str, list[dict[str, Any]]] = {side: [] for side in self.sides}
+        for repeat in range(self.repeats):
+            for side in self.sides:
+                runs[side].append(self._run(name, side, measured))
+                tell(f"{name}, run {repeat + 1} of {self.repeats}, {side}: {_short(runs[side][-1])}")
+        result["sides"] = {side: side_figures(done) for side, done in runs.items()}
+        if len(self.sides) > 1:
+            result["ratio"] = compare(name, result["sides"]["ours"], result["sides"]["trl"])
+        return result
+
+    def tuned(self) -> tuple[Bench, list[dict[str, Any]]]:
+        """This bench with the fastest of `TRL_CANDIDATES` on top of TRL's settings, and what each took."""
+        self._write("shared", 2 * TUNED)
+        trials = []
+        for candidate in TRL_CANDIDATES:
+            settings = {**self.job.trl, **candidate}
+            job = replace(self._job("shared"), warmup=TUNED, batch=TUNED, trl=settings)
+            trial: dict[str, Any] = {"settings": settings}
+            try:
+                outcome = self._process("trl", job)
+                trial |= {"seconds_a_log": outcome.seconds / TUNED, "peak_mb": outcome.peak_mb}
+            except RunFailedError as error:
+                trial["error"] = str(error)
+            trials.append(trial)
+            tell(f"TRL with {settings}: {_short(trial)}")
+        best = min(trials, key=lambda trial: trial.get("seconds_a_log", float("inf")))
+        return replace(self, job=replace(self.job, trl=best["settings"])), trials
+
+    def _write(self, name: Name, count: int) -> list[Row]:
+        """Write the files of both sides; returns the rows."""
+        logs = make_logs(name, count, self.job.seed)
+        encoder = Encoder(models.load_tokenizer(self.job.model, "hermes"), mae=False, pkt=False)
+        rows = [make_row(log, encoder) for log in logs]
+        _write_lines(self._file(name, "logs"), [log.to_json() for log in logs])
+        _write_lines(self._file(name, "rows"), [asdict(row) for row in rows])
+        few = [(log, row) for log, row in zip(logs, rows, strict=True) if row.trained][:CHECKED]
+        _write_lines(self._file(name, "logs", "check"), [log.to_json() for log, _ in few])
+        _write_lines(self._file(name, "rows", "check"), [asdict(row) for _, row in few])
+        return rows
+
+    def _file(self, name: str, kind: str, part: str = "all") -> Path:
+        return self.scratch / f"{name}-{part}-{kind}.jsonl"
+
+    def _job(self, name: str, part: str = "all") -> Job:
+        return replace(self.job, logs=str(self._file(name, "logs", part)), rows=str(self._file(name, "rows", part)))
+
+    def _check(self, name: str) -> dict[str, Any]:
+        job = replace(self._job(name, "check"), warmup=0, batch=CHECKED)
+        try:
+            found = check(*(self._process(side, job) for side in MODULES))
+        except RunFailedError as error:
+            return {"holds": False, "error": str(error)}
+        tell(f"{name}: both sides train on the same: {found}")
+        return found
+
+    def _run(self, name: str, side: str, measured: Measured) -> dict[str, Any]:
+        try:
+            outcome = self._process(side, self._job(name))
+        except RunFailedError as error:
+            return {"error": str(error)}
+        figures = run_figures(outcome, measured, self.size, self.peak_flops)
+        return figures | {"versions": outcome.versions, "settings": outcome.settings}
+
+    def _process(self, side: str, job: Job) -> Outcome:
+        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
+            job_file, result = Path(folder) / "job.json", Path(folder) / "result.json"
+            job_file.write_text(json.dumps(asdict(replace(job, folder=folder))), encoding="utf-8")
+            call(self.sides[side], MODULES[side], str(job_file), str(result))
+            return Outcome(**json.loads(result.read_text(encoding="utf-8")))
+
+
+def call(python: str, module: str, *arguments: str) -> str:
+    """What `python -m module` prints.
+
+    Raises:
+        RunFailedError: it ended with an error.
+    """
+    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [python, "-m", module, *arguments], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"{module} ended with status {done.returncode}"]
+        raise RunFailedError(said[-1][:300])
+    return done.stdout
+
+
+def tell(text: str) -> None:
+    """Progress, on the error output."""
+    print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
+
+
+def _short(run: dict[str, Any]) -> str:
+    if "error" in run:
+        return f"failed: {run['error']}"
+    return f"{run['seconds_a_log']:.2f} s a log, {run['peak_mb']:.0f} MB"
+
+
+def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="SFT speed and memory of tltrain and TRL.")
+    parser.add_argument("--logs", type=int, default=16, help="logs timed, a multiple of --batch (default 16)")
+    parser.add_argument("--batch", type=int, default=8, help="logs an update (default 8)")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of each side on each workload (default 2)")
+    parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
+    parser.add_argument("--model", default=models.BUILTIN, help="built-in, folder, hub name, or llama-7b-random")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if cuda_is_available() else "cpu")
+    parser.add_argument("--sides", nargs="+", choices=tuple(MODULES), default=tuple(MODULES))
+    parser.add_argument("--max-tree-tokens", type=int, default=4096, help="of ours: bounds one pass")
+    parser.add_argument("--trl-python", default=sys.executable, help="interpreter of an environment with trl")
+    parser.add_argument(
+        "--trl", type=json.loads, default={}, help="settings of TRL's side as JSON, see speed/theirs.py"
+    )
+    parser.add_argument("--tune-trl", action="store_true", help="first try settings of TRL's, and take the fastest")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="file for all results")
+    parsed = parser.parse_args()
+    if parsed.logs < 1 or parsed.logs % parsed.batch:
+        parser.error("--logs must be a multiple of --batch")
+    return parsed
+
+
+def sides(asked: argparse.Namespace) -> dict[str, str]:
+    """Interpreters of the sides that can run; says what is missing."""
+    found = {"ours": sys.executable, "trl": asked.trl_python}
+    found = {side: found[side] for side in MODULES if side in asked.sides}
+    if "trl" in found and subprocess.run([found["trl"], "-c", "import trl, datasets"], capture_output=True).returncode:
+        tell(f"no TRL for {found.pop('trl')}: `pip install 'tltrain[bench]'`, or --trl-python; measuring ours alone")
+    return found
+
+
+def prepare(asked: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str, Any]]:
+    """The bench, and the head of the report."""
+    folder = model_folder(asked.model, scratch)
+    machine = json.loads(call(sys.executable, "speed.machine", asked.device))
+    tell(f"{machine}")
+    job = Job(
+        logs="",
+        rows="",
+        warmup=asked.batch,
+        batch=asked.batch,
+        model=folder,
+        device=asked.device,
+        folder="",
+        learning_rate=LEARNING_RATE,
+        seed=asked.seed,
+        max_tree_tokens=asked.max_tree_tokens,
+        ours=asked.ours,
+        trl=asked.trl,
+    )
+    size = model_size(folder)
+    head = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine,
+        "model": {"name": asked.model, **asdict(size)},
+        "counted": COUNTED,
+        "batch": asked.batch,
+        "seed": asked.seed,
+    }
+    return Bench(job, asked.logs, asked.repeats, sides(asked), size, machine["peak_flops"], scratch), head
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON file after each workload."""
+    asked = arguments()
+    with tempfile.TemporaryDirectory(prefix="sft-speed-") as scratch:
+        bench, head = prepare(asked, Path(scratch))
+        if asked.tune_trl and "trl" in bench.sides:
+            bench, head["trl_trials"] = bench.tuned()
+        results: list[dict[str, Any]] = []
+        for name in asked.workloads:
+            results.append(bench.workload(name))
+            if asked.json:
+                asked.json.write_text(json.dumps({**head, "workloads": results}, indent=1) + "\n", encoding="utf-8")
+    print(table(results))
+    print(f"matrix peak {bench.peak_flops / 1e9:,.0f} GFLOP/s; counted: {COUNTED}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (RunFailedError, TLTrainError) as error:
+        sys.exit(f"sft_speed: {error}")
