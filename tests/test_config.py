@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from tltrain.config import (
     DataConfig,
     EvalConfig,
+    HeldOutConfig,
     LoraConfig,
     OptimiserConfig,
     PPOConfig,
@@ -22,7 +23,7 @@ from tltrain.config import (
 from tltrain.demo import demo_config
 from tltrain.errors import ConfigError
 
-SECTIONS = (RunConfig, DataConfig, SFTConfig, PPOConfig, EvalConfig, LoraConfig, OptimiserConfig)
+SECTIONS = (RunConfig, DataConfig, SFTConfig, HeldOutConfig, PPOConfig, EvalConfig, LoraConfig, OptimiserConfig)
 FIELDS = [(section, name) for section in SECTIONS for name in section.model_fields]
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("**/*.y*ml"))
 

@@ -18,6 +18,8 @@ Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Arm = Literal["sft", "mae", "pkt", "mae+pkt"]
+Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
+Base = Literal["4bit", "8bit"]
 
 
 class _Section(BaseModel):
@@ -54,6 +56,19 @@ class LoraConfig(_Section):
     """Rank of each adapter."""
     alpha: Positive = 32
     """Adapters are scaled by alpha / rank."""
+    base: Base | None = None
+    """SFT only: hold the frozen model in 4 or 8 bits (CUDA and bitsandbytes); None: in the run's dtype."""
+
+
+class HeldOutConfig(_Section):
+    """Loss on steps held out of the training data, and stopping by it. The test splits have no part in this."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Share of the training trajectories kept from training; those that open alike stay on one side."""
+    every: Positive = 20
+    """Updates between evaluations; one more comes after the last update."""
+    patience: Positive | None = None
+    """Stop after this many evaluations in a row without a new lowest loss and keep its weights; None: never stop."""
 
 
 class OptimiserConfig(_Section):
@@ -98,6 +113,14 @@ class SFTConfig(_Section):
     """Largest weight of a key token."""
     lora: LoraConfig | None = None
     """Train adapters; None trains all weights."""
+    gradient_checkpointing: bool = False
+    """Keep the layers' inputs alone and compute the rest again on the way back: less memory, a third more time."""
+    fsdp: bool = False
+    """Launched as several processes: shard weights, gradients and moments (FSDP2); otherwise each holds all of them."""
+    held_out: HeldOutConfig | None = None
+    """Evaluation loss while training, and early stop; None: neither."""
+    report_to: list[Tracker] = []
+    """Trackers that get the metrics too; each needs its package."""
     checkpoint_every: Positive = 20
     """Updates between checkpoints, from which a killed run goes on."""
 
@@ -112,6 +135,10 @@ class SFTConfig(_Section):
             raise ValueError(f"group_size {self.group_size} is larger than batch_size {self.batch_size}")
         if len(set(self.arms)) < len(self.arms):
             raise ValueError("arms are named twice")
+        if len(set(self.report_to)) < len(self.report_to):
+            raise ValueError("report_to names one twice")
+        if self.fsdp and self.lora and self.lora.base:
+            raise ValueError(f"fsdp cannot shard a base of lora.base {self.lora.base}")
         return self
 
 
@@ -173,6 +200,8 @@ class PPOConfig(_Section):
             raise ValueError(f"minibatches {self.minibatches} are more than prompts * samples replies")
         if self.critic_warmup >= self.rollouts:
             raise ValueError(f"critic_warmup {self.critic_warmup} leaves none of the {self.rollouts} rollouts")
+        if self.lora and self.lora.base:
+            raise ValueError("lora.base is for SFT: PPO trains over a model in the run's dtype")
         return self
 
 

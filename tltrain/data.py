@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +30,8 @@ class Data:
     @property
     def overlap(self) -> dict[str, int]:
         """See above."""
-        known = {_opening(trajectory) for trajectory in self.train}
-        return {name: sum(_opening(t) in known for t in split) for name, split in self.tests.items()}
+        known = {opening(trajectory) for trajectory in self.train}
+        return {name: sum(opening(t) in known for t in split) for name, split in self.tests.items()}
 
 
 def load_data(config: DataConfig, seed: int) -> Data:
@@ -100,16 +100,22 @@ def _read(path: str, config: DataConfig, problems: list[formats.Problem]) -> lis
 
 def _hold_out(trajectories: list[Trajectory], share: float, seed: int) -> tuple[list[Trajectory], list[Trajectory]]:
     """Training and held-out part; trajectories that open alike stay on one side."""
-    openings = sorted({_opening(trajectory) for trajectory in trajectories})
-    random.Random(seed).shuffle(openings)
-    held = set(openings[: round(share * len(openings))])
+    held = held_openings(trajectories, share, seed)
     return (
-        [trajectory for trajectory in trajectories if _opening(trajectory) not in held],
-        [trajectory for trajectory in trajectories if _opening(trajectory) in held],
+        [trajectory for trajectory in trajectories if opening(trajectory) not in held],
+        [trajectory for trajectory in trajectories if opening(trajectory) in held],
     )
 
 
-def _opening(trajectory: Trajectory) -> str:
+def held_openings(trajectories: Sequence[Trajectory], share: float, seed: int) -> set[str]:
+    """A share of the trajectories' openings, drawn by the seed."""
+    openings = sorted({opening(trajectory) for trajectory in trajectories})
+    random.Random(seed).shuffle(openings)
+    return set(openings[: round(share * len(openings))])
+
+
+def opening(trajectory: Trajectory) -> str:
+    """Equal for trajectories whose tools and messages up to the first reply are the same."""
     first = next((index for index, _ in trajectory.replies()), len(trajectory.messages))
     parts: list[Any] = [(message.role, message.content) for message in trajectory.messages[:first]]
     return repr((parts, [tool.name for tool in trajectory.tools]))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import random
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from tltrain import model as models
 from tltrain.config import SFTConfig
+from tltrain.data import held_openings, opening
 from tltrain.encode import Encoder, EncodingCounts, Step
+from tltrain.engine import ranks
 from tltrain.engine.adapters import add_adapters, merged
-from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
-from tltrain.engine.optimiser import Optimiser, cosine
-from tltrain.engine.order import batches
-from tltrain.engine.passes import backward, nll
+from tltrain.engine.checkpoint import discard_checkpoints
+from tltrain.engine.optimiser import Optimiser
+from tltrain.engine.order import batches, share
+from tltrain.engine.trainer import Schedule, TreeTrainer, Update
 from tltrain.engine.tree import TokenSequence
-from tltrain.errors import DataError, RunError
-from tltrain.files import append_json_line, discard, write_json
+from tltrain.errors import ConfigError, DataError
+from tltrain.files import write_json
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -36,27 +36,10 @@ def silent(what: str, done: int, total: int) -> None:
     """No progress shown."""
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
-    """One line of `metrics.jsonl`: `loss` is the mean over weights before the update, `tokens` went through the model,
-    `separate_tokens` would have without trees."""
-
-    step: int
-    loss: float
-    grad_norm: float
-    learning_rate: float
-    weight: float
-    tokens: int
-    separate_tokens: int
-    seconds: float
-
-    def to_json(self) -> dict[str, Any]:
-        """As written."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
-class SFTTrainer:
+class SFTTrainer(TreeTrainer):
     """Fine-tunes a model on trajectories, in an order that does not depend on masks and weights.
+
+    Launched as several processes, each takes its share of every update; rank 0 writes.
 
     Args:
         model: trained in place (adapters are merged in the end).
@@ -64,9 +47,11 @@ class SFTTrainer:
         trajectories: all there are; the configuration may take a part.
         encoder: says which tokens weigh what.
         config: see `SFTConfig`; `arms` is not looked at.
-        folder: gets `model/`, `metrics.jsonl` and, until done, `checkpoint.pt`. A folder with a checkpoint is resumed.
+        folder: gets `model/`, `metrics.jsonl` and, until done, `checkpoint-*`. A folder with a checkpoint is resumed.
         max_tree_tokens: bounds the memory of one pass.
-        seed: of the order and the adapters.
+        seed: of the order, the held-out part and the adapters.
+        reload: gives the model anew, on the CPU; asked where what was trained cannot be saved as it is, because it is
+            sharded or quantised.
     """
 
     def __init__(
@@ -80,83 +65,161 @@ class SFTTrainer:
         max_tree_tokens: int = 4096,
         seed: int = 0,
         progress: Progress = silent,
+        reload: Callable[[], PreTrainedModel] | None = None,
     ) -> None:
-        self.tokenizer, self.encoder, self.config, self.folder = tokenizer, encoder, config, folder
-        self.max_tree_tokens, self.seed, self.progress = max_tree_tokens, seed, progress
-        self.order = self._order(trajectories)
+        _check_trackers(config.report_to)
+        ranks.join(str(model.device))
+        self.tokenizer, self.encoder, self.config, self.seed = tokenizer, encoder, config, seed
+        self.progress, self.reload = progress, reload
+        self.held, kept = _hold_out(trajectories, config, seed)
+        self.order = self._order(trajectories, kept)
         self.trajectories = {index: trajectories[index] for batch in self.order for index in batch}
+        self.trajectories |= {index: trajectories[index] for index in self.held}
+        dtype = model.dtype
         self.adapters = None if config.lora is None else add_adapters(model, config.lora, ("sft",), seed)
-        self.model = model
-        settings = config.optimiser
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimiser = Optimiser(
-            [(trained, settings.learning_rate)],
-            (settings.beta1, settings.beta2),
-            settings.weight_decay,
-            settings.clip_norm,
+        if config.fsdp and ranks.count() > 1:
+            ranks.shard(model, dtype)
+        held_out = config.held_out
+        schedule = Schedule(
+            updates=len(self.order),
+            warmup=config.optimiser.warmup,
+            checkpoint_every=config.checkpoint_every,
+            evaluate_every=held_out.every if held_out else None,
+            patience=held_out.patience if held_out else None,
+            recompute_layers=config.gradient_checkpointing,
+            max_tree_tokens=max_tree_tokens,
+            report_to=config.report_to,
         )
+        super().__init__(model, self.adapters or model, _optimiser(model, config), schedule, folder, self._tell)
 
-    def _order(self, trajectories: Sequence[Trajectory]) -> list[list[int]]:
+    def _order(self, trajectories: Sequence[Trajectory], kept: Sequence[int]) -> list[list[int]]:
         """Indices of the trajectories of each update. A part of the data is its first batches, so that groups stay
         whole; later passes order that part anew."""
         config = self.config
-        keys = [prefix_key(trajectory) for trajectory in trajectories]
-        first = batches(keys, config.batch_size, config.group_size, self.seed)
+
+        def drawn(indices: Sequence[int], seed: int) -> list[list[int]]:
+            keys = [prefix_key(trajectories[index]) for index in indices]
+            placed = batches(keys, config.batch_size, config.group_size, seed)
+            return [[indices[place] for place in batch] for batch in placed]
+
+        order = drawn(kept, self.seed)
         if config.trajectories is not None:
-            first = first[: -(-config.trajectories // config.batch_size)]
-        chosen = [index for batch in first for index in batch]
-        order = first
+            order = order[: -(-config.trajectories // config.batch_size)]
+        chosen = [index for batch in order for index in batch]
         for epoch in range(1, config.epochs):
-            again = batches([keys[index] for index in chosen], config.batch_size, config.group_size, self.seed + epoch)
-            order = order + [[chosen[place] for place in batch] for batch in again]
+            order = order + drawn(chosen, self.seed + epoch)
         return order
 
-    def train(self) -> EncodingCounts:
+    def train(self) -> EncodingCounts:  # type: ignore[override]
         """Train to the end and save; returns what became of the replies.
 
         Raises:
-            DataError: no trajectory has anything to learn.
+            DataError: no trajectory has anything to learn, or what is held out has nothing to measure.
         """
-        steps = {index: self.encoder.steps(trajectory) for index, trajectory in self.trajectories.items()}
+        self._encode()
+        self.train_on_trees()
+        plain = self._plain()
+        if plain is not None:
+            models.save(plain, self.tokenizer, self.folder / "model")
+            discard_checkpoints(self.folder)
+            self.model = self.network = plain
+        ranks.wait()
+        return self.encoder.counts
+
+    def _encode(self) -> None:
+        """This rank's share of every step, and of what is held out."""
+        drawn = dict.fromkeys(index for batch in self.order for index in batch)
+        sequences = {index: self._sequences(self.trajectories[index]) for index in drawn}
         counts = self.encoder.counts
         if not counts.learned:
             raise DataError(
                 f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut"
             )
-        write_json(self.folder / "encoding.json", counts.to_json())
-        checkpoint, metrics = self.folder / "checkpoint.pt", self.folder / "metrics.jsonl"
-        state = load_checkpoint(checkpoint)
-        done = 0 if state is None else int(state["done"])
-        if state is not None:
-            self.optimiser.load(state["optimiser"])
-        cut_metrics(metrics, "step", done)
-        self.model.eval()  # no dropout: a shared prefix stands for separate sequences, a resumed run for a whole one
-        for number, batch in enumerate(self.order[done:], start=done + 1):
-            update = self._update(number, [step for index in batch for step in steps[index] if not step.masked])
-            append_json_line(metrics, update.to_json())
-            self.progress(f"loss {update.loss:.3f}", number, len(self.order))
-            if number % self.config.checkpoint_every == 0 and number < len(self.order):
-                save_checkpoint(checkpoint, {"done": number, "optimiser": self.optimiser.state()})
-        if self.adapters is not None:
-            self.model = merged(self.adapters, "sft")
-        models.save(self.model, self.tokenizer, self.folder / "model")
-        discard(checkpoint)
-        return counts
+        if ranks.rank() == 0:
+            write_json(self.folder / "encoding.json", counts.to_json())
+        tokens = {index: sum(len(one.ids) for one in own) for index, own in sequences.items()}
+        self.step_tokens = [sum(tokens[index] for index in batch) for batch in self.order]
+        rank, count = ranks.rank(), ranks.count()
+        self.steps = [
+            [one for index in share(batch, [tokens[index] for index in batch], rank, count) for one in sequences[index]]
+            for batch in self.order
+        ]
+        self.held_out = self._measured()[rank::count]
 
-    def _update(self, number: int, steps: Sequence[Step]) -> Update:
-        started = time.perf_counter()
-        share = cosine(number - 1, len(self.order), self.config.optimiser.warmup)
-        rate = self.config.optimiser.learning_rate * share
-        sequences = [step_sequence(step) for step in steps]
-        total = sum(weight for sequence in sequences for weight in sequence.weights)
-        if not total:  # every reply of the batch failed: nothing to learn from, so no update and no decay either
-            return Update(number, 0.0, 0.0, rate, 0.0, 0, 0, time.perf_counter() - started)
-        done = backward(self.model, sequences, nll, self.max_tree_tokens, accumulate=self.optimiser.accumulate)
-        if not math.isfinite(done.loss):
-            raise RunError(f"{self.folder}: the loss of update {number} is {done.loss}; a lower learning rate may help")
-        norm = self.optimiser.step(total, share)
-        seconds = time.perf_counter() - started
-        return Update(number, done.loss / total, norm, rate, total, done.tokens, done.separate_tokens, seconds)
+    def _sequences(self, trajectory: Trajectory) -> list[TokenSequence]:
+        return [step_sequence(step) for step in self.encoder.steps(trajectory) if not step.masked]
+
+    def _measured(self) -> list[TokenSequence]:
+        """What is held out, encoded as the training data are, but not counted with them."""
+        counts, self.encoder.counts = self.encoder.counts, EncodingCounts()
+        measured = [one for index in self.held for one in self._sequences(self.trajectories[index])]
+        self.encoder.counts = counts
+        if self.held and not measured:
+            raise DataError(f"nothing to evaluate: no reply of the {len(self.held)} held-out trajectories is left")
+        return measured
+
+    def _plain(self) -> PreTrainedModel | None:
+        """The trained model as a plain one, on rank 0; every rank has to call this."""
+        lora = self.config.lora
+        if self.sharded or (lora and lora.base):
+            weights = self.optimiser.whole_weights()
+            return self._rebuilt(weights) if ranks.rank() == 0 else None
+        if ranks.rank() > 0:
+            return None
+        return self.network if self.adapters is None else merged(self.adapters, "sft")
+
+    @torch.no_grad()
+    def _rebuilt(self, weights: Sequence[torch.Tensor | None]) -> PreTrainedModel:
+        assert self.reload is not None, "a sharded or quantised model cannot be saved as it is: `reload` is needed"
+        model = self.reload()
+        adapters = self.config.lora and add_adapters(model, self.config.lora, ("sft",), self.seed)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        for parameter, weight in zip(trained, weights, strict=True):
+            parameter.copy_(weight)
+        return merged(adapters, "sft") if adapters else model
+
+    def _tell(self, updates: Sequence[Update]) -> None:
+        """Show the last update, the speed of this process so far, and the time that what is left would take at it."""
+        last, seconds = updates[-1], sum(update.seconds for update in updates)
+        separate = sum(update.separate_tokens for update in updates)
+        distinct = sum(update.tokens for update in updates)
+        left = sum(self.step_tokens[last.step :]) * seconds / max(separate, 1)
+        held = "" if last.eval_loss is None else f", held out {last.eval_loss:.3f}"
+        speed = f"{separate / seconds:,.0f} tokens/s, {distinct / seconds:,.0f} distinct tokens/s"
+        self.progress(f"loss {last.loss:.3f}{held}, {speed}, {_time(left)} left", last.step, len(self.order))
+
+
+def _optimiser(model: PreTrainedModel, config: SFTConfig) -> Optimiser:
+    settings = config.optimiser
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    betas = (settings.beta1, settings.beta2)
+    return Optimiser([(trained, settings.learning_rate)], betas, settings.weight_decay, settings.clip_norm)
+
+
+def _hold_out(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> tuple[list[int], list[int]]:
+    """Indices of the held-out trajectories and of the others."""
+    if config.held_out is None:
+        return [], list(range(len(trajectories)))
+    openings = held_openings(trajectories, config.held_out.share, seed)
+    held = [index for index, trajectory in enumerate(trajectories) if opening(trajectory) in openings]
+    if not 0 < len(held) < len(trajectories):
+        raise ConfigError(
+            f"sft.held_out.share {config.held_out.share}: holds out {len(held)} of {len(trajectories)} trajectories"
+        )
+    return held, sorted(set(range(len(trajectories))) - set(held))
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    for name in names:
+        if find_spec(name) is None:
+            raise ConfigError(f"sft.report_to: {name} is not installed; run `pip install {name}`")
+
+
+def _time(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def step_sequence(step: Step) -> TokenSequence:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tltrain.sft import Progress as Show
+if TYPE_CHECKING:
+    from tltrain.sft import Progress as Show
 
 LINE_EVERY = 20.0
 """Seconds between lines where there is no terminal."""

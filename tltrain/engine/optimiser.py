@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-Settings = tuple[float, float]
+from tltrain.engine import ranks
 
 
 def cosine(step: int, steps: int, warmup: float) -> float:
@@ -23,8 +23,9 @@ def cosine(step: int, steps: int, warmup: float) -> float:
 class Optimiser:
     """AdamW whose state and weights are fp32 whatever the model's dtype.
 
-    Gradients of several micro-batches are summed in fp32 by `accumulate`; `step` divides them by the sum of the loss
-    weights, clips, updates, and writes the weights back. Matrices are decayed, vectors are not.
+    Gradients of several micro-batches are summed in fp32 by `accumulate`; `clip` sums them over all ranks, divides by
+    the sum of the loss weights, and clips; then `adam`, a plain torch optimiser, may step, which writes the weights
+    back. Matrices are decayed, vectors are not.
 
     Args:
         groups: (parameters, peak learning rate) pairs.
@@ -57,6 +58,7 @@ class Optimiser:
                 if chosen:
                     rows.append({"params": chosen, "weight_decay": decay, "lr": rate, "peak": rate})
         self.adam = torch.optim.AdamW(rows, betas=betas, fused=True)
+        self.adam.register_step_post_hook(lambda *_: self._after_step())
 
     def accumulate(self) -> None:
         """Move the model's gradients into the fp32 sums."""
@@ -69,17 +71,27 @@ class Optimiser:
                 weight.grad += parameter.grad
             parameter.grad = None
 
-    def step(self, normaliser: float, share: float) -> float:
-        """One update with the gradients divided by `normaliser`, at `share` of the peak rates; returns the norm."""
+    def clip(self, normaliser: float) -> float:
+        """Sum the gradients over all ranks, divide by `normaliser` and clip; returns the norm before clipping."""
+        ranks.sum_gradients(self.weights)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
+        if not gradients:
+            return 0.0
         torch._foreach_mul_(gradients, 1 / normaliser)
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+        return float(norm.full_tensor() if ranks.is_sharded(norm) else norm)  # type: ignore[attr-defined]
+
+    def step(self, normaliser: float, share: float) -> float:
+        """One update with the gradients divided by `normaliser`, at `share` of the peak rates; returns the norm."""
+        norm = self.clip(normaliser)
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * share
         self.adam.step()
+        return norm
+
+    def _after_step(self) -> None:
         self.adam.zero_grad(set_to_none=True)
         self.write_back()
-        return float(norm)
 
     @torch.no_grad()
     def write_back(self) -> None:
@@ -89,13 +101,31 @@ class Optimiser:
                 parameter.copy_(weight)
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs: weights and moments."""
-        return {"weights": [weight.detach() for weight in self.weights], "adam": self.adam.state_dict()}
+        """All that a resumed run needs: weights and moments, whole on rank 0, whatever the number of ranks."""
+        adam = self.adam.state_dict()
+        moments = {
+            index: {name: ranks.whole(value) for name, value in own.items()} for index, own in adam["state"].items()
+        }
+        return {"weights": self.whole_weights(), "adam": {**adam, "state": moments}}
+
+    def whole_weights(self) -> list[torch.Tensor | None]:
+        """The fp32 weights, on rank 0."""
+        return [ranks.whole(weight) for weight in self.weights]
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
-        for weight, saved in zip(self.weights, state["weights"], strict=True):
-            weight.copy_(saved)
-        self.adam.load_state_dict(state["adam"])
+        """Go on from `state`, which every rank has."""
+        numbered = [weight for group in self.adam.param_groups for weight in group["params"]]
+        moments = {
+            index: {name: ranks.placed_like(value, numbered[index]) for name, value in own.items()}
+            for index, own in state["adam"]["state"].items()
+        }
+        self.adam.load_state_dict({**state["adam"], "state": moments})
+        self.load_weights(state["weights"])
+
+    @torch.no_grad()
+    def load_weights(self, saved: Sequence[torch.Tensor]) -> None:
+        """Take over fp32 weights, and write them into the model."""
+        for weight, value in zip(self.weights, saved, strict=True):
+            weight.copy_(ranks.placed_like(value, weight))
         self.write_back()

@@ -27,3 +27,20 @@ def batches(keys: Sequence[Hashable], batch_size: int, group_size: int, seed: in
     last = [cut.pop()] if cut and len(cut[-1]) < batch_size else []
     chance.shuffle(cut)
     return cut + last
+
+
+def share(batch: Sequence[int], tokens: Sequence[int], rank: int, count: int) -> list[int]:
+    """The part of a batch that is one rank's: neighbours, as they share prefixes, cut so that tokens are about even.
+
+    Args:
+        batch: samples.
+        tokens: of each sample.
+        rank: from 0.
+        count: of ranks.
+    """
+    total, before, part = max(sum(tokens), 1), 0, []
+    for sample, own in zip(batch, tokens, strict=True):
+        if min(int((before + own / 2) * count / total), count - 1) == rank:
+            part.append(sample)
+        before += own
+    return part
