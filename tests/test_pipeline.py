@@ -272,7 +272,7 @@ def test_killed_at_moments_of_the_clock_the_run_ends_the_same(
     folder = tmp_path / "run"
     moments = (
         "config.yaml",
-        "sft/sft/checkpoint.pt",
+        "sft/sft/checkpoint-1",
         "sft/mae+pkt/.model.writing",
         "ppo/metrics.jsonl",
         "ppo/checkpoint.pt",

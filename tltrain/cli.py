@@ -440,6 +440,8 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
     except KeyboardInterrupt:
         told.print("stopped; the same command goes on from the last checkpoint")
         raise typer.Exit(STOPPED) from None
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
         return

@@ -7,13 +7,14 @@ import os
 import tempfile
 import textwrap
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from tltrain import dialects
 from tltrain.dialects import hermes
 from tltrain.engine.memory import set_up_memory
-from tltrain.errors import DataError, ModelError
+from tltrain.errors import ConfigError, DataError, ModelError
 from tltrain.files import replacing
 from tltrain.wheels import find_wheel
 
@@ -148,23 +149,54 @@ def knows_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
     return "zq_probe" in rendered
 
 
-def load_model(name: str, dtype: torch.dtype | None = None, device: str = "cpu") -> PreTrainedModel:
+def load_model(
+    name: str, dtype: torch.dtype | None = None, device: str = "cpu", base: Literal["4bit", "8bit"] | None = None
+) -> PreTrainedModel:
     """A causal language model, in `dtype` (None: fp32), in evaluation mode.
+
+    Args:
+        name: the built-in model, a folder, or a hub name.
+        dtype: of its weights, or what quantised ones compute in.
+        device: where it goes.
+        base: quantise its linear layers to so many bits, for adapters over them.
 
     Raises:
         ModelError: there is no such model or its files cannot be read.
+        ConfigError: it cannot be quantised here.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     set_up_memory()
-    told = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else told only in a table on the output
+    told: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else told only in a table
+    if base is not None:
+        told |= _quantised(base, dtype or torch.float32, device)
     model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **told)
     wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if wrong:
         raise ModelError(f"model {name}: {len(wrong)} weights are not in its files, or of another shape: {wrong[0]}, …")
-    loaded: PreTrainedModel = model.to(device).eval()
+    loaded: PreTrainedModel = model.eval() if base else model.to(device).eval()
     return loaded
+
+
+def _quantised(base: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
+    """Options that load a model in 4 bits (NF4, double quantisation, as QLoRA has it) or 8 bits."""
+    if not device.startswith("cuda"):
+        raise ConfigError(f"lora.base {base}: needs a CUDA GPU, the device is {device}")
+    if find_spec("bitsandbytes") is None:
+        raise ConfigError(f"lora.base {base}: needs bitsandbytes; run `pip install 'tltrain[quantised]'`")
+    from transformers import BitsAndBytesConfig
+
+    if base == "8bit":
+        how = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        how = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+    return {"quantization_config": how, "device_map": {"": device}}
 
 
 def end_ids(model: PreTrainedModel) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -18,10 +19,12 @@ import torch
 from tltrain import dialects
 from tltrain import model as models
 from tltrain.audit.run import audit
-from tltrain.config import RunConfig
+from tltrain.config import Base, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
+from tltrain.engine import ranks
 from tltrain.engine.abilities import why_not_shared
+from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation import evaluate, score_row
 from tltrain.files import discard, write_json, write_json_lines
@@ -48,17 +51,22 @@ class Pipeline:
 
     def __init__(self, config: RunConfig, folder: Path, tell: Tell = untold) -> None:
         self.config, self.tell = config, tell
-        self.device = pick_device(config.device)
+        self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
         self.data: Data = load_data(config.data, config.seed)
-        self.run = RunDirectory(folder, config)
-        self.run.check_data(digests(config.data))
         self.folder = folder
         self.run_alone = False  # whether it was said that the model cannot share prefixes
+        ranks.on_first(self._open)
+
+    def _open(self) -> None:
+        self.run = RunDirectory(self.folder, self.config)
+        self.run.check_data(digests(self.config.data))
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
         """Run the stages in order; returns the scores."""
         stages = tuple(stages)
+        if ranks.count() > 1:
+            return self._distributed(stages)
         scored = "eval" in stages and self.config.eval is not None
         if "audit" in stages and self.data.train:
             self.audit()
@@ -77,6 +85,17 @@ class Pipeline:
         if "report" in stages:
             write_report(self.folder)
         return self.run.scores()
+
+    def _distributed(self, stages: tuple[str, ...]) -> list[dict[str, Any]]:
+        """As one of several processes: SFT alone."""
+        if stages != ("sft",):
+            raise ConfigError(
+                f"launched as {ranks.count()} processes, which only `tltrain sft` can be; `tltrain run` and "
+                "`tltrain ppo` then go on in one process with the same run directory"
+            )
+        for arm in self.config.sft.arms if self.config.sft else ():
+            self.sft(arm)
+        return []
 
     @property
     def base_name(self) -> str:
@@ -114,21 +133,23 @@ class Pipeline:
     def sft(self, arm: str) -> None:
         """Supervised fine-tuning of one arm."""
         assert self.config.sft is not None
-        if self.arm_model(arm).exists():
-            discard(self.folder / "sft" / arm / "checkpoint.pt")  # a kill may come between the two
+        folder, lora = self.folder / "sft" / arm, self.config.sft.lora
+        if ranks.shared(self.arm_model(arm).exists()):
+            ranks.on_first(lambda: discard_checkpoints(folder))  # a kill may come between the two
             return
-        with self.run.stage(f"sft {arm}"):
-            model = self.load(self.config.model)
+        with self.run.stage(f"sft {arm}") if ranks.rank() == 0 else nullcontext():
+            model = self.load(self.config.model, lora.base if lora else None)
             trainer = SFTTrainer(
                 model,
                 self.tokenizer,
                 self.data.train,
                 self.encoder(model, mae="mae" in arm, pkt="pkt" in arm),
                 self.config.sft,
-                self.folder / "sft" / arm,
+                folder,
                 self.config.max_tree_tokens,
                 self.config.seed,
-                self.tell(f"sft {arm}"),
+                self.tell(f"sft {arm}") if ranks.rank() == 0 else silent,
+                lambda: models.load_model(self.config.model, torch_dtype(self.config.dtype)),
             )
             trainer.train()
 
@@ -206,10 +227,10 @@ class Pipeline:
             )
         )
 
-    def load(self, place: str) -> PreTrainedModel:
+    def load(self, place: str, base: Base | None = None) -> PreTrainedModel:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
-        model = models.load_model(place, torch_dtype(self.config.dtype), self.device)
+        model = models.load_model(place, torch_dtype(self.config.dtype), self.device, base)
         reason = why_not_shared(model)
         if reason is not None and not self.run_alone:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)

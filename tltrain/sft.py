@@ -14,7 +14,7 @@ from tltrain import model as models
 from tltrain.config import SFTConfig
 from tltrain.data import held_openings, opening
 from tltrain.encode import Encoder, EncodingCounts, Step
-from tltrain.engine import ranks
+from tltrain.engine import ranks, sharding
 from tltrain.engine.adapters import add_adapters, merged
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.engine.optimiser import Optimiser
@@ -78,7 +78,7 @@ class SFTTrainer(TreeTrainer):
         dtype = model.dtype
         self.adapters = None if config.lora is None else add_adapters(model, config.lora, ("sft",), seed)
         if config.fsdp and ranks.count() > 1:
-            ranks.shard(model, dtype)
+            sharding.shard(model, dtype)
         held_out = config.held_out
         schedule = Schedule(
             updates=len(self.order),
@@ -110,7 +110,7 @@ class SFTTrainer(TreeTrainer):
             order = order + drawn(chosen, self.seed + epoch)
         return order
 
-    def train(self) -> EncodingCounts:  # type: ignore[override]
+    def train(self) -> EncodingCounts:
         """Train to the end and save; returns what became of the replies.
 
         Raises:

@@ -37,7 +37,7 @@ def recomputed(model: PreTrainedModel) -> Iterator[None]:
     """
     layers = layers_of(model)
     for layer in layers:
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The processes of one launch, called ranks: one where nothing launched several; sums over them, and sharding (FSDP2).
+"""The processes of one launch, called ranks: one where nothing launched several; values and tensors over all of them.
 
 `torchrun` and `accelerate launch` tell each process its rank by the environment. Rank 0 alone writes files.
 """
@@ -8,16 +8,12 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import distributed
 
-from tltrain.engine.layers import layers_of
 from tltrain.errors import ConfigError, TLTrainError
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 T = TypeVar("T")
 
@@ -143,21 +139,3 @@ def placed_like(full: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
 
     mesh, placements = tensor.device_mesh, tensor.placements  # type: ignore[attr-defined]
     return distribute_tensor(full.to(tensor.device), mesh, placements, src_data_rank=None)
-
-
-def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Shard weights, gradients and later the optimiser's moments over the ranks, layer by layer (FSDP2).
-
-    Trained weights become fp32 and are gathered in `dtype` for each pass; gradients are summed, not averaged, in fp32.
-    """
-    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
-    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-    for module in (*layers_of(model), model):
-        fully_shard(module, mp_policy=policy)
-    for module in model.modules():
-        if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,21 +20,18 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from tltrain.engine import ranks
-from tltrain.engine.attention import TreeLayout, tree_attention
+from tltrain.engine import ranks, sharding
 from tltrain.engine.checkpoint import STATE, cut_metrics, load_checkpoint, numbered, save_checkpoint, save_numbered
 from tltrain.engine.layers import recomputed
-from tltrain.engine.logprobs import weighted_nll
 from tltrain.engine.optimiser import Optimiser, cosine
-from tltrain.engine.tree import TokenSequence, TokenTree, plan
+from tltrain.engine.passes import Passed, backward, measure, nll
+from tltrain.engine.readers import LogProbs
+from tltrain.engine.tree import TokenSequence
 from tltrain.errors import RunError
 from tltrain.files import append_json_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-NOTHING = TokenSequence((0, 0), 1, (0.0,))
-"""A pass that adds nothing, for ranks that have fewer than others."""
 
 
 @dataclass(slots=True)
@@ -82,6 +79,9 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         told: called after each update with all updates of this process so far.
     """
 
+    control: Any
+    """The Trainer's: what it is about to do."""
+
     def __init__(
         self,
         model: PreTrainedModel,
@@ -120,34 +120,23 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
 
     # The passes
 
-    def backward(self, sequences: Sequence[TokenSequence]) -> tuple[float, int, int]:
-        """Passes of this rank, gradients into the optimiser: the loss's sum, tokens that went through, without trees.
+    def backward(self, sequences: Sequence[TokenSequence]) -> Passed:
+        """All passes of this rank in one optimiser step, their gradients into the optimiser."""
+        room, accumulate = self.schedule.max_tree_tokens, self.optimiser.accumulate
+        if self.sharded:
+            return sharding.backward(self.network, sequences, room, accumulate)
+        return backward(self.network, sequences, nll, room, accumulate=accumulate) if sequences else Passed(0.0, 0, 0)
 
-        Under sharding, as many passes on every rank.
-        """
-        loss, tokens, separate = 0.0, 0, 0
-        for tree in self._trees(sequences):
-            with tree_attention(self.network, TreeLayout(tree)):  # for layers that are recomputed on the way back
-                part = weighted_nll(self.network, tree)
-                part.backward()  # type: ignore[no-untyped-call]
-            self.optimiser.accumulate()
-            loss, tokens, separate = loss + part.item(), tokens + len(tree), separate + tree.separate_tokens
-        return loss, tokens, separate
-
-    @torch.no_grad()
     def held_out_loss(self) -> float:
         """The loss over all that is held out."""
-        loss = sum(weighted_nll(self.network, tree).item() for tree in self._trees(self.held_out))
-        loss, weight = ranks.summed([loss, _weight(self.held_out)], self.network.device)
-        return loss / weight
-
-    def _trees(self, sequences: Sequence[TokenSequence]) -> Iterator[TokenTree]:
-        groups = plan(sequences, self.schedule.max_tree_tokens)
-        for group in groups:
-            yield TokenTree([sequences[index] for index in group])
+        room, own = self.schedule.max_tree_tokens, self.held_out
         if self.sharded:
-            for _ in range(ranks.largest(len(groups), self.network.device) - len(groups)):
-                yield TokenTree([NOTHING], keep_all=True)
+            loss = sharding.measured_nll(self.network, own, room)
+        else:
+            read = measure(self.network, own, LogProbs(), room) if own else []
+            loss = -sum(float(torch.tensor(one.weights) @ row) for one, row in zip(own, read, strict=True))
+        loss, weight = ranks.summed([loss, _weight(own)], self.network.device)
+        return loss / weight
 
     # What the Trainer asks for
 
@@ -158,12 +147,15 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         (weight,) = ranks.summed([_weight(inputs)], device)
         loss, tokens, separate = 0.0, 0.0, 0.0
         if weight:  # else every reply of the batch failed: without gradients AdamW leaves even its moments as they are
-            loss, tokens, separate = ranks.summed(self.backward(inputs), device)
+            done = self.backward(inputs)
+            loss, tokens, separate = ranks.summed([done.loss, done.tokens, done.separate_tokens], device)
             loss /= weight
         number = self.state.global_step + 1
         if not math.isfinite(loss):
             raise RunError(f"{self.folder}: the loss of update {number} is {loss}; a lower learning rate may help")
-        self.updates.append(Update(number, loss, 0.0, self._get_learning_rate(), weight, int(tokens), int(separate), 0.0))
+        self.updates.append(
+            Update(number, loss, 0.0, self._get_learning_rate(), weight, int(tokens), int(separate), 0.0)
+        )
         return torch.tensor(loss, device=self.args.device)
 
     def _clip_grad_norm(self, model: Any) -> float:

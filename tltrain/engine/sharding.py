@@ -1,0 +1,78 @@
+"""Weights, gradients and moments in parts, one on each rank (FSDP2), and the passes through such a model.
+
+Sharded weights are whole only inside the model's own forward method, and every rank has to call it equally often. So
+passes are whole trees, and a rank that has fewer makes up for it with passes that add nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from tltrain.engine import ranks
+from tltrain.engine.abilities import why_not_shared
+from tltrain.engine.attention import TreeLayout, tree_attention
+from tltrain.engine.layers import layers_of
+from tltrain.engine.logprobs import weighted_nll
+from tltrain.engine.passes import Passed
+from tltrain.engine.tree import TokenSequence, TokenTree, plan
+from tltrain.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NOTHING = TokenSequence((0, 0), 1, (0.0,))
+"""A pass that adds nothing."""
+
+
+def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """Shard a model over the ranks, layer by layer. Trained weights become fp32 and are gathered in `dtype` for each
+    pass; gradients are summed, not averaged, in fp32.
+
+    Raises:
+        ModelError: its layers are not known, or it cannot be used with token trees.
+    """
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+    if why := why_not_shared(model):
+        raise ModelError(f"sft.fsdp: {why}: it cannot be trained sharded")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    for module in (*layers_of(model), model):
+        fully_shard(module, mp_policy=policy)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+
+
+def backward(
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int, accumulate: Callable[[], None]
+) -> Passed:
+    """Add the gradient of this rank's weighted negative log-likelihood to the sharded parameters'."""
+    loss, tokens, separate = 0.0, 0, 0
+    for tree in _trees(model, sequences, max_tokens):
+        with tree_attention(model, TreeLayout(tree)):  # also for layers that are computed again on the way back
+            part = weighted_nll(model, tree)
+            part.backward()  # type: ignore[no-untyped-call]
+        accumulate()
+        if part.item():
+            loss, tokens, separate = loss + part.item(), tokens + len(tree), separate + tree.separate_tokens
+    return Passed(loss, tokens, separate)
+
+
+@torch.no_grad()
+def measured_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> float:
+    """This rank's sum of weight times negative log-likelihood."""
+    return sum(weighted_nll(model, tree).item() for tree in _trees(model, sequences, max_tokens))
+
+
+def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> Iterator[TokenTree]:
+    groups = plan(sequences, max_tokens)
+    for group in groups:
+        yield TokenTree([sequences[index] for index in group])
+    for _ in range(ranks.largest(len(groups), model.device) - len(groups)):
+        yield TokenTree([NOTHING], keep_all=True)
