@@ -47,6 +47,7 @@ def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
 
 
 def backward(
@@ -72,7 +73,8 @@ def measured_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], max
 
 def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> Iterator[TokenTree]:
     groups = plan(sequences, max_tokens)
+    lacking = ranks.largest(len(groups), model.device) - len(groups)  # before any pass: all ranks meet here
     for group in groups:
         yield TokenTree([sequences[index] for index in group])
-    for _ in range(ranks.largest(len(groups), model.device) - len(groups)):
+    for _ in range(lacking):
         yield TokenTree([NOTHING], keep_all=True)
