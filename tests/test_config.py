@@ -55,7 +55,25 @@ def test_round_trip_through_yaml(tmp_path: Path, config: RunConfig) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: str(path.name))
 def test_every_recipe_parses(path: Path) -> None:
-    assert read_config(path).model
+    config = read_config(path)
+    assert config.model
+    assert parse_config(yaml.safe_load(config.to_yaml()), "again") == config
+
+
+def test_there_is_a_recipe_for_each_kind_of_model() -> None:
+    sizes = {"codellama-7b", "qwen3-0.6b", "qwen3-1.7b", "qwen3-4b-instruct", "sealtools"}
+    assert sizes <= {path.stem for path in RECIPES}
+
+
+def test_the_released_settings() -> None:
+    config = read_config(next(path for path in RECIPES if path.stem == "codellama-7b"))
+    assert config.sft and config.ppo
+    assert (config.dialect, config.mode, config.max_length, config.dtype) == ("python", "paper", 8192, "bfloat16")
+    assert (config.sft.epochs, config.sft.batch_size, config.sft.w_max) == (1, 4, 9)
+    assert config.sft.optimiser == OptimiserConfig(learning_rate=1e-6, warmup=0.01, weight_decay=0.01, beta2=0.95)
+    assert (config.ppo.policy.learning_rate, config.ppo.critic.learning_rate) == (2e-7, 1e-7)
+    assert (config.ppo.beta, config.ppo.temperature, config.ppo.max_new_tokens) == (0.4, 0.7, 512)
+    assert config.ppo.policy.warmup * config.ppo.rollouts == 100
 
 
 def test_numbers_as_people_write_them() -> None:
@@ -86,6 +104,12 @@ def test_a_smaller_batch_needs_no_other_group_size() -> None:
         ("sft: {arms: [sft, sft]}", "sft: arms are named twice"),
         ("sft: {arms: [mea]}", "sft.arms.0: Input should be 'sft', 'mae', 'pkt' or 'mae+pkt', found 'mea'"),
         ("sft: {optimiser: {warmup: 0.1}}", "sft.optimiser.learning_rate: Field required"),
+        ("sft: {fsdp: true, lora: {base: 4bit}}", "sft: fsdp cannot shard a base of lora.base 4bit"),
+        ("sft: {lora: {base: 2bit}}", "sft.lora.base: Input should be '4bit' or '8bit', found '2bit'"),
+        ("sft: {report_to: [wandb, wandb]}", "sft: report_to names one twice"),
+        ("sft: {report_to: [neptune]}", "sft.report_to.0: "),
+        ("sft: {held_out: {share: 0}}", "sft.held_out.share: Input should be greater than 0, found 0"),
+        ("ppo: {lora: {base: 8bit}}", "ppo: lora.base is for SFT: PPO trains over a model in the run's dtype"),
         ("ppo: {arm: pkt}", "configuration: ppo.arm 'pkt' is none of sft.arms ['sft', 'mae+pkt']"),
         ("ppo: {prompts: 4, group_size: 5}", "ppo: group_size 5 is larger than prompts 4"),
         ("ppo: {prompts: 2, samples: 2, minibatches: 5}", "ppo: minibatches 5 are more than prompts * samples replies"),

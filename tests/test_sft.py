@@ -45,6 +45,7 @@ def trainer(
     max_tree_tokens: int = 4096,
     max_length: int | None = None,
     progress: Any = silent,
+    seed: int = 5,
     **config: Any,
 ) -> SFTTrainer:
     mae, pkt = ARMS[arm]
@@ -58,7 +59,7 @@ def trainer(
         SFTConfig(**settings),
         folder,
         max_tree_tokens,
-        seed=5,
+        seed=seed,
         progress=progress,
     )
 

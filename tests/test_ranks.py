@@ -1,0 +1,236 @@
+"""Two processes (gloo, on the CPU) against one, sharded or not; kills at any moment; what a launch may run."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from ranks_job import JOBS, call_as, train, train_as
+from safetensors.torch import load_file
+from small_run import write_run
+
+from tltrain.engine.order import share
+
+DISTRIBUTED = [job for job in JOBS if "bf16" not in job]
+SECONDS = 300
+
+
+@pytest.fixture(scope="module")
+def context() -> Any:
+    """Processes that begin with the libraries loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["ranks_job", "tltrain.pipeline"])
+    return context
+
+
+def start(context: Any, count: int, target: Callable[..., None], folder: Path, given: list[str]) -> list[Any]:
+    """As a launcher starts `count` processes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    processes = []
+    for rank in range(count):
+        names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+        environment = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", **{n: str(v) for n, v in names.items()}}
+        processes.append(context.Process(target=target, args=(environment if count > 1 else {}, folder, given)))
+        processes[-1].start()
+    return processes
+
+
+def end(processes: list[Any]) -> list[int]:
+    """Their exit codes; the others are ended where one failed, as a launcher does."""
+    limit = time.monotonic() + SECONDS
+    while any(process.is_alive() for process in processes) and time.monotonic() < limit:
+        if any(process.exitcode not in (None, 0) for process in processes):
+            time.sleep(2)  # for those that fail by themselves
+            break
+        time.sleep(0.02)
+    for process in processes:
+        process.kill()
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def said(folder: Path) -> str:
+    return "\n".join(path.read_text()[-3000:] for path in sorted(folder.glob("said.*")))
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def two(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every job, in two processes."""
+    folder = tmp_path_factory.mktemp("two")
+    assert end(start(context, 2, train_as, folder, list(JOBS))) == [0, 0], said(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A job in one process: sharding and recomputing change no result."""
+    folder = tmp_path_factory.mktemp("one")
+
+    def trained(job: str) -> Path:
+        place = folder / (job.removeprefix("fsdp-").replace("fsdp", "plain").replace("checkpointing", "plain"))
+        if not place.exists():
+            train(place, **JOBS[place.name])
+        return place
+
+    return trained
+
+
+@pytest.mark.parametrize("job", DISTRIBUTED)
+def test_two_processes_with_four_are_one_with_eight(two: Path, one: Callable[[str], Path], job: str) -> None:
+    alone, together = lines(one(job)), lines(two / job)
+    assert len(alone) == len(together)
+    for row, other in zip(alone, together, strict=True):
+        for name in ("step", "learning_rate", "weight", "separate_tokens"):
+            assert row[name] == other[name]
+        for name in ("loss", "grad_norm", *(["eval_loss"] if "eval_loss" in row else [])):
+            assert other[name] == pytest.approx(row[name], rel=1e-5), (row["step"], name)
+    expected, found = weights(one(job)), weights(two / job)
+    assert expected.keys() == found.keys()
+    difference = torch.cat([(found[name] - expected[name]).flatten() for name in expected]).norm()
+    assert difference < 1e-5 * torch.cat([value.flatten() for value in expected.values()]).norm()
+
+
+@pytest.mark.parametrize("job", ["bf16", "fsdp-bf16"])
+def test_bf16_in_two_processes_is_near(two: Path, one: Callable[[str], Path], job: str) -> None:
+    for row, other in zip(lines(one(job)), lines(two / job), strict=True):
+        assert other["loss"] == pytest.approx(row["loss"], rel=2e-2)
+    assert all(value.dtype == torch.bfloat16 for value in weights(two / job).values())
+
+
+def test_only_the_first_process_writes(two: Path) -> None:
+    for job in JOBS:
+        steps = [row["step"] for row in lines(two / job)]
+        assert steps == sorted(set(steps))
+        assert sorted(path.name for path in (two / job).iterdir()) == ["encoding.json", "metrics.jsonl", "model"]
+
+
+def test_shares_are_neighbours_and_even() -> None:
+    batch = [4, 2, 7, 5, 9]
+    assert [share(batch, [1] * 5, rank, 1) for rank in range(1)] == [batch]
+    assert [share(batch[:4], [10] * 4, rank, 2) for rank in range(2)] == [[4, 2], [7, 5]]
+    assert [share(batch, [40, 10, 10, 10, 10], rank, 2) for rank in range(2)] == [[4], [2, 7, 5, 9]]
+    parts = [share(batch, [3, 0, 5, 2, 9], rank, 3) for rank in range(3)]
+    assert [sample for part in parts for sample in part] == batch
+    assert [sample for rank in range(8) for sample in share([1, 2], [5, 5], rank, 8)] == [1, 2]
+
+
+# A kill at any moment
+
+
+@pytest.mark.parametrize(
+    ("count", "job", "kills"),
+    [(1, "plain", 4), (1, "lora", 4), (1, "held-out", 4), (2, "fsdp", 3), (2, "fsdp-lora", 2)],
+)
+def test_killed_at_random_moments_the_weights_are_the_same(
+    context: Any, two: Path, one: Callable[[str], Path], tmp_path: Path, count: int, job: str, kills: int
+) -> None:
+    chance, began = random.Random(job), time.monotonic()
+    assert end(start(context, count, train_as, tmp_path / "whole", [job])) == [0] * count, said(tmp_path / "whole")
+    lasts = time.monotonic() - began
+    killed, folder = 0, tmp_path / "killed"
+    for _ in range(kills):
+        processes = start(context, count, train_as, folder, [job])
+        time.sleep(chance.uniform(0.1, 0.9) * lasts)
+        chance.choice(processes).kill()
+        killed += -signal.SIGKILL in end(processes)
+    assert killed
+    assert end(start(context, count, train_as, folder, [job])) == [0] * count, said(folder)
+    reference = two / job if count == 2 else one(job)
+    expected, found = weights(reference), weights(folder / job)
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+    for row, other in zip(lines(reference), lines(folder / job), strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+    assert not [path for path in (folder / job).iterdir() if "checkpoint" in path.name or path.name == "best.pt"]
+
+
+def test_begun_by_one_process_and_gone_on_with_by_two(context: Any, one: Callable[[str], Path], tmp_path: Path) -> None:
+    """A checkpoint is whole, whoever wrote it."""
+    processes = start(context, 1, train_as, tmp_path, ["fsdp"])
+    while processes[0].is_alive() and not (tmp_path / "fsdp" / "checkpoint-2").exists():
+        time.sleep(0.001)
+    processes[0].kill()
+    processes[0].join()
+    assert end(start(context, 2, train_as, tmp_path, ["fsdp"])) == [0, 0], said(tmp_path)
+    expected, found = weights(one("plain")), weights(tmp_path / "fsdp")
+    for name, value in expected.items():
+        assert (found[name] - value).norm() < 1e-4 * value.norm()
+
+
+# The command line
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    settings = {"arms": ["sft"], "batch_size": 3, "group_size": 1, "checkpoint_every": 1}
+    return write_run(tmp_path, ppo=None, sft={**settings, "optimiser": {"learning_rate": 1e-2}})
+
+
+def test_sft_alone_runs_as_several_processes(context: Any, run: Path, tmp_path: Path) -> None:
+    folder, log = tmp_path / "run", tmp_path / "log"
+    arguments = [str(run), "--out", str(folder)]
+    assert end(start(context, 2, call_as, log, ["run", *arguments])) == [2, 2]
+    assert "launched as 2 processes, which only `tltrain sft` can be" in (log / "said.0").read_text()
+    assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [0, 0], said(log)
+    assert "sft sft: 4 of 4, loss" in (log / "said.0").read_text()
+    assert (log / "said.1").read_text() == ""
+    assert (folder / "sft/sft/model/config.json").exists()
+    values = yaml.safe_load(run.read_text())
+    values["sft"]["batch_size"] = 4
+    run.write_text(yaml.safe_dump(values))
+    assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [2, 2]
+    for rank in range(2):
+        text = (log / f"said.{rank}").read_text()
+        assert text == f"tltrain: {folder}: holds a run of another configuration: sft.batch_size was 3, is 4\n"
+
+
+def test_the_launcher_does_not_shard(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from small_run import mistake
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert "ACCELERATE_USE_FSDP=true: launch plainly, and set `sft.fsdp: true`" in mistake(
+        "sft", run, "--out", tmp_path
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["torch.distributed.run --nproc-per-node 2", "accelerate.commands.launch"])
+def test_real_launchers(run: Path, tmp_path: Path, launcher: str) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        *launcher.split(),
+        "-m",
+        "tltrain",
+        "sft",
+        str(run),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("sft sft: 4 of 4") == 1
+    assert (tmp_path / "run/sft/sft/model/model.safetensors").exists()
