@@ -28,11 +28,13 @@ JOBS: dict[str, dict[str, Any]] = {
     "held-out": {"held_out": HeldOutConfig(share=0.3, every=1, patience=1), "epochs": 3},
     "few": FEW,
     "bf16": {"dtype": torch.bfloat16},
+    "lora-bf16": {"lora": LORA, "dtype": torch.bfloat16},
     "fsdp": {"fsdp": True},
     "fsdp-lora": {"fsdp": True, "lora": LORA},
     "fsdp-held-out": {"fsdp": True, "held_out": HeldOutConfig(share=0.3, every=1, patience=1), "epochs": 3},
     "fsdp-few": {"fsdp": True, **FEW},
     "fsdp-bf16": {"fsdp": True, "dtype": torch.bfloat16},
+    "fsdp-lora-bf16": {"fsdp": True, "lora": LORA, "dtype": torch.bfloat16},
     "fsdp-checkpointing": {"fsdp": True, "gradient_checkpointing": True},
 }
 

@@ -112,7 +112,7 @@ def test_two_processes_with_four_are_one_with_eight(two: Path, one: Callable[[st
     assert difference < 1e-5 * torch.cat([value.flatten() for value in expected.values()]).norm()
 
 
-@pytest.mark.parametrize("job", ["bf16", "fsdp-bf16"])
+@pytest.mark.parametrize("job", [job for job in JOBS if "bf16" in job])
 def test_bf16_in_two_processes_is_near(two: Path, one: Callable[[str], Path], job: str) -> None:
     for row, other in zip(lines(one(job)), lines(two / job), strict=True):
         assert other["loss"] == pytest.approx(row["loss"], rel=2e-2)

@@ -38,11 +38,11 @@ def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
     if why := why_not_shared(model):
         raise ModelError(f"sft.fsdp: {why}: it cannot be trained sharded")
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-    for module in (*layers_of(model), model):
+    for module in (*layers_of(model), model):  # one after another, so that a single layer is whole in fp32
+        for parameter in module.parameters():
+            if parameter.requires_grad and not ranks.is_sharded(parameter):
+                parameter.data = parameter.data.float()
         fully_shard(module, mp_policy=policy)
     for module in model.modules():
         if isinstance(module, FSDPModule):

@@ -75,7 +75,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         model: the plain model that computes, on its device, sharded if it is to be.
         wrapped: what the Trainer is told of: the model, or `peft`'s wrapper around it.
         optimiser: of the trained weights.
-        folder: gets `metrics.jsonl` and, until `finish`, checkpoints.
+        folder: gets `metrics.jsonl` and, until training ends, checkpoints.
         told: called after each update with all updates of this process so far.
     """
 
