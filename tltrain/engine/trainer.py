@@ -258,7 +258,9 @@ def _arguments(model: PreTrainedModel, optimiser: Optimiser, schedule: Schedule,
         eval_steps=every,
         save_steps=schedule.checkpoint_every,
         use_cpu=model.device.type == "cpu",
-        use_cache=model.config.use_cache,
+        use_cache=getattr(
+            model.config, "use_cache", True
+        ),  # the Trainer writes it into the configuration that is saved
         disable_tqdm=True,
         remove_unused_columns=False,
     )
