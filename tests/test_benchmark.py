@@ -88,6 +88,15 @@ def test_replies_that_were_cut_count_the_same_from_the_file(place: Path) -> None
     assert (found["n"], found["missing"], found["unparseable"]) == (11, 8, 11)
 
 
+def test_tokens_and_pages_are_told(place: Path) -> None:
+    code, out, err = call("eval", place / "learnt", place / "random", *options(place))
+    assert code == 0, err
+    used = [row["usage"]["tokens"] for row in read_json(place / "run/scores.json")]
+    assert f"learnt: {used[0]} reply tokens\nrandom: {used[1]} reply tokens\n" in err
+    assert "run/comparison.html, " in err and "run/comparison.md" in err
+    assert "accuracy" in out
+
+
 def test_both_models_are_compared_in_pairs(place: Path) -> None:
     (test,) = read_json(place / "run/comparison.json")["tests"]
     pair = next(pair for pair in test["pairs"] if pair["metric"] == "CF")
@@ -192,6 +201,28 @@ def test_names_of_tests(place: Path) -> None:
             load_tests(names, place, said.append)
 
 
+def test_a_set_that_the_folder_lacks_is_taken_from_where_fetch_puts_it(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    with pytest.raises(DataError, match="no file of bfcl there"):
+        load_tests("bfcl", tmp_path / "here", lambda text: None)
+    shutil.copytree(place / "bfcl", tmp_path / "data/bfcl")
+    said: list[str] = []
+    (test,) = load_tests("bfcl/exec", tmp_path / "here", said.append)
+    assert len(test.items) == 11
+    assert said[0] == f"bfcl: from {tmp_path / 'data/bfcl'}, as {tmp_path / 'here'} has none"
+    said.clear()
+    found = load_tests("all", place, said.append)
+    assert [(test.name, test.split) for test in found] == [
+        ("bfcl", "exec"),
+        ("toolworld", "seen"),
+        ("toolworld", "unseen"),
+    ]
+    assert any(text.startswith("left out: tooleyes/all: no file") for text in said)
+
+
 def test_names_of_models() -> None:
     named: dict[str, Any] = dict(name_models(["runs/a/sft/mae+pkt/model", "x=Qwen/Qwen3-0.6B", "http://h/v1#Qwen/Q 3"]))
     assert list(named) == ["mae+pkt", "x", "Q-3"]
@@ -243,27 +274,44 @@ LIST = hermes.format([Call("list_files", {})])
 FINISH = hermes.format([Call("finish", {"answer": "Two files."})])
 
 
-def test_queries_of_several_steps_go_on_together_until_each_has_ended() -> None:
+def test_queries_of_several_steps_go_on_until_each_has_ended() -> None:
     asker = Scripted(LIST, "cut", FINISH, "An answer without a call.")
     batches = list(play(asker, stepwise(3), {1}, Simulator(), 1, 10))
     assert asker.asked == [[0], [0], [0], [2]]
-    (first,), (last,) = batches
+    none, still_none, (first,), (last,) = batches
+    assert none == still_none == []
     assert [reply["text"] for reply in first["replies"]] == [LIST, "cut", FINISH]
     assert (first["index"], first["valid"], first["tokens"], len(first["feedback"])) == (0, True, 6, 1)
     assert (last["index"], last["valid"]) == (2, False)
 
 
+def test_a_query_that_has_ended_is_saved_at_once_and_makes_room_for_another() -> None:
+    class Uneven(Scripted):
+        """Says to query 0 what it says first, to the others what ends them."""
+
+        def ask(self, prompts: Any, done: Any) -> Any:
+            self.asked.append(sorted(prompts))
+            for index in prompts:
+                text = LIST if index == 0 and len(self.asked) < 3 else FINISH
+                yield [{"index": index, "text": text, "dialect": "hermes", "finished": True, "tokens": 2}]
+
+    asker = Uneven()
+    batches = [[line["index"] for line in lines] for lines in play(asker, stepwise(4), (), Simulator(), 2, 10)]
+    assert asker.asked == [[0, 1], [0, 2], [0, 3]]
+    assert batches == [[1], [2], [0, 3]]
+
+
 def test_saved_episodes_score_as_they_were_played() -> None:
     asker = Scripted(LIST, "cut", FINISH)
     test = stepwise(2)
-    (lines,) = play(asker, test, (), Simulator(), 8, 10)
+    lines = [line for lines in play(asker, test, (), Simulator(), 8, 10) for line in lines]
     row = score(test, lines)
     assert (row["n"], row["VA"], row["calls"], row["unparseable"]) == (2, 100, 4, 2)
     assert [line["verdict"] for line in judged(test, lines)] == [{"VA": True}, {"VA": True}]
 
 
 def test_a_query_ends_where_the_model_cannot_be_asked() -> None:
-    (lines,) = play(Scripted(LIST, "refused"), stepwise(1), (), Simulator(), 8, 10)
+    _, lines = play(Scripted(LIST, "refused"), stepwise(1), (), Simulator(), 8, 10)
     (line,) = lines
     assert (line["reason"], line["valid"], len(line["replies"])) == ("too long", False, 1)
     assert score(stepwise(1), lines)["VA"] == 0

@@ -16,7 +16,7 @@ from typing import Any
 
 from tltrain import model as models
 from tltrain.asking import Asker, Remote, load_local
-from tltrain.choosing import Model, load_tests, loader
+from tltrain.choosing import Model, data_folder, load_tests, loader
 from tltrain.compare import compare, prediction_path, robustness
 from tltrain.config import BenchConfig
 from tltrain.data import file_digests
@@ -126,6 +126,12 @@ class Benchmark:
             write_comparison(self.folder)
         write_report(self.folder)
 
+    @property
+    def pages(self) -> list[Path]:
+        """What there is to look at."""
+        names = ("report.html", "comparison.html", "comparison.md")
+        return [self.folder / name for name in names if (self.folder / name).exists()]
+
     def asker(self, name: str, model: Model) -> Asker:
         """What answers for the model; one is held at a time."""
         if name not in self._askers:
@@ -141,7 +147,7 @@ class Benchmark:
 
     def _hold_to(self, name: str, model: Model, test: TestSet) -> None:
         """Note what the model and the test set are, or refuse if they are no longer what they were."""
-        found = file_digests([self.data / test.name])
+        found = file_digests([data_folder(test.name, self.data) / test.name])
         if isinstance(model, Endpoint):
             found[f"model {name}"] = f"{model.url}#{model.model}"
         elif Path(place := models.resolve(model)).is_dir():
@@ -153,8 +159,11 @@ class Benchmark:
 
     def _asked(self, name: str, model: Model, test: TestSet, done: Mapping[int, Line]) -> Iterator[Line]:
         """Lines of the items that have none yet, as they come; shows how many there are, and how fast."""
-        show, started, had = self.tell(f"{name}, {test.name} {test.split}"), time.monotonic(), len(done)
-        for lines in self._ask(self.asker(name, model), test, frozenset(done)):
+        show, had = self.tell(f"{name}, {test.name} {test.split}"), len(done)
+        asker = self.asker(name, model)
+        started = time.monotonic()  # loading a model says nothing of how fast it is
+        show("items", had, len(test.items))
+        for lines in self._ask(asker, test, frozenset(done)):
             yield from lines
             made = len(done) - had
             show(f"items, {made / max(time.monotonic() - started, 1e-9):.2g} a second", len(done), len(test.items))

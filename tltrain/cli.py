@@ -464,7 +464,7 @@ def _bench(
     config, models = parse_config(values, "options", BenchConfig), name_models(*named)
     _quiet()
     from tltrain.benchmark import Benchmark
-    from tltrain.report.tables import terminal_table
+    from tltrain.report.tables import terminal_table, usage_line
     from tltrain.show import stages as shown
 
     with _stoppable(), shown(told) as tell:
@@ -474,7 +474,9 @@ def _bench(
         print(json.dumps(scores, ensure_ascii=False))
         return
     Console().print(terminal_table(scores))
-    told.print(f"run directory: {out}", highlight=False, soft_wrap=True)
+    for name in models:
+        _remark(usage_line(scores, name))
+    _remark(f"written: {', '.join(str(path) for path in benchmark.pages)}")
 
 
 @contextmanager

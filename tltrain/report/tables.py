@@ -18,6 +18,7 @@ METRIC_HELP = {
     "TS": "the right tool, per cent of items",
     "PI": "the right tool and the same set of argument names, per cent of items",
     "CF": "right tool, argument names and values, per cent of items",
+    "accuracy": "right by the test set's own rule, per cent of items",
     "DE": "calls that misread the documentation, per cent",
     "CE": "calls that failed when executed, per cent",
     "VA": "queries that ended in a valid answer, per cent",
@@ -100,16 +101,39 @@ def comparison_table(scores: Sequence[Score]) -> Markup:
 
 
 def counts_table(scores: Sequence[Score]) -> Markup:
-    """The counts beside the percentages: items, scored, unparseable, repaired and excluded golds, error categories."""
+    """The counts beside the percentages: items, scored, unparseable, not answered, repaired and excluded golds, tokens
+    and cost, error categories."""
+    used = [title for title in _USAGE if any(score.usage.get(title) for score in scores)]
     categories = list(dict.fromkeys(category for score in scores for category in score.errors))
     columns = [Column("model"), Column("test")]
-    titles = ["items", "n", "unparseable", "repaired", "excluded", *map(category_words, categories)]
+    titles = ["items", "n", "unparseable", "too long", "refused", "repaired", "excluded"]
+    titles += [*(_USAGE[name] for name in used), *map(category_words, categories)]
     columns += [Column(title, numeric=True) for title in titles]
     body = []
     for score in scores:
-        counts = [score.items, score.n, score.unparseable, _number(score.repaired), _number(score.excluded)]
-        body.append([score.model, score.test, *counts, *(score.errors.get(category, 0) for category in categories)])
+        counts: list[Any] = [score.items, score.n, score.unparseable, score.too_long, score.refused]
+        counts += [_number(score.repaired), _number(score.excluded)]
+        tokens = [Cell(_used(score.usage.get(name, 0)), score.usage.get(name, 0)) for name in used]
+        errors = (score.errors.get(category, 0) for category in categories)
+        body.append([score.model, score.test, *counts, *tokens, *errors])
     return table(columns, body)
+
+
+def usage_line(scores: Sequence[Mapping[str, Any]], model: str) -> str:
+    """The tokens, and the cost where prices were given, of all replies of a model in the rows of a `scores.json`."""
+    rows = [row.usage for row in parse_scores(list(scores))
+            if row.model == model and row.protocol in (None, "default")]  # fmt: skip
+    sums = {title: sum(row.get(name, 0) for row in rows) for name, title in _USAGE.items()}
+    told = [f"{_used(value)} {title}" for title, value in sums.items() if value]
+    return f"{model}: {', '.join(told) or 'no tokens'}"
+
+
+_USAGE = {"prompt_tokens": "prompt tokens", "tokens": "reply tokens", "cost": "cost"}
+
+
+def _used(value: float) -> str:
+    """Tokens are whole; a cost has as many digits as tell something."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def _change(score: Score, reference: Score, metric: str) -> Cell:
