@@ -169,7 +169,7 @@ def test_analysis_tells_which_tokens_decide(place: Path) -> None:
     (row,) = json.loads(out)
     assert (row["n"], row["right"], sum(row["categories"].values())) == (11, 6, 5)
     tokens = row["tokens"]
-    assert (tokens["wrong_calls"], tokens["unlocated"]) == (5, 0)
+    assert (tokens["wrong_calls"], tokens["unlocated"], tokens["without_call"]) == (5, 0, 0)
     kinds = tokens["kinds"]
     corrected = {kind: (found["corrected"], found["right"]) for kind, found in kinds.items()}
     assert corrected["first name token"] == (1, 1)
@@ -180,6 +180,10 @@ def test_analysis_tells_which_tokens_decide(place: Path) -> None:
     assert kinds["first name token"]["of_wrong"] == pytest.approx(20)
     assert read_json(place / "run/analysis.json") == [row]
     assert "<svg" in (place / "run/analysis.html").read_text()
+    code, out, err = call("analyze", place / "learnt", *options(place))
+    first, second = out.splitlines()
+    assert first == "learnt, bfcl exec: 6 of 11 replies are right, 3 wrong tool, 1 argument missing, 1 wrong value"
+    assert second.startswith("  corrected and became right: first name token 1 of 1, later key token ")
 
 
 # Which tests and models are meant

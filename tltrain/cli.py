@@ -201,14 +201,17 @@ def analyze(
     _quiet()
     from tltrain.analysis import analyze as run_analysis
     from tltrain.benchmark import Benchmark
+    from tltrain.report.analysis_page import analysis_lines
     from tltrain.show import stages as shown
 
     with _stoppable(), shown(told) as tell:
         rows = run_analysis(Benchmark(config, out, tell, _remark), named, bench)
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
-    else:
-        told.print(f"written: {out / 'analysis.html'}, {out / 'analysis.json'}", highlight=False, soft_wrap=True)
+        return
+    for line in analysis_lines(rows):
+        print(line)
+    _remark(f"written: {out / 'analysis.html'}, {out / 'analysis.json'}")
 
 
 @app.command()
