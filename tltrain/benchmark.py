@@ -206,5 +206,6 @@ def usage(
 
 def _asker(model: Model, config: BenchConfig) -> Asker:
     if isinstance(model, Endpoint):
+        model.reach()
         return Remote(model, config.dialect, config.max_new_tokens)
     return load_local(model, config)
