@@ -109,20 +109,25 @@ class Benchmark:
 
     def general(self, name: str, model: Model, tasks: str) -> None:
         """Add a model's rows of lm-eval's tasks to `general.json`, unless they are there."""
-        path = self.folder / "general.json"
-        found = read_json(path) if path.exists() else []
+        path, found = self.folder / "general.json", self.general_rows()
         known = {row["asked"] for row in found if row["model"] == name}
         left = [task for task in tasks.split(",") if task not in known]
         for task in left:
             found += [{**row, "asked": task} for row in run_tasks(name, model, task, self.config)]
             write_json(path, found)
 
+    def general_rows(self) -> list[dict[str, Any]]:
+        """The rows of `general.json` so far."""
+        path = self.folder / "general.json"
+        return list(read_json(path)) if path.exists() else []
+
     def conclude(self) -> None:
         """Write what is made of the scores: robustness, comparison, report."""
         if levels := robustness(self.folder):
             write_json(self.folder / "robustness.json", levels)
         if len({row["model"] for row in self.run.scores()}) > 1:
-            write_json(self.folder / "comparison.json", compare(self.folder))
+            beside = {"robustness": levels, "general": self.general_rows()}
+            write_json(self.folder / "comparison.json", compare(self.folder) | beside)
             write_comparison(self.folder)
         write_report(self.folder)
 

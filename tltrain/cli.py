@@ -467,6 +467,7 @@ def _bench(
     config, models = parse_config(values, "options", BenchConfig), name_models(*named)
     _quiet()
     from tltrain.benchmark import Benchmark
+    from tltrain.report.comparison import general_line
     from tltrain.report.tables import terminal_table, usage_line
     from tltrain.show import stages as shown
 
@@ -477,8 +478,8 @@ def _bench(
         print(json.dumps(scores, ensure_ascii=False))
         return
     Console().print(terminal_table(scores))
-    for name in models:
-        _remark(usage_line(scores, name))
+    for line in [*map(general_line, benchmark.general_rows()), *(usage_line(scores, name) for name in models)]:
+        _remark(line)
     _remark(f"written: {', '.join(str(path) for path in benchmark.pages)}")
 
 

@@ -1,4 +1,4 @@
-"""`comparison.md` and `comparison.html` of a run directory, from its `comparison.json` and what stands beside it."""
+"""`comparison.md` and `comparison.html` of a run directory, from its `comparison.json`."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ def write_comparison(folder: Path) -> None:
         DataError: `comparison.json` is missing or broken.
     """
     found = read_json(folder / "comparison.json")
-    robust, general = (_rows(folder / name) for name in ("robustness.json", "general.json"))
-    write_text(folder / "comparison.md", markdown(found, robust, general))
+    robust, general = found.get("robustness", []), found.get("general", [])
+    write_text(folder / "comparison.md", markdown(found))
     sections = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
     sections += [Section("Robustness", robustness_table(robust))] if robust else []
     sections += [Section("General ability", general_table(general))] if general else []
     write_text(folder / "comparison.html", page(f"tltrain: comparison {folder.resolve().name}", *sections))
 
 
-def markdown(found: Mapping[str, Any], robust: Rows = (), general: Rows = ()) -> str:
+def markdown(found: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
+    robust, general = found.get("robustness", []), found.get("general", [])
     metrics = _metrics(found)
     parts = ["# Comparison", "Per cent ± standard error."]
     titles = ["test", "model", *metrics, "n"]
@@ -69,6 +70,12 @@ def general_table(rows: Rows) -> Markup:
     """The table of `general.json`."""
     columns = [Column("model"), Column("task"), Column("metric"), Column("value", numeric=True), Column("n", True)]
     return join([paragraph("As lm-eval gives it."), table(columns, map(_general_row, rows))])
+
+
+def general_line(row: Mapping[str, Any]) -> str:
+    """A row of `general.json` as text."""
+    model, task, metric, value, n = _general_row(row)
+    return f"{model}, {task}: {metric} {value} (n={n})"
 
 
 def _scores(found: Mapping[str, Any]) -> Markup:
@@ -133,8 +140,3 @@ def _grid(titles: Sequence[str], rows: Iterator[Sequence[Any]] | Any) -> str:
     lines = [list(map(str, titles)), ["---"] * len(titles)]
     lines += [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _rows(path: Path) -> Rows:
-    rows: Rows = read_json(path) if path.exists() else []
-    return rows
