@@ -88,7 +88,10 @@ def _named(name: str, folder: Path, say: Callable[[str], None]) -> list[TestSet]
     place = data_folder(bench, folder)
     if place != folder:
         say(f"{bench}: from {place / bench}, as {folder} has none")
-    return [test for split in splits if (test := _load(bench, split, place, say, split == part)) is not None]
+    found = {split: _load(bench, split, place, say, split == part) for split in splits}
+    if absent := [split for split, test in found.items() if test is None]:
+        say(f"left out, as {place / bench} has no file of it: {bench} {', '.join(absent)}")
+    return [test for test in found.values() if test is not None]
 
 
 def _splits(name: str, module: Loader, part: str) -> list[str]:
@@ -104,7 +107,6 @@ def _load(bench: str, split: str, folder: Path, say: Callable[[str], None], want
     except DataError as error:
         if wanted or error.path is None or Path(error.path).exists():
             raise
-        say(f"left out: {bench}/{split}: no file {error.path}")
         return None
     for warning in test.warnings:
         say(warning)

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 from rich import box
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,6 +15,8 @@ from tltrain.report.page import Cell, Column, table
 from tltrain.report.rundir import METRICS, Score, parse_scores
 from tltrain.report.summary import LOWER_IS_BETTER, by_test, category_words, comparisons, difference
 
+SIDE_BY_SIDE = 6
+"""Most columns of figures on one line of a terminal."""
 METRIC_HELP = {
     "TS": "the right tool, per cent of items",
     "PI": "the right tool and the same set of argument names, per cent of items",
@@ -25,21 +28,29 @@ METRIC_HELP = {
 }
 
 
-def terminal_table(scores: Sequence[Mapping[str, Any]]) -> Table:
+def terminal_table(scores: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The rows of a `scores.json` for the terminal, per cent ± standard error.
 
-    One or two tests stand side by side with the models down; more of them below each other, a row a model and test.
+    One or two tests stand side by side with the models down; more of them below each other, a row a test, in a table
+    for each kind of metrics.
 
     Raises:
         RunError: a row is not one of a `scores.json`.
     """
     tests = by_test(parse_scores(list(scores)))
-    result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="per cent ± standard error")
-    if len(tests) > 2:
-        _long_form(result, tests)
-    else:
+    if sum(len(_metrics(rows)) for rows in tests.values()) <= SIDE_BY_SIDE:
+        result = _terminal()
         _side_by_side(result, tests)
-    return result
+        return result
+    kinds: dict[bool, dict[str, Sequence[Score]]] = {}
+    for test, rows in tests.items():
+        kinds.setdefault("TS" in _metrics(rows), {})[test] = rows
+    tables = [_long_form(some) for some in kinds.values()]
+    return Group(*tables)
+
+
+def _terminal() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="per cent ± standard error")
 
 
 def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
@@ -55,15 +66,20 @@ def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
         result.add_row(escape(model), *cells)
 
 
-def _long_form(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
+def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
+    """A row a test, with its models below each other in the cells: fits 80 columns, as only names of tests wrap."""
     metrics = _metrics([row for rows in tests.values() for row in rows])
-    for title in ("test", "model", *metrics, "n"):
-        result.add_column(title, no_wrap=True, justify="right" if title == "n" else "left")
+    result = _terminal()
+    result.add_column("test", overflow="fold")
+    for title in ("model", *metrics):
+        result.add_column(title, no_wrap=True)
+    result.add_column("n", no_wrap=True, justify="right")
     for test, rows in tests.items():
-        for row in rows:
-            cells = [_plain(row, metric) for metric in metrics]
-            result.add_row(escape(test), escape(row.model), *cells, f"{row.n:,}")
+        models = "\n".join(escape(row.model) for row in rows)
+        cells = ["\n".join(_plain(row, metric) for row in rows) for metric in metrics]
+        result.add_row(escape(test), models, *cells, "\n".join(f"{row.n:,}" for row in rows))
         result.add_section()
+    return result
 
 
 def score_table(scores: Sequence[Score]) -> Markup:
