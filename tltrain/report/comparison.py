@@ -9,10 +9,17 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.files import read_json, write_text
+from tltrain.report import summary
 from tltrain.report.page import Cell, Column, Section, join, page, paragraph, table
+from tltrain.report.rundir import parse_scores
 
 Rows = Sequence[Mapping[str, Any]]
 METRICS = ("TS", "PI", "CF", "accuracy", "DE", "CE", "VA")
+METRICS_HELP = (
+    "Per cent ± standard error of the items. TS: the right tool; PI: and its argument names; CF: and all values; "
+    "accuracy: right by the set's own rule; DE, CE: calls that misread the documentation, or failed when executed; "
+    "VA: queries that ended in a valid answer."
+)
 LEVEL = 0.05
 """A smaller p is called significant."""
 
@@ -35,11 +42,9 @@ def write_comparison(folder: Path) -> None:
 def markdown(found: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
     robust, general = found.get("robustness", []), found.get("general", [])
-    metrics = _metrics(found)
-    parts = ["# Comparison", "Per cent ± standard error."]
-    titles = ["test", "model", *metrics, "n"]
-    parts.append(_grid(titles, ([_test(test), row["model"], *_values(row, metrics), row["n"]]
-                                for test in found["tests"] for row in test["models"])))  # fmt: skip
+    parts = ["# Comparison", METRICS_HELP]
+    parts += [_grid(["test", "model", *metrics, "n"], rows) for metrics, rows in _score_rows(found)]
+    parts += ["\n".join(f"- {text}" for text in remarks)] if (remarks := _remarks(found)) else []
     if any(test["pairs"] for test in found["tests"]):
         parts += ["## Differences", f"In points; {found['test']}."]
         parts.append(_grid(["test", "model", "against", "metric", "points", "p", "n"], _pair_rows(found)))
@@ -79,11 +84,25 @@ def general_line(row: Mapping[str, Any]) -> str:
 
 
 def _scores(found: Mapping[str, Any]) -> Markup:
-    metrics = _metrics(found)
-    columns = [Column("test"), Column("model"), *(Column(name, numeric=True) for name in metrics), Column("n", True)]
-    rows = [[_test(test), row["model"], *_values(row, metrics), row["n"]]
-            for test in found["tests"] for row in test["models"]]  # fmt: skip
-    return join([paragraph("Per cent ± standard error."), table(columns, rows)])
+    parts = [paragraph(METRICS_HELP)]
+    for metrics, rows in _score_rows(found):
+        titles = [*(Column(name, numeric=True) for name in metrics), Column("n", numeric=True)]
+        parts.append(table([Column("test"), Column("model"), *titles], rows))
+    return join([*parts, *(paragraph(f"{text}.") for text in _remarks(found))])
+
+
+def _remarks(found: Mapping[str, Any]) -> list[str]:
+    return summary.remarks(parse_scores([row for test in found["tests"] for row in test["models"]]))
+
+
+def _score_rows(found: Mapping[str, Any]) -> Iterator[tuple[list[str], list[list[Any]]]]:
+    """Metrics and rows of a table for each kind of tests, those with golds and those whose calls are executed."""
+    rows = [(_test(test), row) for test in found["tests"] for row in test["models"]]
+    for golds in (True, False):
+        own = [(test, row) for test, row in rows if ("TS" in row) == golds]
+        metrics = [name for name in METRICS if any(name in row for _, row in own)]
+        if own:
+            yield metrics, [[test, row["model"], *_values(row, metrics), row["n"]] for test, row in own]
 
 
 def _pairs(found: Mapping[str, Any]) -> Markup:
@@ -125,10 +144,6 @@ def _value(value: float | None, error: float | None) -> str:
 
 def _signed(points: float, error: float) -> str:
     return f"{'−' if round(points, 1) < 0 else '+'}{abs(points):.1f} ± {error:.1f}"
-
-
-def _metrics(found: Mapping[str, Any]) -> list[str]:
-    return [name for name in METRICS if any(name in row for test in found["tests"] for row in test["models"])]
 
 
 def _test(test: Mapping[str, Any]) -> str:

@@ -50,6 +50,10 @@ class Score(_Row):
     """Prompts that leave the model no room for a reply."""
     refused: int = 0
     """Prompts that an endpoint, or the chat template, did not take."""
+    executor: str | None = None
+    """What executed the calls of a test set of several steps."""
+    warnings: list[str] = []
+    """Such as test files that are not the pinned ones."""
     usage: dict[str, float] = {}
     """`prompt_tokens` and `tokens` of the replies, and the `cost` where prices were given."""
 

@@ -126,6 +126,14 @@ def setbacks(scores: Sequence[Score]) -> str:
     return f"Worse by more than noise: {'; '.join(sorted(found))}." if found else ""
 
 
+def remarks(scores: Sequence[Score]) -> list[str]:
+    """What has to be known beside the figures: data that is not the pinned one, what executed the calls."""
+    told = [warning for score in scores for warning in score.warnings]
+    told += [f"{score.test}: calls are executed by the {score.executor}; figures of another executor do not compare"
+             for score in scores if score.executor]  # fmt: skip
+    return list(dict.fromkeys(told))
+
+
 def category_words(category: str) -> str:
     """An error category of the judge or the audit, readable."""
     return _CATEGORY_WORDS.get(category, category.replace("_", " "))
