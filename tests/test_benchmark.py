@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from micro import FILE_TOOLS, save_micro
+from micro import FILE_TOOLS, micro_tokenizer, save_micro
 from small_run import call, mistake
 from trained_micro import known, save_trained, write_bfcl
 
+from tltrain.analysis import _trials
+from tltrain.asking import Local
 from tltrain.choosing import load_tests, name_models
 from tltrain.dialects import hermes
+from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import append_json_line, read_json, read_json_lines
 from tltrain.outcomes import judged, read_line, score
@@ -184,6 +188,53 @@ def test_analysis_tells_which_tokens_decide(place: Path) -> None:
     first, second = out.splitlines()
     assert first == "learnt, bfcl exec: 6 of 11 replies are right, 3 wrong tool, 1 argument missing, 1 wrong value"
     assert second.startswith("  corrected and became right: first name token 1 of 1, later key token ")
+
+
+def trials(gold: Call, said: Call) -> list[tuple[str, list[str]]]:
+    """The kind of each correction in a reply to two tools, and the tokens that are forced, as text."""
+    tokenizer = micro_tokenizer()
+    asker = Local(None, tokenizer, Encoder(tokenizer), "hermes", 48, 4)  # type: ignore[arg-type]
+    names = ("get_order", "get_order_items", "cancel_order")
+    tools = tuple(Tool(name, "", {"type": "object", "properties": {"id": {}, "unit": {}}}) for name in names)
+    item = Item(0, Trajectory((Message("user", "?"),), tools), ((gold,),))
+    line = {"index": 0, "text": hermes.format([said]), "dialect": "hermes", "finished": True}
+    found = _trials(asker, TestSet("toolalpaca", "eval_real", [item], 1), item, line, Counter())
+    return [(trial.kind, [tokenizer.decode([token]) for token in trial.forced]) for trial in found]
+
+
+def forced(said: Call, *names: tuple[str, str]) -> str:
+    """The reply as the dialect writes it, up to and with the last of the names, each put in another's place."""
+    text, end = hermes.format([said]), 0
+    for there, right in names:
+        place = text.index(there, end)
+        text, end = text[:place] + right + text[place + len(there) :], place + len(right)
+    return text[:end]
+
+
+def test_a_correction_is_the_reply_as_it_was_up_to_the_first_wrong_token_and_the_right_one() -> None:
+    said = Call("cancel_order", {"id": "A"})
+    ((kind, tokens),) = trials(Call("get_order", {"id": "A"}), said)
+    before = hermes.format([said]).partition("cancel_order")[0]
+    assert kind == "first name token"
+    assert "".join(tokens[:-1]) == before or "".join(tokens).startswith(before)
+    assert "".join(tokens).removeprefix(before) and "get_order".startswith("".join(tokens).removeprefix(before))
+    said = Call("get_order", {"id": "A"})
+    ((kind, tokens),) = trials(Call("get_order_items", {"id": "A"}), said)
+    name = "".join(tokens).removeprefix(before)
+    assert kind == "later key token"
+    assert len(name) > len("get_order") and "get_order_items".startswith(name)
+
+
+def test_each_wrong_argument_name_is_corrected_apart_and_those_before_it_too() -> None:
+    gold = Call("get_order", {"id": "A", "unit": "kg"})
+    said = Call("get_order", {"number": "A", "measure": "kg"})
+    found = [(kind, "".join(tokens)) for kind, tokens in trials(gold, said)]
+    first, both = forced(said, ("number", "id")), forced(said, ("number", "id"), ("measure", "unit"))
+    assert found == [("argument name", first), ("argument name", both)]
+    assert trials(gold, Call("get_order", {"id": "B", "unit": "kg"})) == []
+    left_out = Call("get_order", {"id": "A"})
+    ((_, tokens),) = trials(gold, left_out)
+    assert "".join(tokens).endswith('"id": "A", "unit')
 
 
 # Which tests and models are meant

@@ -90,6 +90,8 @@ def test_the_comparison_names_every_pair_once_in_all_three_files(tmp_path: Path)
     assert text == markdown(found)
     assert "| rotbench First_Turn/clean | two | one | CF | +70.0 ± 14.5 | 0.0156* | 10 |" in text
     assert "three\\|x" in text
+    found["tests"][0]["pairs"][0]["p"] = 1e-9
+    assert "| <0.0001* | 10 |" in markdown(found)
     page = (tmp_path / "comparison.html").read_text()
     assert "+70.0 ± 14.5" in page and "0.0156*" in page
 

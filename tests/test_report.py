@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,8 @@ def test_score_table_of_many_tests_has_a_row_for_each() -> None:
     scores = [score("m", level, ts=50.0, bench="rotbench") for level in ("clean", "slight", "medium", "heavy")]
     assert score_table(parse_scores(scores)).count("<tr>") == 1 + 4
     assert score_table(parse_scores(scores[:3])).count("<tr>") == 1 + 1
+    both = score_table(parse_scores([*scores, *(row | {"model": "other"} for row in scores)]))
+    assert re.findall(r">(m|other)</td>", both) == ["m", "other"] * 4  # models of a test below each other
 
 
 def test_terminal_table_leaves_gaps_where_a_model_was_not_tested() -> None:

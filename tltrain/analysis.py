@@ -63,8 +63,8 @@ def token_importance(asker: Local, test: TestSet, lines: Sequence[Line], progres
 
     By kind: `calls` (wrong calls that have such a place), `corrected` (places where the model was wrong and had been
     right before, in that name), `right` (became right), and the shares of `right` in per cent of all wrong calls and of
-    the corrected places. For an argument that the gold lacks the first missing name is put in its place; where there is
-    none such, behind the other arguments.
+    the corrected places. For an argument that the gold lacks a missing name is put in its place, those before it
+    corrected too; where there is none such, behind the other arguments.
     """
     trials: list[Trial] = []
     counts: Counter[str] = Counter()
@@ -150,18 +150,30 @@ class _Reply:
         yield self._kind(position, place, len(own), gold), wanted[: at + 1]
 
     def argument_corrections(self, index: int, gold: Call) -> Iterator[tuple[str, list[int]]]:
-        """For each argument that the gold lacks, the first name that is missing in its place; for none, behind them."""
+        """For each argument that the gold lacks a name that is missing in its place, in their orders, those before it
+        corrected too, as the call could not become right otherwise; where the gold lacks none, behind them."""
         own = self.calls[index]
         if own.name != gold.name or not isinstance(own.arguments, dict) or not isinstance(gold.arguments, dict):
             return
         missing = [name for name in gold.arguments if name not in own.arguments]
-        for name in own.arguments:
-            place = self.argument_place(index, name) if name not in gold.arguments and missing else None
-            if place is not None:
-                wanted, span = self._with(place, len(name), missing[0])
-                yield "argument name", wanted[: span.stop]
+        reply = self
+        for name, right in zip([name for name in own.arguments if name not in gold.arguments], missing, strict=False):
+            place = reply.argument_place(index, name)
+            if place is None:
+                break
+            wanted, span = reply._with(place, len(name), right)
+            yield "argument name", wanted[: span.stop]
+            reply = reply._renamed(index, place, name, right)
         if missing and own.arguments.keys() <= gold.arguments.keys():
             yield from self._inserted(index, missing[0])
+
+    def _renamed(self, index: int, place: int, name: str, right: str) -> _Reply:
+        """The reply with an argument of another name in its place."""
+        own = self.calls[index]
+        assert isinstance(own.arguments, dict), "only arguments that were read have names"
+        arguments = {right if key == name else key: value for key, value in own.arguments.items()}
+        calls = (*self.calls[:index], replace(own, arguments=arguments), *self.calls[index + 1 :])
+        return replace(self, text=self.text[:place] + right + self.text[place + len(name) :], calls=calls)
 
     def _inserted(self, index: int, name: str) -> Iterator[tuple[str, list[int]]]:
         """An argument's name behind the others, where the text is as the dialect writes it."""

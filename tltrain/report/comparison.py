@@ -108,17 +108,23 @@ def _score_rows(found: Mapping[str, Any]) -> Iterator[tuple[list[str], list[list
 def _pairs(found: Mapping[str, Any]) -> Markup:
     columns = [Column("test"), Column("model"), Column("against"), Column("metric")]
     columns += [Column("points", numeric=True), Column("p", numeric=True), Column("n", numeric=True)]
-    rows = [[*row[:4], Cell(row[4], float(row[4].split()[0].replace("−", "-"))), Cell(row[5], float(row[5].strip("*"))),
-             row[6]] for row in _pair_rows(found)]  # fmt: skip
+    rows = [[*row[:4], Cell(row[4], float(row[4].split()[0].replace("−", "-"))), Cell(row[5], _chance(row[5])), row[6]]
+            for row in _pair_rows(found)]  # fmt: skip
     return join([paragraph(f"In points; {found['test']}. *: p < {LEVEL}."), table(columns, rows)])
+
+
+def _chance(shown: str) -> float:
+    """The number that a shown p sorts by."""
+    return float(shown.strip("<*"))
 
 
 def _pair_rows(found: Mapping[str, Any]) -> Iterator[list[Any]]:
     for test in found["tests"]:
         for pair in test["pairs"]:
-            star = "*" if pair["p"] < LEVEL else ""
+            chance = f"{pair['p']:.4f}" if pair["p"] >= 1e-4 else "<0.0001"
+            chance += "*" if pair["p"] < LEVEL else ""
             points = _signed(pair["points"], pair["se"])
-            yield [_test(test), pair["model"], pair["against"], pair["metric"], points, f"{pair['p']:.4f}{star}",
+            yield [_test(test), pair["model"], pair["against"], pair["metric"], points, chance,
                    pair["n"]]  # fmt: skip
 
 

@@ -90,7 +90,8 @@ def score_table(scores: Sequence[Score]) -> Markup:
     tests = by_test(scores)
     if len(tests) > 3:
         titles = [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in _metrics(scores)]
-        lines = [[row.test, row.model, *(_percent(row, column.title) for column in titles), row.n] for row in scores]
+        lines = [[test, row.model, *(_percent(row, column.title) for column in titles), row.n]
+                 for test, rows in tests.items() for row in rows]  # fmt: skip
         return table([Column("test"), Column("model"), *titles, Column("n", numeric=True, help="items scored")], lines)
     columns, groups = [Column("model")], [("", 1)]
     for test, rows in tests.items():
