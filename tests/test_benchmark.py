@@ -101,6 +101,16 @@ def test_tokens_and_pages_are_told(place: Path) -> None:
     assert "accuracy" in out
 
 
+def test_the_pages_are_rebuilt(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "run", tmp_path / "run")
+    names = ("report.html", "comparison.html", "comparison.md")
+    for name in names:
+        (tmp_path / "run" / name).unlink()
+    code, _, err = call("report", tmp_path / "run")
+    assert code == 0, err
+    assert all((tmp_path / "run" / name).read_bytes() == (place / "run" / name).read_bytes() for name in names)
+
+
 def test_both_models_are_compared_in_pairs(place: Path) -> None:
     (test,) = read_json(place / "run/comparison.json")["tests"]
     pair = next(pair for pair in test["pairs"] if pair["metric"] == "CF")

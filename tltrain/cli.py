@@ -218,12 +218,17 @@ def analyze(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
 ) -> None:
-    """Rebuild report.html of a run directory."""
+    """Rebuild the pages of a run directory: report.html, and those of a comparison and an analysis if it has them."""
+    from tltrain.report.analysis_page import write_analysis
+    from tltrain.report.comparison import write_comparison
     from tltrain.report.report import write_report
 
     if not run_dir.is_dir():
         raise ConfigError(f"{run_dir}: no such run directory")
-    told.print(f"written: {write_report(run_dir)}", highlight=False, soft_wrap=True)
+    written = [write_report(run_dir)]
+    written += [write_comparison(run_dir)] if (run_dir / "comparison.json").exists() else []
+    written += [write_analysis(run_dir)] if (run_dir / "analysis.json").exists() else []
+    _remark(f"written: {', '.join(map(str, written))}")
 
 
 @app.command()

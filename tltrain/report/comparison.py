@@ -24,8 +24,8 @@ LEVEL = 0.05
 """A smaller p is called significant."""
 
 
-def write_comparison(folder: Path) -> None:
-    """Write both.
+def write_comparison(folder: Path) -> Path:
+    """Write both, and return the page's path.
 
     Raises:
         DataError: `comparison.json` is missing or broken.
@@ -36,7 +36,9 @@ def write_comparison(folder: Path) -> None:
     sections = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
     sections += [Section("Robustness", robustness_table(robust))] if robust else []
     sections += [Section("General ability", general_table(general))] if general else []
-    write_text(folder / "comparison.html", page(f"tltrain: comparison {folder.resolve().name}", *sections))
+    path = folder / "comparison.html"
+    write_text(path, page(f"tltrain: comparison {folder.resolve().name}", *sections))
+    return path
 
 
 def markdown(found: Mapping[str, Any]) -> str:
