@@ -19,13 +19,14 @@ demo: install
 # DATA is a folder of test sets; those it lacks, and all where it is not given, are taken from where `tltrain fetch` puts
 # them. A stopped run goes on with the same command.
 MODEL ?= runs/demo/ppo/model
-LIMIT ?= 16
+LIMIT ?= 20
 TOKENS ?= 128
+STEPS ?= 5
 TABLE ?= runs/table
 table: install
 	$(BIN)/tltrain fetch bfcl
 	$(BIN)/tltrain eval base=smollm2-135m trained=$(MODEL) --bench all $(if $(DATA),--data $(DATA)) \
-		--limit $(LIMIT) --max-new-tokens $(TOKENS) --out $(TABLE)
+		--limit $(LIMIT) --max-new-tokens $(TOKENS) --max-steps $(STEPS) --out $(TABLE)
 
 test: install
 	$(BIN)/python -m pytest

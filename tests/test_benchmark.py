@@ -16,6 +16,7 @@ from trained_micro import known, save_trained, write_bfcl
 from tltrain.analysis import _trials
 from tltrain.asking import Local
 from tltrain.choosing import load_tests, name_models
+from tltrain.config import BenchConfig, read_config
 from tltrain.dialects import hermes
 from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, DataError
@@ -245,6 +246,15 @@ def test_each_wrong_argument_name_is_corrected_apart_and_those_before_it_too() -
     left_out = Call("get_order", {"id": "A"})
     ((_, tokens),) = trials(gold, left_out)
     assert "".join(tokens).endswith('"id": "A", "unit')
+
+
+def test_an_analysis_joins_an_evaluation_of_fewer_steps(place: Path, tmp_path: Path) -> None:
+    asked = options(place, tmp_path / "run")
+    code, _, err = call("eval", place / "learnt", *asked, "--max-steps", 3, "--limit", 2)
+    assert code == 0, err
+    assert read_config(tmp_path / "run/config.yaml", BenchConfig).max_steps == 3
+    code, _, err = call("analyze", place / "learnt", *asked, "--limit", 2)
+    assert code == 0, err
 
 
 # Which tests and models are meant

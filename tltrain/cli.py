@@ -148,6 +148,7 @@ def evaluate(
     dtype: Dtype = "bfloat16",
     endpoint_model: EndpointModel = None,
     library: Annotated[str | None, typer.Option(help="ToolEyes' own tool library, in place of the simulator.")] = None,
+    max_steps: Annotated[int, typer.Option(min=1, help="Most replies to a query whose calls are executed.")] = 10,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
     price_in: Annotated[float | None, typer.Option(min=0, help="Of a million prompt tokens at an endpoint.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="Of a million reply tokens at an endpoint.")] = None,
@@ -158,7 +159,7 @@ def evaluate(
     unfailed gold step with its gold history."""
     if bench is not None:
         config = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
-        config |= {"batch_size": batch_size, "dtype": dtype, "library": library}
+        config |= {"batch_size": batch_size, "dtype": dtype, "library": library, "max_steps": max_steps}
         config |= {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
         named = (models, endpoint_model, concurrency)
         _bench(config, out, named, bench, (price_in, price_out), general, as_json)
@@ -193,10 +194,13 @@ def analyze(
 ) -> None:
     """What models get wrong on test sets, and which tokens decide it; reads what `eval` saved with the same options."""
     from tltrain.choosing import name_models
-    from tltrain.config import BenchConfig, parse_config
+    from tltrain.config import BenchConfig, parse_config, read_config
 
     values = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
     values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
+    if (out / "config.yaml").exists():  # what only sets of several steps need, which are not analysed
+        found = read_config(out / "config.yaml", BenchConfig)
+        values |= {"library": found.library, "max_steps": found.max_steps}
     config, named = parse_config(values, "options", BenchConfig), name_models(models, endpoint_model, concurrency)
     _quiet()
     from tltrain.analysis import analyze as run_analysis
