@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: install demo test test-slow check format
+.PHONY: install demo table test test-slow check format
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -14,6 +14,19 @@ $(READY): pyproject.toml constraints.txt
 
 demo: install
 	$(BIN)/tltrain demo
+
+# The built-in model and the demo's, or another, on every test set at hand, side by side: runs/table/comparison.md.
+# DATA is a folder of test sets; those it lacks, and all where it is not given, are taken from where `tltrain fetch` puts
+# them. A stopped run goes on with the same command.
+MODEL ?= runs/demo/ppo/model
+LIMIT ?= 20
+TOKENS ?= 128
+STEPS ?= 5
+TABLE ?= runs/table
+table: install
+	$(BIN)/tltrain fetch bfcl
+	$(BIN)/tltrain eval base=smollm2-135m trained=$(MODEL) --bench all $(if $(DATA),--data $(DATA)) \
+		--limit $(LIMIT) --max-new-tokens $(TOKENS) --max-steps $(STEPS) --out $(TABLE)
 
 test: install
 	$(BIN)/python -m pytest

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from micro import FILE_TOOLS, save_micro
+from micro import FILE_TOOLS, micro_tokenizer, save_micro
 from small_run import call, mistake
 from trained_micro import known, save_trained, write_bfcl
 
+from tltrain.analysis import _trials
+from tltrain.asking import Local
 from tltrain.choosing import load_tests, name_models
+from tltrain.config import BenchConfig, read_config
 from tltrain.dialects import hermes
+from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import append_json_line, read_json, read_json_lines
 from tltrain.outcomes import judged, read_line, score
@@ -88,6 +93,25 @@ def test_replies_that_were_cut_count_the_same_from_the_file(place: Path) -> None
     assert (found["n"], found["missing"], found["unparseable"]) == (11, 8, 11)
 
 
+def test_tokens_and_pages_are_told(place: Path) -> None:
+    code, out, err = call("eval", place / "learnt", place / "random", *options(place))
+    assert code == 0, err
+    used = [row["usage"]["tokens"] for row in read_json(place / "run/scores.json")]
+    assert f"learnt: {used[0]} reply tokens\nrandom: {used[1]} reply tokens\n" in err
+    assert "run/comparison.html, " in err and "run/comparison.md" in err
+    assert "accuracy" in out
+
+
+def test_the_pages_are_rebuilt(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "run", tmp_path / "run")
+    names = ("report.html", "comparison.html", "comparison.md")
+    for name in names:
+        (tmp_path / "run" / name).unlink()
+    code, _, err = call("report", tmp_path / "run")
+    assert code == 0, err
+    assert all((tmp_path / "run" / name).read_bytes() == (place / "run" / name).read_bytes() for name in names)
+
+
 def test_both_models_are_compared_in_pairs(place: Path) -> None:
     (test,) = read_json(place / "run/comparison.json")["tests"]
     pair = next(pair for pair in test["pairs"] if pair["metric"] == "CF")
@@ -160,7 +184,7 @@ def test_analysis_tells_which_tokens_decide(place: Path) -> None:
     (row,) = json.loads(out)
     assert (row["n"], row["right"], sum(row["categories"].values())) == (11, 6, 5)
     tokens = row["tokens"]
-    assert (tokens["wrong_calls"], tokens["unlocated"]) == (5, 0)
+    assert (tokens["wrong_calls"], tokens["unlocated"], tokens["without_call"]) == (5, 0, 0)
     kinds = tokens["kinds"]
     corrected = {kind: (found["corrected"], found["right"]) for kind, found in kinds.items()}
     assert corrected["first name token"] == (1, 1)
@@ -171,6 +195,66 @@ def test_analysis_tells_which_tokens_decide(place: Path) -> None:
     assert kinds["first name token"]["of_wrong"] == pytest.approx(20)
     assert read_json(place / "run/analysis.json") == [row]
     assert "<svg" in (place / "run/analysis.html").read_text()
+    code, out, err = call("analyze", place / "learnt", *options(place))
+    first, second = out.splitlines()
+    assert first == "learnt, bfcl exec: 6 of 11 replies are right, 3 wrong tool, 1 argument missing, 1 wrong value"
+    assert second.startswith("  corrected and became right: first name token 1 of 1, later key token ")
+
+
+def trials(gold: Call, said: Call) -> list[tuple[str, list[str]]]:
+    """The kind of each correction in a reply to two tools, and the tokens that are forced, as text."""
+    tokenizer = micro_tokenizer()
+    asker = Local(None, tokenizer, Encoder(tokenizer), "hermes", 48, 4)  # type: ignore[arg-type]
+    names = ("get_order", "get_order_items", "cancel_order")
+    tools = tuple(Tool(name, "", {"type": "object", "properties": {"id": {}, "unit": {}}}) for name in names)
+    item = Item(0, Trajectory((Message("user", "?"),), tools), ((gold,),))
+    line = {"index": 0, "text": hermes.format([said]), "dialect": "hermes", "finished": True}
+    found = _trials(asker, TestSet("toolalpaca", "eval_real", [item], 1), item, line, Counter())
+    return [(trial.kind, [tokenizer.decode([token]) for token in trial.forced]) for trial in found]
+
+
+def forced(said: Call, *names: tuple[str, str]) -> str:
+    """The reply as the dialect writes it, up to and with the last of the names, each put in another's place."""
+    text, end = hermes.format([said]), 0
+    for there, right in names:
+        place = text.index(there, end)
+        text, end = text[:place] + right + text[place + len(there) :], place + len(right)
+    return text[:end]
+
+
+def test_a_correction_is_the_reply_as_it_was_up_to_the_first_wrong_token_and_the_right_one() -> None:
+    said = Call("cancel_order", {"id": "A"})
+    ((kind, tokens),) = trials(Call("get_order", {"id": "A"}), said)
+    before = hermes.format([said]).partition("cancel_order")[0]
+    assert kind == "first name token"
+    assert "".join(tokens[:-1]) == before or "".join(tokens).startswith(before)
+    assert "".join(tokens).removeprefix(before) and "get_order".startswith("".join(tokens).removeprefix(before))
+    said = Call("get_order", {"id": "A"})
+    ((kind, tokens),) = trials(Call("get_order_items", {"id": "A"}), said)
+    name = "".join(tokens).removeprefix(before)
+    assert kind == "later key token"
+    assert len(name) > len("get_order") and "get_order_items".startswith(name)
+
+
+def test_each_wrong_argument_name_is_corrected_apart_and_those_before_it_too() -> None:
+    gold = Call("get_order", {"id": "A", "unit": "kg"})
+    said = Call("get_order", {"number": "A", "measure": "kg"})
+    found = [(kind, "".join(tokens)) for kind, tokens in trials(gold, said)]
+    first, both = forced(said, ("number", "id")), forced(said, ("number", "id"), ("measure", "unit"))
+    assert found == [("argument name", first), ("argument name", both)]
+    assert trials(gold, Call("get_order", {"id": "B", "unit": "kg"})) == []
+    left_out = Call("get_order", {"id": "A"})
+    ((_, tokens),) = trials(gold, left_out)
+    assert "".join(tokens).endswith('"id": "A", "unit')
+
+
+def test_an_analysis_joins_an_evaluation_of_fewer_steps(place: Path, tmp_path: Path) -> None:
+    asked = options(place, tmp_path / "run")
+    code, _, err = call("eval", place / "learnt", *asked, "--max-steps", 3, "--limit", 2)
+    assert code == 0, err
+    assert read_config(tmp_path / "run/config.yaml", BenchConfig).max_steps == 3
+    code, _, err = call("analyze", place / "learnt", *asked, "--limit", 2)
+    assert code == 0, err
 
 
 # Which tests and models are meant
@@ -180,7 +264,7 @@ def test_names_of_tests(place: Path) -> None:
     said: list[str] = []
     (test,) = load_tests("bfcl", place, said.append)
     assert (test.name, test.split) == ("bfcl", "exec")
-    assert [text.split(":")[1] for text in said if "left out" in text] == [" bfcl/ast", " bfcl/live"]
+    assert said[-1] == f"left out, as {place / 'bfcl'} has no file of it: bfcl ast, live"
     for names, error, text in (
         ("nothing", ConfigError, "no such test set"),
         ("bfcl/none", ConfigError, "no such split: expected one of exec, ast, live"),
@@ -190,6 +274,28 @@ def test_names_of_tests(place: Path) -> None:
     ):
         with pytest.raises(error, match=text):
             load_tests(names, place, said.append)
+
+
+def test_a_set_that_the_folder_lacks_is_taken_from_where_fetch_puts_it(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    with pytest.raises(DataError, match="no file of bfcl there"):
+        load_tests("bfcl", tmp_path / "here", lambda text: None)
+    shutil.copytree(place / "bfcl", tmp_path / "data/bfcl")
+    said: list[str] = []
+    (test,) = load_tests("bfcl/exec", tmp_path / "here", said.append)
+    assert len(test.items) == 11
+    assert said[0] == f"bfcl: from {tmp_path / 'data/bfcl'}, as {tmp_path / 'here'} has none"
+    said.clear()
+    found = load_tests("all", place, said.append)
+    assert [(test.name, test.split) for test in found] == [
+        ("bfcl", "exec"),
+        ("toolworld", "seen"),
+        ("toolworld", "unseen"),
+    ]
+    assert f"left out, as {place / 'tooleyes'} has no file of it: tooleyes all" in said
 
 
 def test_names_of_models() -> None:
@@ -243,27 +349,44 @@ LIST = hermes.format([Call("list_files", {})])
 FINISH = hermes.format([Call("finish", {"answer": "Two files."})])
 
 
-def test_queries_of_several_steps_go_on_together_until_each_has_ended() -> None:
+def test_queries_of_several_steps_go_on_until_each_has_ended() -> None:
     asker = Scripted(LIST, "cut", FINISH, "An answer without a call.")
     batches = list(play(asker, stepwise(3), {1}, Simulator(), 1, 10))
     assert asker.asked == [[0], [0], [0], [2]]
-    (first,), (last,) = batches
+    none, still_none, (first,), (last,) = batches
+    assert none == still_none == []
     assert [reply["text"] for reply in first["replies"]] == [LIST, "cut", FINISH]
     assert (first["index"], first["valid"], first["tokens"], len(first["feedback"])) == (0, True, 6, 1)
     assert (last["index"], last["valid"]) == (2, False)
 
 
+def test_a_query_that_has_ended_is_saved_at_once_and_makes_room_for_another() -> None:
+    class Uneven(Scripted):
+        """Says to query 0 what it says first, to the others what ends them."""
+
+        def ask(self, prompts: Any, done: Any) -> Any:
+            self.asked.append(sorted(prompts))
+            for index in prompts:
+                text = LIST if index == 0 and len(self.asked) < 3 else FINISH
+                yield [{"index": index, "text": text, "dialect": "hermes", "finished": True, "tokens": 2}]
+
+    asker = Uneven()
+    batches = [[line["index"] for line in lines] for lines in play(asker, stepwise(4), (), Simulator(), 2, 10)]
+    assert asker.asked == [[0, 1], [0, 2], [0, 3]]
+    assert batches == [[1], [2], [0, 3]]
+
+
 def test_saved_episodes_score_as_they_were_played() -> None:
     asker = Scripted(LIST, "cut", FINISH)
     test = stepwise(2)
-    (lines,) = play(asker, test, (), Simulator(), 8, 10)
+    lines = [line for lines in play(asker, test, (), Simulator(), 8, 10) for line in lines]
     row = score(test, lines)
     assert (row["n"], row["VA"], row["calls"], row["unparseable"]) == (2, 100, 4, 2)
     assert [line["verdict"] for line in judged(test, lines)] == [{"VA": True}, {"VA": True}]
 
 
 def test_a_query_ends_where_the_model_cannot_be_asked() -> None:
-    (lines,) = play(Scripted(LIST, "refused"), stepwise(1), (), Simulator(), 8, 10)
+    _, lines = play(Scripted(LIST, "refused"), stepwise(1), (), Simulator(), 8, 10)
     (line,) = lines
     assert (line["reason"], line["valid"], len(line["replies"])) == ("too long", False, 1)
     assert score(stepwise(1), lines)["VA"] == 0

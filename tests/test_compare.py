@@ -11,6 +11,7 @@ import pytest
 
 from tltrain.compare import compare, mcnemar, paired, prediction_path, robustness
 from tltrain.report.comparison import markdown, write_comparison
+from tltrain.report.report import write_report
 
 
 @pytest.mark.parametrize(
@@ -89,5 +90,24 @@ def test_the_comparison_names_every_pair_once_in_all_three_files(tmp_path: Path)
     assert text == markdown(found)
     assert "| rotbench First_Turn/clean | two | one | CF | +70.0 ± 14.5 | 0.0156* | 10 |" in text
     assert "three\\|x" in text
+    found["tests"][0]["pairs"][0]["p"] = 1e-9
+    assert "| <0.0001* | 10 |" in markdown(found)
     page = (tmp_path / "comparison.html").read_text()
     assert "+70.0 ± 14.5" in page and "0.0156*" in page
+
+
+def test_what_has_to_be_known_stands_with_the_figures(tmp_path: Path) -> None:
+    """Data that is not the pinned one, and what executed the calls; sets of several steps have a table of their own."""
+    written(tmp_path, "one", "First_Turn/clean", [("a", True)])
+    warning = "tooleyes: not the pinned data, but a part or another version of it"
+    row = {"model": "one", "bench": "tooleyes", "split": "all", "n": 1, "DE": 1.0, "CE": 2.0, "VA": 3.0, "se": {}}
+    rows = json.loads((tmp_path / "scores.json").read_text())
+    (tmp_path / "scores.json").write_text(json.dumps([*rows, row | {"executor": "simulator", "warnings": [warning]}]))
+    (tmp_path / "comparison.json").write_text(json.dumps(compare(tmp_path)))
+    write_comparison(tmp_path)
+    write_report(tmp_path)
+    text = (tmp_path / "comparison.md").read_text()
+    assert "| test | model | TS | PI | CF | n |" in text and "| test | model | DE | CE | VA | n |" in text
+    for file in ("comparison.md", "comparison.html", "report.html"):
+        shown = (tmp_path / file).read_text()
+        assert warning in shown and "calls are executed by the simulator" in shown, file

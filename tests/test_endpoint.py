@@ -61,25 +61,45 @@ def free_port() -> int:
         return port
 
 
+class Server:
+    """`transformers serve` of a model in `folder/learnt`, with test items beside it."""
+
+    def __init__(self, folder: Path, kind: str) -> None:
+        save_trained(folder / "learnt", kind)
+        write_bfcl(folder, known())
+        self.folder, self.port = folder, free_port()
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [Path(sys.executable).with_name("transformers"), "serve", self.folder / "learnt", "--device", "cpu"]
+        command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(self.port)]
+        with (self.folder / "log").open("w") as log:
+            environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+
+    def wait(self) -> None:
+        assert self.process is not None
+        wait_for(f"http://127.0.0.1:{self.port}/health", self.process, self.folder / "log")
+
+    def __enter__(self) -> Server:
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """A folder with `learnt` and test items, and the URL of a server of the model."""
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that tells calls apart from the text."""
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
-    folder = tmp_path_factory.mktemp("served")
-    save_trained(folder / "learnt", "qwen2")
-    write_bfcl(folder, known())
-    port = free_port()
-    command = [Path(sys.executable).with_name("transformers"), "serve", folder / "learnt", "--device", "cpu"]
-    command += ["--dtype", "float32", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "HF_HUB_OFFLINE": "1"})
-        try:
-            wait_for(f"http://127.0.0.1:{port}/health", server, folder / "log")
-            yield folder, f"http://127.0.0.1:{port}/v1"
-        finally:
-            server.kill()
-            server.wait()
+    with Server(tmp_path_factory.mktemp("served"), "qwen2") as server:
+        server.wait()
+        yield server
 
 
 def wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
@@ -99,9 +119,9 @@ def options(folder: Path, out: str) -> list[object]:
 
 
 @pytest.mark.slow
-def test_a_server_is_evaluated_like_a_folder(served: tuple[Path, str]) -> None:
+def test_a_server_is_evaluated_like_a_folder(served: Server) -> None:
     """Calls come apart from the text, decoded greedily as here."""
-    folder, url = served
+    folder, url = served.folder, served.url
     remote = f"remote={url}#{folder / 'learnt'}"
     more = ["--concurrency", 3, "--price-in", 2, "--price-out", 10]
     code, _, err = call("eval", folder / "learnt", remote, *options(folder, "run"), *more)
@@ -117,21 +137,61 @@ def test_a_server_is_evaluated_like_a_folder(served: tuple[Path, str]) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_server_does_not_know_ends_in_one_line(served: tuple[Path, str]) -> None:
-    folder, url = served
+def test_calls_that_a_server_leaves_in_the_text_are_read_in_the_dialect(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    with Server(tmp_path, "llama") as server:
+        server.wait()
+        code, _, err = call("eval", f"remote={server.url}#{tmp_path / 'learnt'}", *options(tmp_path, "run"))
+    assert code == 0, err
+    (row,) = read_json(tmp_path / "run/scores.json")
+    assert row["CF"] == 100
+    lines = read_json_lines(tmp_path / "run/predictions/remote.bfcl.exec.jsonl")
+    assert not any("calls" in line for line in lines) and "<tool_call>" in lines[0]["text"]
+
+
+@pytest.mark.slow
+def test_what_a_server_does_not_know_ends_in_one_line(served: Server) -> None:
+    folder, url = served.folder, served.url
     code, out, err = call("eval", f"x={url}#{folder / 'none'}", *options(folder, "unknown"))
     assert (code, out) == (2, "")
     assert "model x: none of 6 prompts was answered: " in err.splitlines()[-1]
     assert not (folder / "unknown/predictions/x.bfcl.exec.jsonl").exists(), "so that the next call asks again"
 
 
-def test_a_server_that_is_not_there_ends_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tltrain.endpoint.RETRIES", 0)
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_started_again_is_asked_on(served: Server, tmp_path: Path) -> None:
+    """No request of those under way is lost, and none counts as wrong."""
+    write_bfcl(tmp_path, known() * 20)
+    lines = tmp_path / "run/predictions/remote.bfcl.exec.jsonl"
+    outage: list[int] = []
+
+    def restart() -> None:
+        while len(read_json_lines(lines)) < 8:
+            time.sleep(0.01)
+        served.__exit__()
+        outage.append(len(read_json_lines(lines)))
+        served.start()
+
+    thread = threading.Thread(target=restart)
+    thread.start()
+    remote = f"remote={served.url}#{served.folder / 'learnt'}"
+    code, _, err = call("eval", remote, *options(tmp_path, "run"), "--concurrency", 2)
+    thread.join()
+    assert code == 0, err
+    (row,) = read_json(tmp_path / "run/scores.json")
+    assert (row["n"], row["CF"], row["refused"]) == (120, 100, 0)
+    assert 8 <= outage[0] < 120
+
+
+def test_a_server_that_is_not_there_ends_in_one_line(tmp_path: Path) -> None:
     write_bfcl(tmp_path, known()[:1])
+    started = time.monotonic()
     code, out, err = call("eval", f"http://127.0.0.1:{free_port()}/v1#m", *options(tmp_path, "run"))
     assert (code, out) == (2, "")
     said = err.splitlines()[-1]
     assert said.startswith("tltrain: model http://127.0.0.1:") and said.endswith("Connection error.")
+    assert time.monotonic() - started < 10
 
 
 class Particular(BaseHTTPRequestHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tltrain.report.examples import readable, wrong_examples
 from tltrain.report.report import report_page, write_report
 from tltrain.report.rundir import Score, parse_scores, read_run
 from tltrain.report.summary import Difference, comparisons, difference, headline, lead, setbacks
-from tltrain.report.tables import score_table, terminal_table
+from tltrain.report.tables import counts_table, score_table, terminal_table, usage_line
 
 
 def rows(*values: tuple[str, float, float | None], split: str = "unseen") -> list[dict[str, Any]]:
@@ -198,7 +199,7 @@ def test_headline_admits_that_a_stage_did_harm() -> None:
 
 def test_headline_of_one_row_and_of_another_test_set() -> None:
     row = {"model": "my-7b", "bench": "tooleyes", "split": "all", "n": 382, "DE": 0.7, "CE": 9.1, "VA": 59.3}
-    assert headline(parse_scores([row])) == ("On tooleyes all, my-7b misreads the documentation in 0.7 % of 382 steps.")
+    assert headline(parse_scores([row])) == ("On tooleyes all, my-7b reaches a valid answer in 59.3 % of 382 items.")
 
 
 def test_setbacks_know_that_fewer_errors_are_better() -> None:
@@ -242,10 +243,41 @@ def test_terminal_table_of_many_tests_is_long() -> None:
     ]
 
 
+def test_terminal_table_of_all_test_sets_fits_80_columns() -> None:
+    """Whole names and figures; metrics that a kind of tests does not have take no room."""
+    scores = [score(model, f"First_Turn/{level}", ts=50.0, bench="rotbench", protocol="default")
+              for level in ("clean", "union") for model in ("base", "trained")]  # fmt: skip
+    scores += [score(model, "exec", ts=100.0, bench="bfcl") | {"accuracy": 100.0} for model in ("base", "trained")]
+    shares = {"DE": 10.0, "CE": 20.0, "VA": 30.0}
+    scores += [{"model": model, "bench": "tooleyes", "split": "all", "n": 1200, **shares} for model in ("base", "x")]
+    text = printed(scores)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+    heads = [line.split() for line in text.splitlines() if line.split()[:1] == ["test"]]
+    assert heads == [["test", "model", "TS", "PI", "CF", "accuracy", "n"], ["test", "model", "DE", "CE", "VA", "n"]]
+    assert "100.0 ±0.0" in text and "1,200" in text
+
+
+def test_the_headline_calls_items_of_test_sets_by_their_name() -> None:
+    row = score("m", "First_Turn/clean", ts=50.0, n=105, bench="rotbench")
+    assert headline(parse_scores([row])).endswith("picks the right tool in 50.0 % of 105 items.")
+
+
+def test_counts_tell_tokens_cost_and_what_was_not_answered() -> None:
+    usage = {"prompt_tokens": 1200, "tokens": 30, "cost": 0.0123}
+    row = score("m", "exec", ts=50.0, bench="bfcl") | {"usage": usage, "too_long": 2, "refused": 3}
+    told = counts_table(parse_scores([row]))
+    for shown in ("prompt tokens", "1,200", "cost", "0.0123", "too long", "refused"):
+        assert shown in told, shown
+    assert usage_line([row], "m") == "m: 1,200 prompt tokens, 30 reply tokens, 0.0123 cost"
+
+
 def test_score_table_of_many_tests_has_a_row_for_each() -> None:
     scores = [score("m", level, ts=50.0, bench="rotbench") for level in ("clean", "slight", "medium", "heavy")]
     assert score_table(parse_scores(scores)).count("<tr>") == 1 + 4
     assert score_table(parse_scores(scores[:3])).count("<tr>") == 1 + 1
+    both = score_table(parse_scores([*scores, *(row | {"model": "other"} for row in scores)]))
+    assert re.findall(r">(m|other)</td>", both) == ["m", "other"] * 4  # models of a test below each other
 
 
 def test_terminal_table_leaves_gaps_where_a_model_was_not_tested() -> None:

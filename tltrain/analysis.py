@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from tltrain import dialects
 from tltrain.asking import Line, Local
 from tltrain.encode import key_positions
-from tltrain.engine.generate import batches, generate
 from tltrain.files import write_json
 from tltrain.judging import Verdict, judge
 from tltrain.outcomes import golds_for, is_stepwise, judge_line, read_line
@@ -60,10 +59,12 @@ def token_importance(asker: Local, test: TestSet, lines: Sequence[Line], progres
     """Counts over the wrong calls of a split.
 
     `wrong_calls`: calls with a gold call beside them that are not right; `unlocated`: of these, calls whose name could
-    not be found in the text. By kind: `calls` (wrong calls that have such a place), `corrected` (places where the model
-    was wrong and had been right before, in that name), `right` (became right), and the shares of `right` in per cent
-    of all wrong calls and of the corrected places. For an argument that the gold lacks the first missing name is put in
-    its place; where there is none such, behind the other arguments.
+    not be found in the text; `without_call`: wrong replies in which there is no call to correct.
+
+    By kind: `calls` (wrong calls that have such a place), `corrected` (places where the model was wrong and had been
+    right before, in that name), `right` (became right), and the shares of `right` in per cent of all wrong calls and of
+    the corrected places. For an argument that the gold lacks a missing name is put in its place, those before it
+    corrected too; where there is none such, behind the other arguments.
     """
     trials: list[Trial] = []
     counts: Counter[str] = Counter()
@@ -77,7 +78,8 @@ def token_importance(asker: Local, test: TestSet, lines: Sequence[Line], progres
     tried = Counter(trial.kind for trial in trials)
     wrong = counts["wrong_calls"]
     rows = {kind: _row(counts[kind], tried[kind], right[kind], wrong) for kind in KINDS}
-    return {"wrong_calls": wrong, "unlocated": counts["unlocated"], "kinds": rows}
+    told = {name: counts[name] for name in ("wrong_calls", "unlocated", "without_call")}
+    return {**told, "kinds": rows}
 
 
 def _row(calls: int, corrected: int, right: int, wrong: int) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def _trials(asker: Local, test: TestSet, item: Item, line: Line, counts: Counter
     golds = golds_for(test, item, parsed)
     verdict = judge(parsed, golds, item.prompt.tools)
     reply = _Reply(asker, line["text"], parsed.calls, item.prompt.tools)
+    counts["without_call"] += not verdict.CF and not parsed.calls
     for found in verdict.calls:
         if found.finding == "right" or found.prediction is None or found.gold is None:
             continue
@@ -147,18 +150,30 @@ class _Reply:
         yield self._kind(position, place, len(own), gold), wanted[: at + 1]
 
     def argument_corrections(self, index: int, gold: Call) -> Iterator[tuple[str, list[int]]]:
-        """For each argument that the gold lacks, the first name that is missing in its place; for none, behind them."""
+        """For each argument that the gold lacks a name that is missing in its place, in their orders, those before it
+        corrected too, as the call could not become right otherwise; where the gold lacks none, behind them."""
         own = self.calls[index]
         if own.name != gold.name or not isinstance(own.arguments, dict) or not isinstance(gold.arguments, dict):
             return
         missing = [name for name in gold.arguments if name not in own.arguments]
-        for name in own.arguments:
-            place = self.argument_place(index, name) if name not in gold.arguments and missing else None
-            if place is not None:
-                wanted, span = self._with(place, len(name), missing[0])
-                yield "argument name", wanted[: span.stop]
+        reply = self
+        for name, right in zip([name for name in own.arguments if name not in gold.arguments], missing, strict=False):
+            place = reply.argument_place(index, name)
+            if place is None:
+                break
+            wanted, span = reply._with(place, len(name), right)
+            yield "argument name", wanted[: span.stop]
+            reply = reply._renamed(index, place, name, right)
         if missing and own.arguments.keys() <= gold.arguments.keys():
             yield from self._inserted(index, missing[0])
+
+    def _renamed(self, index: int, place: int, name: str, right: str) -> _Reply:
+        """The reply with an argument of another name in its place."""
+        own = self.calls[index]
+        assert isinstance(own.arguments, dict), "only arguments that were read have names"
+        arguments = {right if key == name else key: value for key, value in own.arguments.items()}
+        calls = (*self.calls[:index], replace(own, arguments=arguments), *self.calls[index + 1 :])
+        return replace(self, text=self.text[:place] + right + self.text[place + len(name) :], calls=calls)
 
     def _inserted(self, index: int, name: str) -> Iterator[tuple[str, list[int]]]:
         """An argument's name behind the others, where the text is as the dialect writes it."""
@@ -210,12 +225,13 @@ class _Reply:
 
 def _outcomes(asker: Local, test: TestSet, trials: Sequence[Trial]) -> Iterator[tuple[Trial, bool]]:
     """Each trial with whether its call became right."""
-    prompts = [[*asker.encoder.prompt_ids(trial.item.prompt), *trial.forced] for trial in trials]
-    for batch in batches(asker.model, prompts, asker.batch_size):
-        stops = asker.encoder.stop_ids
-        asked = [prompts[place] for place in batch]
-        replies = generate(asker.model, asked, stops, asker.max_new_tokens, batch_size=len(batch))
-        for place, reply in zip(batch, replies, strict=True):
+    prompts = {trial.item.index: asker.encoder.prompt_ids(trial.item.prompt) for trial in trials}
+    forced = {place: [*prompts[trial.item.index], *trial.forced] for place, trial in enumerate(trials)}
+    for place in [place for place, ids in forced.items() if len(ids) >= asker.limit]:
+        del forced[place]
+        yield trials[place], False  # the model has no room to go on
+    for batch in asker.replies(forced):
+        for place, reply in batch:
             trial = trials[place]
             ids = [*trial.forced, *(reply.ids[:-1] if reply.finished else reply.ids)]
             text = asker.tokenizer.decode(ids, skip_special_tokens=False)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tltrain.config import BenchConfig
     from tltrain.encode import Encoder
+    from tltrain.engine.generate import Generated
 
 Line = dict[str, Any]
 
@@ -47,17 +48,24 @@ class Local:
     def ask(self, prompts: Mapping[int, Trajectory], done: Container[int]) -> Iterator[list[Line]]:
         """See `Asker`. Batches are planned over all prompts, so that a run that goes on has those of one that was not
         stopped, and the same rounding."""
-        from tltrain.engine.generate import generate
-
         ids, refused = self._encode(prompts)
         yield [line for line in refused if line["index"] not in done]
+        for batch in self.replies(ids, done):
+            yield [self._line(index, list(one.ids), one.finished) for index, one in batch if index not in done]
+
+    def replies(
+        self, ids: Mapping[int, Sequence[int]], done: Container[int] = ()
+    ) -> Iterator[list[tuple[int, Generated]]]:
+        """What the model says after token ids, each shorter than `limit`, by index and a batch at a time; batches of
+        which all are `done` are left out."""
+        from tltrain.engine.generate import generate
+
         for batch, room in self._batches(ids):
             if all(index in done for index in batch):
                 continue
             asked = [ids[index] for index in batch]
-            replies = generate(self.model, asked, self.encoder.stop_ids, room, batch_size=len(batch))
-            lines = zip(batch, replies, strict=True)
-            yield [self._line(index, list(one.ids), one.finished) for index, one in lines if index not in done]
+            given = generate(self.model, asked, self.encoder.stop_ids, room, batch_size=len(batch))
+            yield list(zip(batch, given, strict=True))
 
     @property
     def limit(self) -> int:

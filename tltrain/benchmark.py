@@ -16,7 +16,7 @@ from typing import Any
 
 from tltrain import model as models
 from tltrain.asking import Asker, Remote, load_local
-from tltrain.choosing import Model, load_tests, loader
+from tltrain.choosing import Model, data_folder, load_tests, loader
 from tltrain.compare import compare, prediction_path, robustness
 from tltrain.config import BenchConfig
 from tltrain.data import file_digests
@@ -109,22 +109,33 @@ class Benchmark:
 
     def general(self, name: str, model: Model, tasks: str) -> None:
         """Add a model's rows of lm-eval's tasks to `general.json`, unless they are there."""
-        path = self.folder / "general.json"
-        found = read_json(path) if path.exists() else []
+        path, found = self.folder / "general.json", self.general_rows()
         known = {row["asked"] for row in found if row["model"] == name}
         left = [task for task in tasks.split(",") if task not in known]
         for task in left:
             found += [{**row, "asked": task} for row in run_tasks(name, model, task, self.config)]
             write_json(path, found)
 
+    def general_rows(self) -> list[dict[str, Any]]:
+        """The rows of `general.json` so far."""
+        path = self.folder / "general.json"
+        return list(read_json(path)) if path.exists() else []
+
     def conclude(self) -> None:
         """Write what is made of the scores: robustness, comparison, report."""
         if levels := robustness(self.folder):
             write_json(self.folder / "robustness.json", levels)
         if len({row["model"] for row in self.run.scores()}) > 1:
-            write_json(self.folder / "comparison.json", compare(self.folder))
+            beside = {"robustness": levels, "general": self.general_rows()}
+            write_json(self.folder / "comparison.json", compare(self.folder) | beside)
             write_comparison(self.folder)
         write_report(self.folder)
+
+    @property
+    def pages(self) -> list[Path]:
+        """What there is to look at."""
+        names = ("report.html", "comparison.html", "comparison.md")
+        return [self.folder / name for name in names if (self.folder / name).exists()]
 
     def asker(self, name: str, model: Model) -> Asker:
         """What answers for the model; one is held at a time."""
@@ -141,7 +152,7 @@ class Benchmark:
 
     def _hold_to(self, name: str, model: Model, test: TestSet) -> None:
         """Note what the model and the test set are, or refuse if they are no longer what they were."""
-        found = file_digests([self.data / test.name])
+        found = file_digests([data_folder(test.name, self.data) / test.name])
         if isinstance(model, Endpoint):
             found[f"model {name}"] = f"{model.url}#{model.model}"
         elif Path(place := models.resolve(model)).is_dir():
@@ -153,8 +164,11 @@ class Benchmark:
 
     def _asked(self, name: str, model: Model, test: TestSet, done: Mapping[int, Line]) -> Iterator[Line]:
         """Lines of the items that have none yet, as they come; shows how many there are, and how fast."""
-        show, started, had = self.tell(f"{name}, {test.name} {test.split}"), time.monotonic(), len(done)
-        for lines in self._ask(self.asker(name, model), test, frozenset(done)):
+        show, had = self.tell(f"{name}, {test.name} {test.split}"), len(done)
+        asker = self.asker(name, model)
+        started = time.monotonic()  # loading a model says nothing of how fast it is
+        show("items", had, len(test.items))
+        for lines in self._ask(asker, test, frozenset(done)):
             yield from lines
             made = len(done) - had
             show(f"items, {made / max(time.monotonic() - started, 1e-9):.2g} a second", len(done), len(test.items))
@@ -197,5 +211,6 @@ def usage(
 
 def _asker(model: Model, config: BenchConfig) -> Asker:
     if isinstance(model, Endpoint):
+        model.reach()
         return Remote(model, config.dialect, config.max_new_tokens)
     return load_local(model, config)

@@ -7,11 +7,14 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 
+from tltrain import model as models
 from tltrain.endpoint import Endpoint, parse_place
 from tltrain.errors import ConfigError, DataError
 from tltrain.testsets.base import Loader, TestSet
 
 BENCHES = ("rotbench", "toolalpaca", "bfcl", "tooleyes", "toolworld")
+ALL = "all"
+"""Stands for every test set that is at hand."""
 Model = str | Endpoint
 """A folder, a hub name, the built-in model; or an endpoint."""
 
@@ -29,8 +32,8 @@ def loader(bench: str) -> Loader:
 
 
 def load_tests(names: str, folder: Path, say: Callable[[str], None]) -> list[TestSet]:
-    """The splits that are named. `rotbench` and `rotbench/First_Turn` mean all their splits whose files are there; for
-    those that are not, `say` is called.
+    """The splits that are named. `rotbench` and `rotbench/First_Turn` mean all their splits whose files are there, and
+    `all` every set's; for those that are not, `say` is called.
 
     Raises:
         ConfigError: no such test set or split.
@@ -38,15 +41,20 @@ def load_tests(names: str, folder: Path, say: Callable[[str], None]) -> list[Tes
     """
     found: dict[tuple[str, str], TestSet] = {}
     for name in (name.strip() for name in names.split(",") if name.strip()):
-        bench, _, part = name.partition("/")
-        splits = _splits(name, loader(bench), part)
-        loaded = [test for split in splits if (test := _load(bench, split, folder, say, split == part)) is not None]
-        if not loaded:
-            raise DataError(f"no file of {name} there; `tltrain fetch {bench}` gets them", folder)
-        found |= {(test.name, test.split): test for test in loaded}
+        for one in BENCHES if name == ALL else (name,):
+            loaded = _named(one, folder, say)
+            if not loaded and name != ALL:
+                raise DataError(f"no file of {name} there; `tltrain fetch {one.partition('/')[0]}` gets them", folder)
+            found |= {(test.name, test.split): test for test in loaded}
     if not found:
         raise ConfigError("--bench names no test set")
     return list(found.values())
+
+
+def data_folder(bench: str, folder: Path) -> Path:
+    """Where a test set's files are: `folder`, or, if it has none of them, where `tltrain fetch` puts them."""
+    fetched = models.cache_folder() / "data"
+    return fetched if (fetched / bench).is_dir() and not (folder / bench).exists() else folder
 
 
 def name_models(places: Sequence[str], endpoint_model: str | None = None, concurrency: int = 8) -> dict[str, Model]:
@@ -73,6 +81,19 @@ def _short_name(model: Model) -> str:
     return re.sub(r"[^\w.+-]", "-", parts[-1])
 
 
+def _named(name: str, folder: Path, say: Callable[[str], None]) -> list[TestSet]:
+    """The splits that one name means, as far as their files are there."""
+    bench, _, part = name.partition("/")
+    splits = _splits(name, loader(bench), part)
+    place = data_folder(bench, folder)
+    if place != folder:
+        say(f"{bench}: from {place / bench}, as {folder} has none")
+    found = {split: _load(bench, split, place, say, split == part) for split in splits}
+    if absent := [split for split, test in found.items() if test is None]:
+        say(f"left out, as {place / bench} has no file of it: {bench} {', '.join(absent)}")
+    return [test for test in found.values() if test is not None]
+
+
 def _splits(name: str, module: Loader, part: str) -> list[str]:
     splits = [split for split in module.SPLITS if split == part or not part or split.startswith(part + "/")]
     if not splits:
@@ -86,7 +107,6 @@ def _load(bench: str, split: str, folder: Path, say: Callable[[str], None], want
     except DataError as error:
         if wanted or error.path is None or Path(error.path).exists():
             raise
-        say(f"left out: {bench}/{split}: no file {error.path}")
         return None
     for warning in test.warnings:
         say(warning)

@@ -148,6 +148,7 @@ def evaluate(
     dtype: Dtype = "bfloat16",
     endpoint_model: EndpointModel = None,
     library: Annotated[str | None, typer.Option(help="ToolEyes' own tool library, in place of the simulator.")] = None,
+    max_steps: Annotated[int, typer.Option(min=1, help="Most replies to a query whose calls are executed.")] = 10,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
     price_in: Annotated[float | None, typer.Option(min=0, help="Of a million prompt tokens at an endpoint.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="Of a million reply tokens at an endpoint.")] = None,
@@ -158,7 +159,7 @@ def evaluate(
     unfailed gold step with its gold history."""
     if bench is not None:
         config = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
-        config |= {"batch_size": batch_size, "dtype": dtype, "library": library}
+        config |= {"batch_size": batch_size, "dtype": dtype, "library": library, "max_steps": max_steps}
         config |= {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
         named = (models, endpoint_model, concurrency)
         _bench(config, out, named, bench, (price_in, price_out), general, as_json)
@@ -193,34 +194,45 @@ def analyze(
 ) -> None:
     """What models get wrong on test sets, and which tokens decide it; reads what `eval` saved with the same options."""
     from tltrain.choosing import name_models
-    from tltrain.config import BenchConfig, parse_config
+    from tltrain.config import BenchConfig, parse_config, read_config
 
     values = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
     values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
+    if (out / "config.yaml").exists():  # what only sets of several steps need, which are not analysed
+        found = read_config(out / "config.yaml", BenchConfig)
+        values |= {"library": found.library, "max_steps": found.max_steps}
     config, named = parse_config(values, "options", BenchConfig), name_models(models, endpoint_model, concurrency)
     _quiet()
     from tltrain.analysis import analyze as run_analysis
     from tltrain.benchmark import Benchmark
+    from tltrain.report.analysis_page import analysis_lines
     from tltrain.show import stages as shown
 
     with _stoppable(), shown(told) as tell:
         rows = run_analysis(Benchmark(config, out, tell, _remark), named, bench)
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
-    else:
-        told.print(f"written: {out / 'analysis.html'}, {out / 'analysis.json'}", highlight=False, soft_wrap=True)
+        return
+    for line in analysis_lines(rows):
+        print(line)
+    _remark(f"written: {out / 'analysis.html'}, {out / 'analysis.json'}")
 
 
 @app.command()
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
 ) -> None:
-    """Rebuild report.html of a run directory."""
+    """Rebuild the pages of a run directory: report.html, and those of a comparison and an analysis if it has them."""
+    from tltrain.report.analysis_page import write_analysis
+    from tltrain.report.comparison import write_comparison
     from tltrain.report.report import write_report
 
     if not run_dir.is_dir():
         raise ConfigError(f"{run_dir}: no such run directory")
-    told.print(f"written: {write_report(run_dir)}", highlight=False, soft_wrap=True)
+    written = [write_report(run_dir)]
+    written += [write_comparison(run_dir)] if (run_dir / "comparison.json").exists() else []
+    written += [write_analysis(run_dir)] if (run_dir / "analysis.json").exists() else []
+    _remark(f"written: {', '.join(map(str, written))}")
 
 
 @app.command()
@@ -466,7 +478,8 @@ def _bench(
     config, models = parse_config(values, "options", BenchConfig), name_models(*named)
     _quiet()
     from tltrain.benchmark import Benchmark
-    from tltrain.report.tables import terminal_table
+    from tltrain.report.comparison import general_line
+    from tltrain.report.tables import terminal_table, usage_line
     from tltrain.show import stages as shown
 
     with _stoppable(), shown(told) as tell:
@@ -476,7 +489,9 @@ def _bench(
         print(json.dumps(scores, ensure_ascii=False))
         return
     Console().print(terminal_table(scores))
-    told.print(f"run directory: {out}", highlight=False, soft_wrap=True)
+    for line in [*map(general_line, benchmark.general_rows()), *(usage_line(scores, name) for name in models)]:
+        _remark(line)
+    _remark(f"written: {', '.join(str(path) for path in benchmark.pages)}")
 
 
 @contextmanager

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.chat import ChatCompletion
 
-RETRIES = 6
-"""Of a request that was turned away or lost; the client waits longer each time, or as long as the server says."""
+RETRIES = 12
+"""Of a request that was turned away or lost; the client waits longer each time, up to 8 seconds, or as long as the
+server says: about a minute in all, in which a server can be started again."""
 SECONDS = 600.0
 """How long one answer may take."""
 
@@ -52,6 +53,25 @@ class Endpoint:
     url: str
     model: str
     concurrency: int = 8
+
+    def reach(self) -> None:
+        """Ask for the list of models, whatever the answer, so that an address where nothing listens is told at once.
+
+        Raises:
+            ConfigError: the client's package is not installed.
+            ModelError: there is no server.
+        """
+        with self._client() as client:
+            import openai
+
+            try:
+                client.with_options(max_retries=1, timeout=10.0).models.list()
+            except openai.APITimeoutError:
+                return  # there is one, and it is at work
+            except openai.APIConnectionError as error:
+                raise ModelError(f"model {self.url}#{self.model}: {_line(error)}") from None
+            except openai.OpenAIError:
+                return
 
     def ask(self, prompts: Mapping[int, Trajectory], max_new_tokens: int) -> Iterator[tuple[int, Answer]]:
         """Greedy answers by index, as they come in. The key is `$OPENAI_API_KEY`.

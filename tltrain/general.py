@@ -58,5 +58,7 @@ def _model(model: Model, config: BenchConfig) -> dict[str, Any]:
         place: dict[str, Any] = {"model": model.model, "base_url": f"{model.url.rstrip('/')}/chat/completions"}
         place |= {"num_concurrent": model.concurrency}
         return {"model": "local-chat-completions", "model_args": place, "apply_chat_template": True}
+    from tltrain.pipeline import pick_device
+
     place = {"pretrained": models.resolve(model), "dtype": config.dtype}
-    return {"model": "hf", "model_args": place, "device": config.device, "batch_size": config.batch_size}
+    return {"model": "hf", "model_args": place, "device": pick_device(config.device), "batch_size": config.batch_size}

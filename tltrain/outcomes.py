@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from math import sqrt
 from typing import Any
 
 from tltrain import dialects
@@ -94,13 +95,16 @@ def score(test: TestSet, lines: Sequence[Line]) -> dict[str, Any]:
     items = {item.index: item for item in test.items}
     verdicts = [judge_line(test, items[line["index"]], line) for line in lines]
     accurate = [_accurate(test, items[line["index"]], line) for line in lines]
-    own = {} if None in accurate else {"accuracy": 100 * (sum(map(bool, accurate)) / max(len(accurate), 1))}
+    found = asdict(summarize(verdicts))
+    if None not in accurate:
+        share = sum(map(bool, accurate)) / max(len(accurate), 1)
+        found["accuracy"] = 100 * share
+        found["se"]["accuracy"] = 100 * sqrt(share * (1 - share) / max(len(accurate), 1))
     return {
         "bench": test.name,
         "split": test.split,
         "items": test.total,
-        **asdict(summarize(verdicts)),
-        **own,
+        **found,
         "unparseable": sum(verdict.finding == "format" for verdict in verdicts),
         "repaired": {str(index): reason for index, reason in test.repaired.items() if index in items},
         "excluded": _excluded(test),

@@ -28,7 +28,8 @@ def stages(console: Console) -> Iterator[Stages]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    # A batch may take minutes, so the speed is that of the whole stage, not of its last seconds.
+    with Progress(*columns, console=console, disable=not console.is_terminal, speed_estimate_period=1e9) as bars:
         yield Stages(console, bars)
 
 
@@ -41,15 +42,22 @@ class Stages:
     def __call__(self, stage: str) -> Show:
         """A new bar, or a new series of lines."""
         task = self.bars.add_task(stage, total=None, what="")
-        started = time.monotonic()
-        last = started
+        started = last = time.monotonic()
+        first: tuple[float, int] | None = None
 
         def show(what: str, done: int, total: int) -> None:
-            nonlocal last
+            nonlocal last, first
             self.bars.update(task, completed=done, total=total, what=what)
             now = time.monotonic()
+            first = first or (now, done)
             if not self.console.is_terminal and (done == total or now - last >= LINE_EVERY):
                 last = now
-                self.console.print(f"{stage}: {done} of {total}, {what}, {now - started:.0f} s", highlight=False)
+                left = _left(now - first[0], done - first[1], total - done)
+                self.console.print(f"{stage}: {done} of {total}, {what}, {now - started:.0f} s{left}", highlight=False)
 
         return show
+
+
+def _left(seconds: float, made: int, missing: int) -> str:
+    """How long what is missing will take, if it goes on as before; empty where nothing tells or nothing is missing."""
+    return f", {seconds / made * missing:.0f} s left" if made > 0 and missing > 0 else ""

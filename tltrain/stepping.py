@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from itertools import islice
 from typing import Any
 
 from tltrain.asking import Asker, Line
@@ -15,19 +16,23 @@ from tltrain.testsets.tooleyes import is_valid
 def play(
     asker: Asker, test: TestSet, done: Container[int], executor: Executor, together: int, max_steps: int
 ) -> Iterator[list[Line]]:
-    """Lines of the queries whose index is not in `done`, `together` of them at a time.
+    """Lines of the queries whose index is not in `done`, as they end; `together` of them are under way at a time.
 
     A line is `{"index", "replies", "feedback", "executor", "dialect", "valid", "tokens"}`; it has a `reason` where the
     model could not be asked for the last reply, which ends a query.
     """
-    left = [item for item in test.items if item.index not in done]
-    for at in range(0, len(left), together):
-        chunk = {item.index: _Play(Episode(item, executor, max_steps)) for item in left[at : at + together]}
-        while prompts := {index: one.prompt for index, one in chunk.items() if one.prompt is not None}:
-            for lines in asker.ask(prompts, frozenset()):
-                for line in lines:
-                    chunk[line["index"]].take(line)
-        yield [one.line(index) for index, one in chunk.items()]
+    left = (item for item in test.items if item.index not in done)
+    under_way: dict[int, _Play] = {}
+    while True:
+        fresh = islice(left, together - len(under_way))
+        under_way |= {item.index: _Play(Episode(item, executor, max_steps)) for item in fresh}
+        if not under_way:
+            return
+        for lines in asker.ask({index: one.prompt for index, one in under_way.items()}, frozenset()):
+            for line in lines:
+                under_way[line["index"]].take(line)
+        ended = [index for index, one in under_way.items() if one.prompt is None]
+        yield [under_way.pop(index).line(index) for index in ended]
 
 
 class _Play:

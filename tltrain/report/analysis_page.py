@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +60,27 @@ def _tokens(rows: Rows) -> Markup:
         body = [[kind, *_cells(values)] for kind, values in tokens["kinds"].items()]
         shares = {kind: float(values["right"]) for kind, values in tokens["kinds"].items()}
         chart = charts.bars(f"Became right, {_title(row)}", shares, total=max(tokens["wrong_calls"], 1), limit=100.0)
-        known = f"{tokens['wrong_calls']:,} wrong calls, the name of {tokens['unlocated']:,} not located in the text."
-        parts += [heading(_title(row)), figure(chart, f"In per cent of {known}"), table(columns, body)]
+        parts += [heading(_title(row)), figure(chart, f"In per cent of {_known(tokens)}."), table(columns, body)]
     return join(parts)
+
+
+def analysis_lines(rows: Rows) -> Iterator[str]:
+    """The same figures as text, two lines a model and split."""
+    for row in rows:
+        wrong = (f"{count:,} {category_words(category)}" for category, count in row["categories"].items())
+        right = f"{row['right']:,} of {row['n']:,} replies are right"
+        yield f"{_title(row)}: {', '.join([right, *wrong])}"
+        if tokens := row["tokens"]:
+            kinds = ((kind, values["right"], values["corrected"]) for kind, values in tokens["kinds"].items())
+            became = ", ".join(f"{kind} {right:,} of {corrected:,}" for kind, right, corrected in kinds)
+            yield f"  corrected and became right: {became}; of {_known(tokens)}"
+
+
+def _known(tokens: Mapping[str, Any]) -> str:
+    return (
+        f"{tokens['wrong_calls']:,} wrong calls, the name of {tokens['unlocated']:,} of them not located in the text; "
+        f"{tokens['without_call']:,} wrong replies hold no call to correct"
+    )
 
 
 _TITLES = ("calls that have it", "corrected", "became right", "% of wrong calls", "% of corrected")

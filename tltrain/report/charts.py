@@ -99,7 +99,8 @@ def grouped_bars(
     texts = [f"{value:.1f}" + ("" if error is None else f" ± {error:.1f}") for _, _, value, error in rows]
     names = [_short(row[1]) for row in rows]
     with matplotlib.rc_context(_STYLE):
-        figure, axes = _canvas(22 * at, left=_text_width(names) + 10, right=_text_width(texts) + 12)
+        left = max(_text_width(names), 1.1 * _text_width(list(groups))) + 10  # titles of groups are bold
+        figure, axes = _canvas(22 * at, left=left, right=_text_width(texts) + 12)
         for (place, name, value, error), text in zip(rows, texts, strict=True):
             axes.barh(place, value, height=0.68, color=PALETTE[colours[name]])
             if error:

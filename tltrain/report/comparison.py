@@ -1,4 +1,4 @@
-"""`comparison.md` and `comparison.html` of a run directory, from its `comparison.json` and what stands beside it."""
+"""`comparison.md` and `comparison.html` of a run directory, from its `comparison.json`."""
 
 from __future__ import annotations
 
@@ -9,36 +9,44 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.files import read_json, write_text
+from tltrain.report import summary
 from tltrain.report.page import Cell, Column, Section, join, page, paragraph, table
+from tltrain.report.rundir import parse_scores
 
 Rows = Sequence[Mapping[str, Any]]
 METRICS = ("TS", "PI", "CF", "accuracy", "DE", "CE", "VA")
+METRICS_HELP = (
+    "Per cent ± standard error of the items. TS: the right tool; PI: and its argument names; CF: and all values; "
+    "accuracy: right by the set's own rule; DE, CE: calls that misread the documentation, or failed when executed; "
+    "VA: queries that ended in a valid answer."
+)
 LEVEL = 0.05
 """A smaller p is called significant."""
 
 
-def write_comparison(folder: Path) -> None:
-    """Write both.
+def write_comparison(folder: Path) -> Path:
+    """Write both, and return the page's path.
 
     Raises:
         DataError: `comparison.json` is missing or broken.
     """
     found = read_json(folder / "comparison.json")
-    robust, general = (_rows(folder / name) for name in ("robustness.json", "general.json"))
-    write_text(folder / "comparison.md", markdown(found, robust, general))
+    robust, general = found.get("robustness", []), found.get("general", [])
+    write_text(folder / "comparison.md", markdown(found))
     sections = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
     sections += [Section("Robustness", robustness_table(robust))] if robust else []
     sections += [Section("General ability", general_table(general))] if general else []
-    write_text(folder / "comparison.html", page(f"tltrain: comparison {folder.resolve().name}", *sections))
+    path = folder / "comparison.html"
+    write_text(path, page(f"tltrain: comparison {folder.resolve().name}", *sections))
+    return path
 
 
-def markdown(found: Mapping[str, Any], robust: Rows = (), general: Rows = ()) -> str:
+def markdown(found: Mapping[str, Any]) -> str:
     """The tables as Markdown."""
-    metrics = _metrics(found)
-    parts = ["# Comparison", "Per cent ± standard error."]
-    titles = ["test", "model", *metrics, "n"]
-    parts.append(_grid(titles, ([_test(test), row["model"], *_values(row, metrics), row["n"]]
-                                for test in found["tests"] for row in test["models"])))  # fmt: skip
+    robust, general = found.get("robustness", []), found.get("general", [])
+    parts = ["# Comparison", METRICS_HELP]
+    parts += [_grid(["test", "model", *metrics, "n"], rows) for metrics, rows in _score_rows(found)]
+    parts += ["\n".join(f"- {text}" for text in remarks)] if (remarks := _remarks(found)) else []
     if any(test["pairs"] for test in found["tests"]):
         parts += ["## Differences", f"In points; {found['test']}."]
         parts.append(_grid(["test", "model", "against", "metric", "points", "p", "n"], _pair_rows(found)))
@@ -71,28 +79,54 @@ def general_table(rows: Rows) -> Markup:
     return join([paragraph("As lm-eval gives it."), table(columns, map(_general_row, rows))])
 
 
+def general_line(row: Mapping[str, Any]) -> str:
+    """A row of `general.json` as text."""
+    model, task, metric, value, n = _general_row(row)
+    return f"{model}, {task}: {metric} {value} (n={n})"
+
+
 def _scores(found: Mapping[str, Any]) -> Markup:
-    metrics = _metrics(found)
-    columns = [Column("test"), Column("model"), *(Column(name, numeric=True) for name in metrics), Column("n", True)]
-    rows = [[_test(test), row["model"], *_values(row, metrics), row["n"]]
-            for test in found["tests"] for row in test["models"]]  # fmt: skip
-    return join([paragraph("Per cent ± standard error."), table(columns, rows)])
+    parts = [paragraph(METRICS_HELP)]
+    for metrics, rows in _score_rows(found):
+        titles = [*(Column(name, numeric=True) for name in metrics), Column("n", numeric=True)]
+        parts.append(table([Column("test"), Column("model"), *titles], rows))
+    return join([*parts, *(paragraph(f"{text}.") for text in _remarks(found))])
+
+
+def _remarks(found: Mapping[str, Any]) -> list[str]:
+    return summary.remarks(parse_scores([row for test in found["tests"] for row in test["models"]]))
+
+
+def _score_rows(found: Mapping[str, Any]) -> Iterator[tuple[list[str], list[list[Any]]]]:
+    """Metrics and rows of a table for each kind of tests, those with golds and those whose calls are executed."""
+    rows = [(_test(test), row) for test in found["tests"] for row in test["models"]]
+    for golds in (True, False):
+        own = [(test, row) for test, row in rows if ("TS" in row) == golds]
+        metrics = [name for name in METRICS if any(name in row for _, row in own)]
+        if own:
+            yield metrics, [[test, row["model"], *_values(row, metrics), row["n"]] for test, row in own]
 
 
 def _pairs(found: Mapping[str, Any]) -> Markup:
     columns = [Column("test"), Column("model"), Column("against"), Column("metric")]
     columns += [Column("points", numeric=True), Column("p", numeric=True), Column("n", numeric=True)]
-    rows = [[*row[:4], Cell(row[4], float(row[4].split()[0].replace("−", "-"))), Cell(row[5], float(row[5].strip("*"))),
-             row[6]] for row in _pair_rows(found)]  # fmt: skip
+    rows = [[*row[:4], Cell(row[4], float(row[4].split()[0].replace("−", "-"))), Cell(row[5], _chance(row[5])), row[6]]
+            for row in _pair_rows(found)]  # fmt: skip
     return join([paragraph(f"In points; {found['test']}. *: p < {LEVEL}."), table(columns, rows)])
+
+
+def _chance(shown: str) -> float:
+    """The number that a shown p sorts by."""
+    return float(shown.strip("<*"))
 
 
 def _pair_rows(found: Mapping[str, Any]) -> Iterator[list[Any]]:
     for test in found["tests"]:
         for pair in test["pairs"]:
-            star = "*" if pair["p"] < LEVEL else ""
+            chance = f"{pair['p']:.4f}" if pair["p"] >= 1e-4 else "<0.0001"
+            chance += "*" if pair["p"] < LEVEL else ""
             points = _signed(pair["points"], pair["se"])
-            yield [_test(test), pair["model"], pair["against"], pair["metric"], points, f"{pair['p']:.4f}{star}",
+            yield [_test(test), pair["model"], pair["against"], pair["metric"], points, chance,
                    pair["n"]]  # fmt: skip
 
 
@@ -120,10 +154,6 @@ def _signed(points: float, error: float) -> str:
     return f"{'−' if round(points, 1) < 0 else '+'}{abs(points):.1f} ± {error:.1f}"
 
 
-def _metrics(found: Mapping[str, Any]) -> list[str]:
-    return [name for name in METRICS if any(name in row for test in found["tests"] for row in test["models"])]
-
-
 def _test(test: Mapping[str, Any]) -> str:
     return f"{test['bench']} {test['split']}"
 
@@ -133,8 +163,3 @@ def _grid(titles: Sequence[str], rows: Iterator[Sequence[Any]] | Any) -> str:
     lines = [list(map(str, titles)), ["---"] * len(titles)]
     lines += [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _rows(path: Path) -> Rows:
-    rows: Rows = read_json(path) if path.exists() else []
-    return rows

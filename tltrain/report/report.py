@@ -29,7 +29,7 @@ from tltrain.report.page import (
     table,
 )
 from tltrain.report.rundir import METRICS, Audit, Run, Score, Stage, finite, read_run
-from tltrain.report.summary import by_test, category_words, headline, lead, setbacks
+from tltrain.report.summary import by_test, category_words, headline, lead, remarks, setbacks
 from tltrain.report.tables import METRIC_HELP, comparison_table, counts_table, score_table
 
 _COLOURS = {"base": 0, "sft": 2, "mae+pkt": 3, "mae+pkt+irm": 1}
@@ -92,7 +92,7 @@ def _scores(scores: Sequence[Score]) -> Section | None:
         f"{metric}: {METRIC_HELP[metric]}" for metric in METRICS if any(metric in s.metrics for s in scores)
     )
     parts = [paragraph(Markup('<span class="muted">{}. After ± one standard error.</span>').format(words))]
-    parts += [score_table(scores), side_by_side(*figures)]
+    parts += [score_table(scores), *(paragraph(text + ".") for text in remarks(scores)), side_by_side(*figures)]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
             "Differences in points; one smaller than two standard errors is within noise. The errors of both models "

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tltrain.errors import DataError, RunError
 from tltrain.files import read_json
 
-METRICS = ("TS", "PI", "CF", "DE", "CE", "VA")
+METRICS = ("TS", "PI", "CF", "accuracy", "DE", "CE", "VA")
 """Per cent of the scored items; which of them a row has depends on its test set."""
 T = TypeVar("T", bound=BaseModel)
 
@@ -36,6 +36,8 @@ class Score(_Row):
     TS: float | None = None
     PI: float | None = None
     CF: float | None = None
+    accuracy: float | None = None
+    """By the test set's own rule."""
     DE: float | None = None
     CE: float | None = None
     VA: float | None = None
@@ -44,6 +46,16 @@ class Score(_Row):
     unparseable: int = 0
     excluded: int | list[Any] | dict[str, Any] = 0
     repaired: int | list[Any] | dict[str, Any] = 0
+    too_long: int = 0
+    """Prompts that leave the model no room for a reply."""
+    refused: int = 0
+    """Prompts that an endpoint, or the chat template, did not take."""
+    executor: str | None = None
+    """What executed the calls of a test set of several steps."""
+    warnings: list[str] = []
+    """Such as test files that are not the pinned ones."""
+    usage: dict[str, float] = {}
+    """`prompt_tokens` and `tokens` of the replies, and the `cost` where prices were given."""
 
     @property
     def test(self) -> str:

@@ -99,7 +99,7 @@ def headline(scores: Sequence[Score]) -> str:
     """One sentence: how good the last model is on the leading test, what it started from, what each stage added."""
     rows = lead(scores)
     best, first = rows[-1], rows[0]
-    metric = next(iter(best.metrics))
+    metric = "VA" if "VA" in best.metrics else next(iter(best.metrics))  # the other two of ToolEyes are shares of calls
     where = _SPLIT_WORDS.get(best.split, f"On {best.test}")
     start = (
         "" if best is first or metric not in first.metrics else f" ({name(first.model)}: {first.metrics[metric]:.1f} %)"
@@ -110,7 +110,8 @@ def headline(scores: Sequence[Score]) -> str:
         _gain(row, reference, metric) for row, reference in zip(rows[1:], rows, strict=False) if row.model in _GAINS
     ]
     after = "; ".join(gain for gain in gains if gain)
-    return f"{where}, {who} {words} of {best.n:,} steps{start}{': ' + after if after else ''}."
+    what = "steps" if best.bench == "toolworld" else "items"
+    return f"{where}, {who} {words} of {best.n:,} {what}{start}{': ' + after if after else ''}."
 
 
 def setbacks(scores: Sequence[Score]) -> str:
@@ -123,6 +124,14 @@ def setbacks(scores: Sequence[Score]) -> str:
                 if result.verdict == ("higher" if metric in LOWER_IS_BETTER else "lower"):
                     found.append(f"{metric} of {row.model} on {test} ({result.text} against {reference.model})")
     return f"Worse by more than noise: {'; '.join(sorted(found))}." if found else ""
+
+
+def remarks(scores: Sequence[Score]) -> list[str]:
+    """What has to be known beside the figures: data that is not the pinned one, what executed the calls."""
+    told = [warning for score in scores for warning in score.warnings]
+    told += [f"{score.test}: calls are executed by the {score.executor}; figures of another executor do not compare"
+             for score in scores if score.executor]  # fmt: skip
+    return list(dict.fromkeys(told))
 
 
 def category_words(category: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 from rich import box
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
@@ -14,31 +15,42 @@ from tltrain.report.page import Cell, Column, table
 from tltrain.report.rundir import METRICS, Score, parse_scores
 from tltrain.report.summary import LOWER_IS_BETTER, by_test, category_words, comparisons, difference
 
+SIDE_BY_SIDE = 6
+"""Most columns of figures on one line of a terminal."""
 METRIC_HELP = {
     "TS": "the right tool, per cent of items",
     "PI": "the right tool and the same set of argument names, per cent of items",
     "CF": "right tool, argument names and values, per cent of items",
+    "accuracy": "right by the test set's own rule, per cent of items",
     "DE": "calls that misread the documentation, per cent",
     "CE": "calls that failed when executed, per cent",
     "VA": "queries that ended in a valid answer, per cent",
 }
 
 
-def terminal_table(scores: Sequence[Mapping[str, Any]]) -> Table:
+def terminal_table(scores: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The rows of a `scores.json` for the terminal, per cent ± standard error.
 
-    One or two tests stand side by side with the models down; more of them below each other, a row a model and test.
+    One or two tests stand side by side with the models down; more of them below each other, a row a test, in a table
+    for each kind of metrics.
 
     Raises:
         RunError: a row is not one of a `scores.json`.
     """
     tests = by_test(parse_scores(list(scores)))
-    result = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="per cent ± standard error")
-    if len(tests) > 2:
-        _long_form(result, tests)
-    else:
+    if sum(len(_metrics(rows)) for rows in tests.values()) <= SIDE_BY_SIDE:
+        result = _terminal()
         _side_by_side(result, tests)
-    return result
+        return result
+    kinds: dict[bool, dict[str, Sequence[Score]]] = {}
+    for test, rows in tests.items():
+        kinds.setdefault("TS" in _metrics(rows), {})[test] = rows
+    tables = [_long_form(some) for some in kinds.values()]
+    return Group(*tables)
+
+
+def _terminal() -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="per cent ± standard error")
 
 
 def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
@@ -54,15 +66,20 @@ def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
         result.add_row(escape(model), *cells)
 
 
-def _long_form(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
+def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
+    """A row a test, with its models below each other in the cells: fits 80 columns, as only names of tests wrap."""
     metrics = _metrics([row for rows in tests.values() for row in rows])
-    for title in ("test", "model", *metrics, "n"):
-        result.add_column(title, no_wrap=True, justify="right" if title == "n" else "left")
+    result = _terminal()
+    result.add_column("test", overflow="fold")
+    for title in ("model", *metrics):
+        result.add_column(title, no_wrap=True)
+    result.add_column("n", no_wrap=True, justify="right")
     for test, rows in tests.items():
-        for row in rows:
-            cells = [_plain(row, metric) for metric in metrics]
-            result.add_row(escape(test), escape(row.model), *cells, f"{row.n:,}")
+        models = "\n".join(escape(row.model) for row in rows)
+        cells = ["\n".join(_plain(row, metric) for row in rows) for metric in metrics]
+        result.add_row(escape(test), models, *cells, "\n".join(f"{row.n:,}" for row in rows))
         result.add_section()
+    return result
 
 
 def score_table(scores: Sequence[Score]) -> Markup:
@@ -73,7 +90,8 @@ def score_table(scores: Sequence[Score]) -> Markup:
     tests = by_test(scores)
     if len(tests) > 3:
         titles = [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in _metrics(scores)]
-        lines = [[row.test, row.model, *(_percent(row, column.title) for column in titles), row.n] for row in scores]
+        lines = [[test, row.model, *(_percent(row, column.title) for column in titles), row.n]
+                 for test, rows in tests.items() for row in rows]  # fmt: skip
         return table([Column("test"), Column("model"), *titles, Column("n", numeric=True, help="items scored")], lines)
     columns, groups = [Column("model")], [("", 1)]
     for test, rows in tests.items():
@@ -100,16 +118,39 @@ def comparison_table(scores: Sequence[Score]) -> Markup:
 
 
 def counts_table(scores: Sequence[Score]) -> Markup:
-    """The counts beside the percentages: items, scored, unparseable, repaired and excluded golds, error categories."""
+    """The counts beside the percentages: items, scored, unparseable, not answered, repaired and excluded golds, tokens
+    and cost, error categories."""
+    used = [title for title in _USAGE if any(score.usage.get(title) for score in scores)]
     categories = list(dict.fromkeys(category for score in scores for category in score.errors))
     columns = [Column("model"), Column("test")]
-    titles = ["items", "n", "unparseable", "repaired", "excluded", *map(category_words, categories)]
+    titles = ["items", "n", "unparseable", "too long", "refused", "repaired", "excluded"]
+    titles += [*(_USAGE[name] for name in used), *map(category_words, categories)]
     columns += [Column(title, numeric=True) for title in titles]
     body = []
     for score in scores:
-        counts = [score.items, score.n, score.unparseable, _number(score.repaired), _number(score.excluded)]
-        body.append([score.model, score.test, *counts, *(score.errors.get(category, 0) for category in categories)])
+        counts: list[Any] = [score.items, score.n, score.unparseable, score.too_long, score.refused]
+        counts += [_number(score.repaired), _number(score.excluded)]
+        tokens = [Cell(_used(score.usage.get(name, 0)), score.usage.get(name, 0)) for name in used]
+        errors = (score.errors.get(category, 0) for category in categories)
+        body.append([score.model, score.test, *counts, *tokens, *errors])
     return table(columns, body)
+
+
+def usage_line(scores: Sequence[Mapping[str, Any]], model: str) -> str:
+    """The tokens, and the cost where prices were given, of all replies of a model in the rows of a `scores.json`."""
+    rows = [row.usage for row in parse_scores(list(scores))
+            if row.model == model and row.protocol in (None, "default")]  # fmt: skip
+    sums = {title: sum(row.get(name, 0) for row in rows) for name, title in _USAGE.items()}
+    told = [f"{_used(value)} {title}" for title, value in sums.items() if value]
+    return f"{model}: {', '.join(told) or 'no tokens'}"
+
+
+_USAGE = {"prompt_tokens": "prompt tokens", "tokens": "reply tokens", "cost": "cost"}
+
+
+def _used(value: float) -> str:
+    """Tokens are whole; a cost has as many digits as tell something."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def _change(score: Score, reference: Score, metric: str) -> Cell:
