@@ -180,8 +180,7 @@ class PPOConfig(_Section):
     critic: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0)
     """Optimiser of the critic's backbone; its value head learns 10 times as fast."""
     critic_warmup: Annotated[int, Field(ge=0)] = 0
-    """First rollouts that update the critic alone: while its values are zero, every reply of a negative reward, the
-    better ones too, would be made less likely."""
+    """First rollouts that update the critic alone, whose values begin at zero."""
     lora: LoraConfig | None = LoraConfig()
     """Adapters for policy and critic over one frozen model, the reference; None makes three copies of the model."""
     checkpoint_every: Positive = 2
