@@ -234,7 +234,7 @@ def test_shares_are_of_all_calls_and_of_all_queries() -> None:
     assert (row["DE"], row["CE"], row["VA"]) == pytest.approx((100 * 2 / 9, 100 * 2 / 9, 25))
     assert row["se"]["VA"] == pytest.approx(100 * (0.25 * 0.75 / 4) ** 0.5)
     assert row["ends"] == {"answer": 1, "empty_answer": 1, "no_answer": 1, "refusal": 1}
-    assert score([])["VA"] == 0
+    assert score([])["VA"] is None
 
 
 SYSTEM = """You help with ships.
@@ -287,6 +287,12 @@ def line(index: int, *replies: Parsed, **more: Any) -> str:
 @pytest.fixture
 def loaded(folder: Path) -> TestSet:
     return tooleyes.load(folder, "all")
+
+
+def test_shares_of_no_calls_are_none(loaded: TestSet) -> None:
+    row = score_predictions(loaded, [json.dumps({"index": 0, "replies": ["I can not."]})])
+    assert (row["DE"], row["CE"], row["VA"], row["calls"]) == (None, None, 0, 0)
+    assert (row["se"]["DE"], row["se"]["CE"]) == (None, None)
 
 
 def test_saved_episodes_are_played_through_the_simulator(loaded: TestSet) -> None:

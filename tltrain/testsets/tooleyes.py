@@ -62,7 +62,8 @@ def load(folder: Path, split: str) -> TestSet:
 
 
 def score(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """DE, CE and VA with what they are shares of, binomial standard errors, and the kinds of what went wrong.
+    """DE, CE and VA with what they are shares of, binomial standard errors, and the kinds of what went wrong. Shares of
+    nothing are None: a model that calls no tool has not read their documentation well.
 
     Raises:
         ConfigError: the episodes have different executors.
@@ -79,7 +80,7 @@ def score(episodes: Sequence[Episode]) -> dict[str, Any]:
     ends = Counter(_end(episode) for episode in episodes)
     return {
         "n": len(episodes),
-        **{name: 100 * count / max(of, 1) for name, (count, of) in shares.items()},
+        **{name: 100 * count / of if of else None for name, (count, of) in shares.items()},
         "se": {name: _standard_error(count, of) for name, (count, of) in shares.items()},
         "queries": len(episodes),
         "calls": len(calls),
@@ -195,6 +196,5 @@ def _end(episode: Episode) -> str:
     return "answer" if is_valid(episode.answer) else "refusal" if episode.answer.strip() else "empty_answer"
 
 
-def _standard_error(count: int, of: int) -> float:
-    share = count / max(of, 1)
-    return 100 * sqrt(share * (1 - share) / max(of, 1))
+def _standard_error(count: int, of: int) -> float | None:
+    return 100 * sqrt(count / of * (1 - count / of) / of) if of else None
