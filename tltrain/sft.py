@@ -138,7 +138,6 @@ class SFTTrainer(TreeTrainer):
         if ranks.rank() == 0:
             write_json(self.folder / "encoding.json", counts.to_json())
         tokens = {index: sum(len(one.ids) for one in own) for index, own in sequences.items()}
-        self.step_tokens = [sum(tokens[index] for index in batch) for batch in self.order]
         rank, count = ranks.rank(), ranks.count()
         self.steps = [
             [one for index in share(batch, [tokens[index] for index in batch], rank, count) for one in sequences[index]]
@@ -179,14 +178,13 @@ class SFTTrainer(TreeTrainer):
         return merged(adapters, "sft") if adapters else model
 
     def _tell(self, updates: Sequence[Update]) -> None:
-        """Show the last update, the speed of this process so far, and the time that what is left would take at it."""
+        """Show the last update, and the speed of this process so far."""
         last, seconds = updates[-1], sum(update.seconds for update in updates)
         separate = sum(update.separate_tokens for update in updates)
         distinct = sum(update.tokens for update in updates)
-        left = sum(self.step_tokens[last.step :]) * seconds / max(separate, 1)
         held = "" if last.eval_loss is None else f", held out {last.eval_loss:.3f}"
         speed = f"{separate / seconds:,.0f} tokens/s, {distinct / seconds:,.0f} distinct tokens/s"
-        self.progress(f"loss {last.loss:.3f}{held}, {speed}, {_time(left)} left", last.step, len(self.order))
+        self.progress(f"loss {last.loss:.3f}{held}, {speed}", last.step, len(self.order))
 
 
 def _optimiser(model: PreTrainedModel, config: SFTConfig) -> Optimiser:
@@ -213,13 +211,6 @@ def _check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(f"sft.report_to: {name} is not installed; run `pip install {name}`")
-
-
-def _time(seconds: float) -> str:
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02} min"
 
 
 def step_sequence(step: Step) -> TokenSequence:

@@ -53,7 +53,8 @@ class Stages:
             if not self.console.is_terminal and (done == total or now - last >= LINE_EVERY):
                 last = now
                 left = _left(now - first[0], done - first[1], total - done)
-                self.console.print(f"{stage}: {done} of {total}, {what}, {now - started:.0f} s{left}", highlight=False)
+                line = f"{stage}: {done} of {total}, {what}, {now - started:.0f} s{left}"
+                self.console.print(line, highlight=False, soft_wrap=True)
 
         return show
 
