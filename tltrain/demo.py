@@ -36,7 +36,7 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
             checkpoint_every=30,
         ),
         ppo=PPOConfig(
-            rollouts=max(scaled(4), 2),
+            rollouts=max(scaled(3), 2),
             prompts=24,
             group_size=8,
             samples=4,
@@ -48,5 +48,5 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
             critic=OptimiserConfig(learning_rate=2e-4, weight_decay=0.0),
             checkpoint_every=1,
         ),
-        eval=EvalConfig(trajectories=scaled(75), max_new_tokens=64, batch_size=128),
+        eval=EvalConfig(trajectories=scaled(60), max_new_tokens=64, batch_size=128),
     )
