@@ -194,6 +194,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--sides", nargs="+", choices=tuple(MODULES), default=tuple(MODULES))
     parser.add_argument("--max-tree-tokens", type=int, default=4096, help="of ours: bounds one pass")
     parser.add_argument("--trl-python", default=sys.executable, help="interpreter of an environment with trl")
+    parser.add_argument("--ours", type=json.loads, default={}, help="fields of our `SFTConfig` as JSON")
     parser.add_argument(
         "--trl", type=json.loads, default={}, help="settings of TRL's side as JSON, see speed/theirs.py"
     )
