@@ -327,6 +327,18 @@ def test_generation_is_that_of_the_model_alone(name: str, prefill: int, monkeypa
         assert not reply.finished
 
 
+@pytest.mark.parametrize("narrow", [0.5, 1.0])
+def test_replies_go_on_unchanged_when_others_have_ended(narrow: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "NARROW", narrow)
+    model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
+    whole = generate(model, prompts, [], 30, batch_size=100)
+    stops = sorted({reply.ids[place] for reply, place in zip(whole, (2, 5, 9, 14, 20), strict=False)})
+    expected = [next((at + 1 for at, token in enumerate(reply.ids) if token in stops), 30) for reply in whole]
+    assert len(set(expected)) > 3
+    replies = generate(model, prompts, stops, 30, batch_size=100)
+    assert [reply.ids for reply in replies] == [reply.ids[:end] for reply, end in zip(whole, expected, strict=True)]
+
+
 def test_the_memory_of_prompts_bounds_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
     whole = generate(model, prompts, [], 5, batch_size=100)
