@@ -172,6 +172,23 @@ def test_standard_errors_add_as_squares() -> None:
     assert difference(*parsed(("sft", 60.0, None), ("base", 1.0, 0.1)), "TS").text == "+59.0"
 
 
+def test_models_on_the_same_items_are_compared_in_pairs(tmp_path: Path) -> None:
+    """Of 10 items 4 are right for both, 3 for the second alone, none for the first alone: 3/10, variance 0.3 - 0.09."""
+    rights = {"sft": range(4), "mae+pkt": range(7)}
+    rows = [score(model, "seen", ts=10.0 * len(right), n=10) for model, right in rights.items()]
+    (tmp_path / "scores.json").write_text(json.dumps(rows), encoding="utf-8")
+    (tmp_path / "predictions").mkdir()
+    for model, right in rights.items():
+        lines = [json.dumps({"item": str(item), "verdict": {"TS": item in right}}) + "\n" for item in range(10)]
+        (tmp_path / "predictions" / f"{model}.seen.jsonl").write_text("".join(lines), encoding="utf-8")
+    sft, ours = read_run(tmp_path).scores
+    result = difference(ours, sft, "TS")
+    assert (result.points, result.error) == (30.0, pytest.approx(100 * (0.21 / 10) ** 0.5))
+    assert difference(ours, sft.model_copy(update={"outcomes": {}}), "TS").error == pytest.approx(
+        10 * (2.4 + 2.1) ** 0.5
+    )
+
+
 def test_comparisons_are_with_the_stage_before_and_the_last_with_plain_sft() -> None:
     scores = parsed(("base", 1, 1), ("sft", 2, 1), ("mae+pkt", 3, 1), ("mae+pkt+irm", 4, 1))
     pairs = [(score.model, reference.model) for score, reference in comparisons(scores)]

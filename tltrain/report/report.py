@@ -95,8 +95,8 @@ def _scores(scores: Sequence[Score]) -> Section | None:
     parts += [score_table(scores), *(paragraph(text + ".") for text in remarks(scores)), side_by_side(*figures)]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
-            "Differences in points; one smaller than two standard errors is within noise. The errors of both models "
-            "are added as if they had answered different items, which errs on the side of calling a difference noise."
+            "Differences in points; one smaller than two standard errors is within noise. Standard errors are those of "
+            "paired differences where what became of every item is known, else as if the items had been different ones."
         )
         parts += [heading("What each stage changed"), paragraph(text), comparison_table(scores)]
     return Section("Scores", join([*parts, details("All counts", counts_table(scores))]))

@@ -56,6 +56,8 @@ class Score(_Row):
     """Such as test files that are not the pinned ones."""
     usage: dict[str, float] = {}
     """`prompt_tokens` and `tokens` of the replies, and the `cost` where prices were given."""
+    outcomes: dict[str, dict[str, bool]] = {}
+    """By metric, whether it holds for each item: not in the row, but in the predictions beside it, where these say so."""
 
     @property
     def test(self) -> str:
@@ -119,9 +121,10 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run directory")
     config = folder / "config.yaml"
+    scores = parse_scores(_document(folder / "scores.json", []), folder / "scores.json")
     run = Run(
         folder=folder,
-        scores=parse_scores(_document(folder / "scores.json", []), folder / "scores.json"),
+        scores=tuple(score.model_copy(update={"outcomes": _outcomes(folder, score)}) for score in scores),
         stages=_rows(Stage, _document(folder / "stages.json", []), folder / "stages.json"),
         audit=_checked(Audit, _document(folder / "audit.json", {}), folder / "audit.json"),
         sft={path.parent.name: list(json_lines(path)) for path in sorted(folder.glob("sft/*/metrics.jsonl"))},
@@ -162,6 +165,17 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(stream, 1):
             if line.endswith("\n") and line.strip():
                 yield _line(line, f"{path}:{number}")
+
+
+def _outcomes(folder: Path, score: Score) -> dict[str, dict[str, bool]]:
+    """Of the lines of a run's own test splits, which name their item and hold its verdict."""
+    found: dict[str, dict[str, bool]] = {metric: {} for metric in ("TS", "PI", "CF")}
+    for line in json_lines(folder / "predictions" / f"{score.model}.{score.split}.jsonl"):
+        verdict, item = line.get("verdict"), line.get("item")
+        if isinstance(verdict, dict) and isinstance(item, str):
+            for metric, items in found.items():
+                items[item] = bool(verdict.get(metric))
+    return found
 
 
 def finite(value: Any) -> float:

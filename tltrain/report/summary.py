@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import pstdev
 
 from tltrain.report.rundir import Score
 
@@ -65,10 +66,14 @@ class Difference:
 
 
 def difference(score: Score, reference: Score, metric: str) -> Difference:
-    """`score` minus `reference`; the standard errors are added as those of independent samples are."""
+    """`score` minus `reference`. Where the predictions tell what became of every item, the standard error is that of
+    paired differences; else the errors of both are added as those of independent samples are."""
+    points = score.metrics[metric] - reference.metrics[metric]
+    first, second = score.outcomes.get(metric, {}), reference.outcomes.get(metric, {})
+    if first and first.keys() == second.keys() and len(first) == score.n == reference.n:
+        return Difference(points, 100 * pstdev(first[item] - second[item] for item in first) / math.sqrt(score.n))
     errors = [score.se.get(metric), reference.se.get(metric)]
     both = [error for error in errors if error is not None]
-    points = score.metrics[metric] - reference.metrics[metric]
     return Difference(points, math.hypot(*both) if len(both) == 2 else None)
 
 
