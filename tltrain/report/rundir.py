@@ -57,7 +57,7 @@ class Score(_Row):
     usage: dict[str, float] = {}
     """`prompt_tokens` and `tokens` of the replies, and the `cost` where prices were given."""
     outcomes: dict[str, dict[str, bool]] = {}
-    """By metric, whether it holds for each item: not in the row, but in the predictions beside it, where these say so."""
+    """By metric, whether it holds for each item: not from the row but from the predictions, where these say so."""
 
     @property
     def test(self) -> str:
