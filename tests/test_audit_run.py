@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from micro import micro_tokenizer
+from support.micro import micro_tokenizer
 
 from tltrain.audit import run
 from tltrain.audit.compare import compare

@@ -9,21 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from micro import FILE_TOOLS, micro_tokenizer, save_micro
-from small_run import call, mistake
-from trained_micro import known, save_trained, write_bfcl
+from support.micro import FILE_TOOLS, micro_tokenizer, save_micro
+from support.small_run import call, mistake
+from support.trained_micro import known, save_trained, write_bfcl
 
-from tltrain.analysis import _trials
-from tltrain.asking import Local
-from tltrain.choosing import load_tests, name_models
 from tltrain.config import BenchConfig, read_config
 from tltrain.dialects import hermes
 from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, DataError
+from tltrain.evaluation.episodes import play
+from tltrain.evaluation.inference import Local
+from tltrain.evaluation.outcomes import judged, read_line, score
+from tltrain.evaluation.scoring import score_file
+from tltrain.evaluation.selection import load_tests, name_models
+from tltrain.evaluation.token_importance import _trials
 from tltrain.files import append_json_line, read_json, read_json_lines
-from tltrain.outcomes import judged, read_line, score
-from tltrain.scoring import score_file
-from tltrain.stepping import play
 from tltrain.testsets import bfcl
 from tltrain.testsets.base import Item, TestSet
 from tltrain.testsets.simulator import Simulator
@@ -149,7 +149,7 @@ def test_a_stopped_evaluation_goes_on_after_the_last_whole_line(place: Path, mon
         appended.append(line)
 
     with monkeypatch.context() as patched:
-        patched.setattr("tltrain.benchmark.append_json_line", append_two)
+        patched.setattr("tltrain.evaluation.run.append_json_line", append_two)
         code, _, err = call("eval", place / "learnt", *options(place, "killed"))
     assert (code, "stopped" in err) == (130, True)
     there = [line["index"] for line in read_json_lines(folder / FILE)]

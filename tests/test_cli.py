@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
-from small_run import call, mistake, write_run
+from support.small_run import call, mistake, write_run
 
 from tltrain import model as models
 from tltrain.files import read_json

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tltrain.compare import compare, mcnemar, paired, prediction_path, robustness
+from tltrain.evaluation.significance import compare, mcnemar, paired, prediction_path, robustness
 from tltrain.report.comparison import markdown, write_comparison
 from tltrain.report.report import write_report
 

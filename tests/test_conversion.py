@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from micro import save_micro
+from support.micro import save_micro
 
 from tltrain import formats
 from tltrain import model as models

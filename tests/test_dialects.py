@@ -426,5 +426,5 @@ def test_unknown_dialect_lists_the_known_ones() -> None:
 
 
 def test_importing_dialects_and_judging_needs_no_torch() -> None:
-    code = "import sys, tltrain.judging_lines; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    code = "import sys, tltrain.judging.json_lines; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

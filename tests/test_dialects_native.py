@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from chat_templates import HEADERS, THOUGHTS
-from micro import micro_tokenizer
+from support.chat_templates import HEADERS, THOUGHTS
+from support.micro import micro_tokenizer
 
 from tltrain import dialects
 from tltrain.dialects import Parsed, gemma, hermes, llama3, mistral, python, qwen

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_templates import headers_tokenizer, thoughts_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from micro import TEXT, micro_tokenizer
+from support.chat_templates import headers_tokenizer, thoughts_tokenizer
+from support.micro import TEXT, micro_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tltrain import formats
-from tltrain.audit.readers import read_calls
+from tltrain.audit.failure_detectors import read_calls
 from tltrain.encode import Encoder, Step, key_weight
 from tltrain.engine.tree import TokenTree
 from tltrain.errors import TemplateError

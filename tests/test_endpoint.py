@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from small_run import call
-from trained_micro import known, save_trained, write_bfcl
+from support.small_run import call
+from support.trained_micro import known, save_trained, write_bfcl
 
-from tltrain.endpoint import Answer, Endpoint, messages, parse_place
 from tltrain.errors import ConfigError
+from tltrain.evaluation.endpoint import Answer, Endpoint, messages, parse_place
 from tltrain.files import read_json, read_json_lines
 from tltrain.trajectory import Call, Message, Trajectory
 

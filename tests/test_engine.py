@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from micro import micro_model
+from support.micro import micro_model
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -26,15 +26,15 @@ from transformers import (
 )
 
 from tltrain.config import LoraConfig
-from tltrain.engine import attention, readers
+from tltrain.engine import attention, outputs
 from tltrain.engine import generate as generation
-from tltrain.engine.abilities import linear_output, why_not_shared
 from tltrain.engine.adapters import add_adapters
 from tltrain.engine.attention import TreeLayout, attend, tree_attention
+from tltrain.engine.capabilities import linear_output, why_not_shared
 from tltrain.engine.generate import batches, generate
 from tltrain.engine.logprobs import token_logprobs
+from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes
-from tltrain.engine.readers import LogProbs
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
 
 
@@ -158,7 +158,7 @@ def test_logits_by_chunks(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = separate_nll(model, sequences)
     expected.backward()
     separate = gradients(model)
-    monkeypatch.setattr(readers, "LOGITS", 3 * 400)
+    monkeypatch.setattr(outputs, "LOGITS", 3 * 400)
     shapes = []
     model.lm_head.register_forward_hook(lambda _, __, logits: shapes.append(logits.shape))
     assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)

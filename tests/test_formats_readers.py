@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from format_samples import (
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support.format_samples import (
     ANTHROPIC,
     HERMES,
     LLAMA_FACTORY,
@@ -31,8 +33,6 @@ from format_samples import (
     XLAM,
     node,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from tltrain.errors import DataError
 from tltrain.formats import FORMATS, read

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from format_samples import LLAMA_FACTORY, OPENAI, SEALTOOLS, TAUBENCH, TIME, WEATHER, WRAPPED
+from support.format_samples import LLAMA_FACTORY, OPENAI, SEALTOOLS, TAUBENCH, TIME, WEATHER, WRAPPED
 
 from tltrain.errors import DataError
 from tltrain.formats import Problem, convert, format_name, infer_tools, read, read_tools

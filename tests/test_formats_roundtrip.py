@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from format_samples import OPENAI, WEATHER
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.format_samples import OPENAI, WEATHER
 
 from tltrain.errors import DataError
 from tltrain.formats import FORMATS, Problem, convert, read, write, write_steps

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from small_run import call, mistake
-from trained_micro import known, save_trained, write_bfcl
+from support.small_run import call, mistake
+from support.trained_micro import known, save_trained, write_bfcl
 
+from tltrain.evaluation.lm_eval import rows
 from tltrain.files import read_json
-from tltrain.general import rows
 
 TASK = {
     "task": "mini",
@@ -47,7 +47,7 @@ def test_the_numbers_of_a_result() -> None:
 
 
 def test_a_missing_extra_is_told_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tltrain.general.find_spec", lambda name: None)
+    monkeypatch.setattr("tltrain.evaluation.lm_eval.find_spec", lambda name: None)
     said = mistake("eval", "nowhere", "--bench", "toolworld", "--out", tmp_path / "run", "--general", "mmlu")
     assert said == "--general needs lm-eval: pip install 'tltrain[general]'"
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from micro import save_micro
+from support.micro import save_micro
 from test_conversion import SAMPLE
 
 from tltrain import formats

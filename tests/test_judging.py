@@ -12,11 +12,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tltrain.dialects import Parsed
-from tltrain.equality import same_value
 from tltrain.errors import DataError
 from tltrain.judging import ANY, CATEGORIES, Counts, Verdict, judge, summarize
-from tltrain.judging_lines import judge_lines
-from tltrain.matching import best_matching
+from tltrain.judging.equality import same_value
+from tltrain.judging.json_lines import judge_lines
+from tltrain.judging.matching import best_matching
 from tltrain.trajectory import Call, Tool
 
 

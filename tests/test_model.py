@@ -13,7 +13,7 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from micro import save_micro
+from support.micro import save_micro
 
 from tltrain import model as models
 from tltrain.dialects import hermes, python

@@ -20,7 +20,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from small_run import call, mistake, write_run
+from support.small_run import call, mistake, write_run
 from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
 from tltrain.cli import main

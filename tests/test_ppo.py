@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from micro import micro_model, micro_tokenizer, micro_trajectories
 from safetensors.torch import load_file
+from support.micro import micro_model, micro_tokenizer, micro_trajectories
 from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig

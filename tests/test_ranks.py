@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from ranks_job import JOBS, call_as, train, train_as
 from safetensors.torch import load_file
-from small_run import write_run
+from support.ranks_job import JOBS, call_as, train, train_as
+from support.small_run import write_run
 
 from tltrain.engine.order import share
 
@@ -32,7 +32,7 @@ SECONDS = 1500
 def context() -> Any:
     """Processes that begin with the libraries loaded."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ranks_job", "tltrain.pipeline"])
+    context.set_forkserver_preload(["support.ranks_job", "tltrain.pipeline"])
     first = context.Process(target=int)  # waits for what is loaded before, so that no later one has to
     first.start()
     first.join()
@@ -213,7 +213,7 @@ def test_sft_alone_runs_as_several_processes(context: Any, run: Path, tmp_path: 
 
 
 def test_the_launcher_does_not_shard(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from small_run import mistake
+    from support.small_run import mistake
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")

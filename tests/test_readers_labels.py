@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from score_readers import LABELS, PROBES, Labelled, load, score, wrong
+from support.score_readers import LABELS, PROBES, Labelled, load, score, wrong
 
 from tltrain.audit import read_calls
 from tltrain.audit.statements import PROGRAMS, SENTENCES

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report_sample import score, score_rows, write, write_lines, write_sample
 from rich.console import Console
+from support.report_sample import score, score_rows, write, write_lines, write_sample
 from test_report_page import assert_self_contained
 
 from tltrain.errors import RunError
 from tltrain.report.examples import readable, wrong_examples
 from tltrain.report.report import report_page, write_report
-from tltrain.report.rundir import Score, parse_scores, read_run
+from tltrain.report.run_files import Score, parse_scores, read_run
 from tltrain.report.summary import Difference, comparisons, difference, headline, lead, setbacks
 from tltrain.report.tables import counts_table, score_table, terminal_table, usage_line
 

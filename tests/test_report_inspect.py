@@ -6,7 +6,7 @@ import re
 from html import unescape
 
 import pytest
-from report_sample import inspected, step
+from support.report_sample import inspected, step
 from test_report_page import assert_self_contained
 
 from tltrain.report.inspect_page import inspect_page, visible

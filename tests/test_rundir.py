@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_run import call, mistake, write_run
+from support.small_run import call, mistake, write_run
 
 from tltrain.config import RunConfig
 from tltrain.errors import RunError
-from tltrain.rundir import RunDirectory
+from tltrain.run_directory import RunDirectory
 
 HOLDER = """
 import sys
 from pathlib import Path
 from tltrain.config import RunConfig
-from tltrain.rundir import RunDirectory
+from tltrain.run_directory import RunDirectory
 run = RunDirectory(Path(sys.argv[1]), RunConfig())
 print("held", flush=True)
 sys.stdin.read()

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from micro import ORDER_TOOLS, micro_model, micro_tokenizer, micro_trajectories
 from safetensors.torch import load_file
+from support.micro import ORDER_TOOLS, micro_model, micro_tokenizer, micro_trajectories
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 from tltrain.config import LoraConfig, OptimiserConfig, SFTConfig

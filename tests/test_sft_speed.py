@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from micro import micro_tokenizer, save_micro
 from sft_speed import TRL_CANDIDATES, Bench, RunFailedError
 from speed.figures import Measured, Size, check, compare, run_figures, side_figures, table
 from speed.machine import describe
 from speed.process import Job, Outcome, load_model, peak_memory_mb
 from speed.size import model_size
 from speed.workload import IGNORED, NAMES, Row, distinct_tokens, make_logs, make_row
+from support.micro import micro_tokenizer, save_micro
 
 from tltrain import model as models
 from tltrain.encode import Encoder

@@ -7,12 +7,12 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tltrain.show import stages
+from tltrain.cli.progress import stages
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, *times: float) -> None:
     left = iter(times)
-    monkeypatch.setattr("tltrain.show.time.monotonic", lambda: next(left))
+    monkeypatch.setattr("tltrain.cli.progress.time.monotonic", lambda: next(left))
 
 
 def test_lines_say_how_long_it_still_takes(monkeypatch: pytest.MonkeyPatch) -> None:

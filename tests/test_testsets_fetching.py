@@ -13,11 +13,12 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from commands import call, mistake
+from support.commands import call, mistake
 
+from tltrain.downloads import datasets as fetching
+from tltrain.downloads.datasets import SOURCES, fetch
 from tltrain.errors import ConfigError, DataError
-from tltrain.testsets import bfcl, fetching
-from tltrain.testsets.fetching import SOURCES, fetch
+from tltrain.testsets import bfcl
 
 TEXTS = {"clean.json": b"[1]", "deep/union.json": b"[2]"}
 asked: list[str] = []

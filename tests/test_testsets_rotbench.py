@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testset_samples import noisy_tools, react, rotbench_record, write_rotbench
+from support.testset_samples import noisy_tools, react, rotbench_record, write_rotbench
 
-from tltrain import outcomes
 from tltrain.dialects import react as dialect
 from tltrain.errors import ConfigError, DataError
+from tltrain.evaluation import outcomes
 from tltrain.testsets import rotbench
 from tltrain.testsets.base import Item, TestSet
 from tltrain.testsets.rotbench_paper import judge_text

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import call, mistake
-from testset_samples import alpaca_record, lines_of, react, rotbench_record, step, write_alpaca, write_rotbench
+from support.commands import call, mistake
+from support.testset_samples import alpaca_record, lines_of, react, rotbench_record, step, write_alpaca, write_rotbench
 
 from tltrain import dialects
 from tltrain.errors import ConfigError, DataError
-from tltrain.scoring import load, score_file, score_golds
+from tltrain.evaluation.scoring import load, score_file, score_golds
 from tltrain.testsets.base import TestSet
 from tltrain.trajectory import Call
 

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from testset_samples import alpaca_record, step, write_alpaca
+from support.testset_samples import alpaca_record, step, write_alpaca
 
-from tltrain import outcomes
 from tltrain.dialects import react
 from tltrain.errors import ConfigError, DataError
+from tltrain.evaluation import outcomes
 from tltrain.testsets import toolalpaca
 from tltrain.testsets.base import TestSet
 from tltrain.trajectory import Call

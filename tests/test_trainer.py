@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from micro import ORDER_TOOLS, micro_model, micro_trajectories
+from support.micro import ORDER_TOOLS, micro_model, micro_trajectories
 from test_sft import LORA, TOKENIZER, KilledError, kill_at, lines, naive_loss, trainer, weights
 
 from tltrain import SFTTrainer, sft
@@ -249,7 +249,7 @@ for _ in range(2):
 
 @pytest.mark.parametrize("base", ["4bit", "8bit"])
 def test_a_quantised_base_is_refused_where_it_cannot_be(tmp_path: Path, base: str) -> None:
-    from small_run import mistake, write_run
+    from support.small_run import mistake, write_run
 
     run = write_run(tmp_path, ppo=None, sft={"lora": {"base": base}})
     assert mistake("sft", run, "--out", tmp_path / "run") == f"lora.base {base}: needs a CUDA GPU, the device is cpu"

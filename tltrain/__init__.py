@@ -10,7 +10,7 @@ from tltrain.judging import Verdict, judge
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 if TYPE_CHECKING:
-    from tltrain.evaluation import evaluate
+    from tltrain.evaluation.own_splits import evaluate
     from tltrain.ppo.trainer import PPOTrainer
     from tltrain.sft import SFTTrainer
 
@@ -27,7 +27,7 @@ __all__ = [
     "read",
 ]
 
-_LATER = {"SFTTrainer": "tltrain.sft", "PPOTrainer": "tltrain.ppo.trainer", "evaluate": "tltrain.evaluation"}
+_LATER = {"SFTTrainer": "tltrain.sft", "PPOTrainer": "tltrain.ppo.trainer", "evaluate": "tltrain.evaluation.own_splits"}
 """Loaded when asked for, since they load torch, and reading data should not."""
 
 

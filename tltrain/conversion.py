@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any
 
 from tltrain import formats
-from tltrain.audit.readers import read_calls
+from tltrain.audit.failure_detectors import read_calls
 from tltrain.encode import Encoder, EncodingCounts
 from tltrain.errors import ConfigError, DataError
 from tltrain.trajectory import Trajectory

@@ -23,13 +23,13 @@ from tltrain.config import Base, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine import ranks
-from tltrain.engine.abilities import why_not_shared
+from tltrain.engine.capabilities import why_not_shared
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation import evaluate, score_row
+from tltrain.evaluation.own_splits import evaluate, score_row
 from tltrain.files import discard, write_json, write_json_lines
 from tltrain.report.report import write_report
-from tltrain.rundir import RunDirectory
+from tltrain.run_directory import RunDirectory
 from tltrain.sft import Progress, SFTTrainer, draw, silent, torch_dtype
 from tltrain.trajectory import Trajectory
 

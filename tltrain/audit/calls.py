@@ -11,9 +11,9 @@ from typing import Any
 
 from tltrain.audit.confusable import nearest
 from tltrain.audit.counting import Sample, Tally, digest, share, shorten
+from tltrain.audit.failure_detectors import CallReading
 from tltrain.audit.feedback import Mode
 from tltrain.audit.patterns import fault_pattern, feedback_pattern
-from tltrain.audit.readers import CallReading
 from tltrain.audit.schema import SchemaFault, schema_faults
 from tltrain.trajectory import CallSite, Trajectory
 

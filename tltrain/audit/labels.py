@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tltrain.audit.counting import share
-from tltrain.audit.readers import CallReading
+from tltrain.audit.failure_detectors import CallReading
 from tltrain.trajectory import Trajectory
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError as JinjaError
 
 from tltrain.audit.counting import common_prefix, digest, shorten
-from tltrain.audit.readers import CallReading
+from tltrain.audit.failure_detectors import CallReading
 from tltrain.errors import ModelError
 from tltrain.trajectory import Message, Trajectory
 

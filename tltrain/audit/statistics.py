@@ -10,11 +10,11 @@ from typing import Any
 from tltrain.audit.calls import CallStatistics
 from tltrain.audit.counting import Spread, Tally, share
 from tltrain.audit.duplicates import Duplicates
+from tltrain.audit.failure_detectors import CallReading, read_calls
 from tltrain.audit.feedback import Mode
 from tltrain.audit.headline import headline
 from tltrain.audit.labels import LabelStatistics
 from tltrain.audit.lengths import Characters, Lengths, Masking, Tokens, maskings
-from tltrain.audit.readers import CallReading, read_calls
 from tltrain.audit.toolsets import ToolStatistics
 from tltrain.trajectory import Message, Trajectory
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tltrain.dialects import hermes, literals, strict
 from tltrain.dialects.base import Parsed, read_blocks
-from tltrain.equality import alternatives, property_scopes, types_of
+from tltrain.json_schema import alternatives, property_scopes, types_of
 from tltrain.trajectory import Call, Tool
 
 format = hermes.format

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig
 
-from tltrain.engine.abilities import why_not_shared
 from tltrain.engine.attention import Past, TreeLayout, tree_attention
+from tltrain.engine.capabilities import why_not_shared
 from tltrain.engine.passes import Pass, plan_passes
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
 

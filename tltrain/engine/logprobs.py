@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tltrain.engine.abilities import linear_output
 from tltrain.engine.attention import TreeLayout, tree_attention
-from tltrain.engine.readers import LogProbs
+from tltrain.engine.capabilities import linear_output
+from tltrain.engine.outputs import LogProbs
 from tltrain.engine.tree import TokenTree
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tltrain.engine.abilities import linear_output, why_not_shared
 from tltrain.engine.attention import Past, TreeLayout, tree_attention
-from tltrain.engine.readers import LogProbs, Reader
+from tltrain.engine.capabilities import linear_output, why_not_shared
+from tltrain.engine.outputs import LogProbs, Reader
 from tltrain.engine.tree import Predicted, TokenSequence, TokenTree
 
 if TYPE_CHECKING:

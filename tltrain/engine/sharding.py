@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tltrain.engine import ranks
-from tltrain.engine.abilities import why_not_shared
 from tltrain.engine.attention import TreeLayout, tree_attention
+from tltrain.engine.capabilities import why_not_shared
 from tltrain.engine.layers import layers_of
 from tltrain.engine.logprobs import weighted_nll
 from tltrain.engine.passes import Passed

@@ -24,8 +24,8 @@ from tltrain.engine import ranks, sharding
 from tltrain.engine.checkpoint import STATE, cut_metrics, load_checkpoint, numbered, save_checkpoint, save_numbered
 from tltrain.engine.layers import recomputed
 from tltrain.engine.optimiser import Optimiser, cosine
+from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import Passed, backward, measure, nll
-from tltrain.engine.readers import LogProbs
 from tltrain.engine.tree import TokenSequence
 from tltrain.errors import RunError
 from tltrain.files import append_json_line

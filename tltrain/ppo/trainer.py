@@ -21,11 +21,11 @@ from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpo
 from tltrain.engine.generate import Generated, generate
 from tltrain.engine.optimiser import Optimiser, cosine
 from tltrain.engine.order import batches
+from tltrain.engine.outputs import LogProbs, Reader, Values
 from tltrain.engine.passes import backward, measure
-from tltrain.engine.readers import LogProbs, Reader, Values
 from tltrain.engine.tree import Predicted, TokenSequence
 from tltrain.errors import DataError
-from tltrain.evaluation import judge_reply
+from tltrain.evaluation.own_splits import judge_reply
 from tltrain.files import append_json_line, discard
 from tltrain.judging import Verdict
 from tltrain.ppo import maths

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from tltrain.files import read_json, write_text
 from tltrain.report import summary
 from tltrain.report.page import Cell, Column, Section, join, page, paragraph, table
-from tltrain.report.rundir import parse_scores
+from tltrain.report.run_files import parse_scores
 
 Rows = Sequence[Mapping[str, Any]]
 METRICS = ("TS", "PI", "CF", "accuracy", "DE", "CE", "VA")

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.report.page import Section, details, join, paragraph, render
-from tltrain.report.rundir import json_lines
+from tltrain.report.run_files import json_lines
 from tltrain.report.summary import category_words
 
 PER_CATEGORY, TAIL, LONGEST = 2, 320, 1200

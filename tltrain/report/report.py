@@ -28,7 +28,7 @@ from tltrain.report.page import (
     side_by_side,
     table,
 )
-from tltrain.report.rundir import METRICS, Audit, Run, Score, Stage, finite, read_run
+from tltrain.report.run_files import METRICS, Audit, Run, Score, Stage, finite, read_run
 from tltrain.report.summary import by_test, category_words, headline, lead, remarks, setbacks
 from tltrain.report.tables import METRIC_HELP, comparison_table, counts_table, score_table
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import pstdev
 
-from tltrain.report.rundir import Score
+from tltrain.report.run_files import Score
 
 MODELS = {
     "base": "the base model",

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tltrain.report.page import Cell, Column, table
-from tltrain.report.rundir import METRICS, Score, parse_scores
+from tltrain.report.run_files import METRICS, Score, parse_scores
 from tltrain.report.summary import LOWER_IS_BETTER, by_test, category_words, comparisons, difference
 
 SIDE_BY_SIDE = 6

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from tltrain.equality import same_value
 from tltrain.judging import judge
-from tltrain.matching import best_matching
+from tltrain.judging.equality import same_value
+from tltrain.judging.matching import best_matching
 from tltrain.trajectory import Call, Tool
 
 Answer = tuple[str, dict[str, list[Any]]]

@@ -18,13 +18,13 @@ from typing import Any
 
 from tltrain import dialects, formats
 from tltrain.dialects import Parsed
+from tltrain.downloads.checksums import warnings_for
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation import CUT
+from tltrain.evaluation.own_splits import CUT
 from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
 from tltrain.formats.jsonio import loads
 from tltrain.testsets.base import Item, TestSet
 from tltrain.testsets.episodes import Episode, Executor
-from tltrain.testsets.pins import warnings_for
 from tltrain.testsets.prompts import without_form
 from tltrain.testsets.simulator import Simulator
 from tltrain.trajectory import Call

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tltrain.audit.readers import read_calls
+from tltrain.audit.failure_detectors import read_calls
 from tltrain.errors import ConfigError
 from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.toolworld import generate

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from tltrain.toolworld.service import Service, ToolFunction
-from tltrain.toolworld.tools_calendar import calendar
-from tltrain.toolworld.tools_clinic import clinic
-from tltrain.toolworld.tools_contacts import contacts
-from tltrain.toolworld.tools_courses import courses
-from tltrain.toolworld.tools_energy import energy
-from tltrain.toolworld.tools_files import files
-from tltrain.toolworld.tools_fleet import fleet
-from tltrain.toolworld.tools_inventory import inventory
-from tltrain.toolworld.tools_library import library
-from tltrain.toolworld.tools_money import money
-from tltrain.toolworld.tools_orders import orders
-from tltrain.toolworld.tools_recipes import recipes
-from tltrain.toolworld.tools_statistics import statistics
-from tltrain.toolworld.tools_text import text
-from tltrain.toolworld.tools_tickets import tickets
-from tltrain.toolworld.tools_travel import travel
-from tltrain.toolworld.tools_units import units
-from tltrain.toolworld.tools_weather import weather
+from tltrain.toolworld.services.calendar import calendar
+from tltrain.toolworld.services.clinic import clinic
+from tltrain.toolworld.services.contacts import contacts
+from tltrain.toolworld.services.courses import courses
+from tltrain.toolworld.services.energy import energy
+from tltrain.toolworld.services.files import files
+from tltrain.toolworld.services.fleet import fleet
+from tltrain.toolworld.services.inventory import inventory
+from tltrain.toolworld.services.library import library
+from tltrain.toolworld.services.money import money
+from tltrain.toolworld.services.orders import orders
+from tltrain.toolworld.services.recipes import recipes
+from tltrain.toolworld.services.statistics import statistics
+from tltrain.toolworld.services.text import text
+from tltrain.toolworld.services.tickets import tickets
+from tltrain.toolworld.services.travel import travel
+from tltrain.toolworld.services.units import units
+from tltrain.toolworld.services.weather import weather
 from tltrain.toolworld.world import World
 
 TRAINING_SERVICES: tuple[Service, ...] = (

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from micro import micro_model, micro_tokenizer, micro_trajectories
 
+from support.micro import micro_model, micro_tokenizer, micro_trajectories
 from tltrain.cli import main
 from tltrain.config import HeldOutConfig, LoraConfig, OptimiserConfig, SFTConfig
 from tltrain.encode import Encoder

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltrain import dialects
-from tltrain.asking import Line, Local
 from tltrain.encode import key_positions
+from tltrain.evaluation.inference import Line, Local
+from tltrain.evaluation.outcomes import golds_for, is_stepwise, judge_line, read_line
 from tltrain.files import write_json
 from tltrain.judging import Verdict, judge
-from tltrain.outcomes import golds_for, is_stepwise, judge_line, read_line
 from tltrain.report.analysis_page import write_analysis
 from tltrain.sft import Progress, silent
 from tltrain.testsets.base import Item, TestSet
 from tltrain.trajectory import Call, Tool
 
 if TYPE_CHECKING:
-    from tltrain.benchmark import Benchmark
-    from tltrain.choosing import Model
+    from tltrain.evaluation.run import Benchmark
+    from tltrain.evaluation.selection import Model
 
 KINDS = ("first name token", "later key token", "other name token", "argument name")
 """What is corrected. Other name tokens decide between no two given tools: what PKT leaves at weight 1."""

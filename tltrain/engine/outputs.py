@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from tltrain.engine.abilities import linear_output
+from tltrain.engine.capabilities import linear_output
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

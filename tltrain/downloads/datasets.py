@@ -18,10 +18,10 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import BinaryIO
 
+from tltrain.downloads.wheels import find_wheel
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import replacing
 from tltrain.testsets import bfcl, rotbench, sealtools, toolalpaca, tooleyes
-from tltrain.wheels import find_wheel
 
 HOST = "https://raw.githubusercontent.com"
 SECONDS = 30

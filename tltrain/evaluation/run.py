@@ -15,22 +15,22 @@ from pathlib import Path
 from typing import Any
 
 from tltrain import model as models
-from tltrain.asking import Asker, Remote, load_local
-from tltrain.choosing import Model, data_folder, load_tests, loader
-from tltrain.compare import compare, prediction_path, robustness
 from tltrain.config import BenchConfig
 from tltrain.data import file_digests
-from tltrain.endpoint import Endpoint
 from tltrain.errors import ModelError
+from tltrain.evaluation.endpoint import Endpoint
+from tltrain.evaluation.episodes import play
+from tltrain.evaluation.inference import Asker, Remote, load_local
+from tltrain.evaluation.lm_eval import require_lm_eval, run_tasks
+from tltrain.evaluation.outcomes import is_stepwise, judged, score
+from tltrain.evaluation.scoring import paper_row
+from tltrain.evaluation.selection import Model, data_folder, load_tests, loader
+from tltrain.evaluation.significance import compare, prediction_path, robustness
 from tltrain.files import append_json_line, discard, read_json, read_json_lines, write_json, write_json_lines
-from tltrain.general import require_lm_eval, run_tasks
-from tltrain.outcomes import is_stepwise, judged, score
 from tltrain.pipeline import Tell, untold
 from tltrain.report.comparison import write_comparison
 from tltrain.report.report import write_report
-from tltrain.rundir import RunDirectory
-from tltrain.scoring import paper_row
-from tltrain.stepping import play
+from tltrain.run_directory import RunDirectory
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.simulator import Simulator
 from tltrain.testsets.toollibrary import Library

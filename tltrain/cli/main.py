@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from tltrain.cli_app import ConfigFile, Json, Out, app, quiet, remark, told
+from tltrain.cli.app import ConfigFile, Json, Out, app, quiet, remark, told
 from tltrain.errors import ConfigError, TLTrainError
 from tltrain.files import is_disk_full
 
@@ -178,8 +178,8 @@ def analyze(
     as_json: Json = False,
 ) -> None:
     """What models get wrong on test sets, and which tokens decide it; reads what `eval` saved with the same options."""
-    from tltrain.choosing import name_models
     from tltrain.config import BenchConfig, parse_config, read_config
+    from tltrain.evaluation.selection import name_models
 
     values = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
     values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
@@ -188,10 +188,10 @@ def analyze(
         values |= {"library": found.library, "max_steps": found.max_steps}
     config, named = parse_config(values, "options", BenchConfig), name_models(models, endpoint_model, concurrency)
     quiet()
-    from tltrain.analysis import analyze as run_analysis
-    from tltrain.benchmark import Benchmark
+    from tltrain.cli.progress import stages as shown
+    from tltrain.evaluation.run import Benchmark
+    from tltrain.evaluation.token_importance import analyze as run_analysis
     from tltrain.report.analysis_page import analysis_lines
-    from tltrain.show import stages as shown
 
     with _stoppable(), shown(told) as tell:
         rows = run_analysis(Benchmark(config, out, tell, remark), named, bench)
@@ -236,9 +236,9 @@ def _folder(out: Path | None, config: Path) -> Path:
 
 def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_json: bool) -> None:
     quiet()
+    from tltrain.cli.progress import stages as shown
     from tltrain.pipeline import STAGES, Pipeline
     from tltrain.report.tables import terminal_table
-    from tltrain.show import stages as shown
 
     try:
         with shown(told) as tell:
@@ -266,15 +266,15 @@ def _bench(
     as_json: bool,
 ) -> None:
     """`eval --bench`."""
-    from tltrain.choosing import name_models
     from tltrain.config import BenchConfig, parse_config
+    from tltrain.evaluation.selection import name_models
 
     config, models = parse_config(values, "options", BenchConfig), name_models(*named)
     quiet()
-    from tltrain.benchmark import Benchmark
+    from tltrain.cli.progress import stages as shown
+    from tltrain.evaluation.run import Benchmark
     from tltrain.report.comparison import general_line
     from tltrain.report.tables import terminal_table, usage_line
-    from tltrain.show import stages as shown
 
     with _stoppable(), shown(told) as tell:
         benchmark = Benchmark(config, out, tell, remark, prices)
@@ -298,7 +298,4 @@ def _stoppable() -> Iterator[None]:
         raise typer.Exit(STOPPED) from None
 
 
-import tltrain.cli_data  # noqa: E402, F401  its commands stand after these
-
-if __name__ == "__main__":
-    main()
+import tltrain.cli.data  # noqa: E402, F401  its commands stand after these

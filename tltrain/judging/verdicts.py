@@ -12,9 +12,10 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 from tltrain.dialects import Parsed
-from tltrain.equality import ANY, Scope, property_names, same_value
 from tltrain.errors import DataError
-from tltrain.matching import best_matching
+from tltrain.json_schema import Scope, property_names
+from tltrain.judging.equality import ANY, same_value
+from tltrain.judging.matching import best_matching
 from tltrain.trajectory import Arguments, Call, Tool
 
 __all__ = ["ANY", "CATEGORIES", "ROWS", "CallVerdict", "Counts", "Scores", "Verdict", "judge", "summarize"]

@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 
 from tltrain import model as models
-from tltrain.endpoint import Endpoint, parse_place
 from tltrain.errors import ConfigError, DataError
+from tltrain.evaluation.endpoint import Endpoint, parse_place
 from tltrain.testsets.base import Loader, TestSet
 
 BENCHES = ("rotbench", "toolalpaca", "bfcl", "tooleyes", "toolworld")

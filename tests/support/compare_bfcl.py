@@ -1,6 +1,6 @@
 """Our BFCL accuracy beside the verdicts of its own checker, over golds and perturbed golds of all ast and live items.
 
-    python tests/compare_bfcl.py PACKAGE DATA
+    python tests/support/compare_bfcl.py PACKAGE DATA
 
 PACKAGE is the folder that holds `bfcl_eval` (`pip install --no-deps --target PACKAGE bfcl-eval==2026.3.23`), DATA the
 folder of test sets. Only the checker's own module is imported; its table of models gets an empty one in its place.

@@ -1,6 +1,6 @@
 """Precision and recall of the feedback reader on the labelled set, by half and by kind, ours beside the paper's rule.
 
-    python tests/score_readers.py [FOLDER OF PUBLIC DATA]
+    python tests/support/score_readers.py [FOLDER OF PUBLIC DATA]
 
 `data/feedback_labels.jsonl` was labelled by reading, before the rules were written. Its own texts stand in it;
 messages of public data sets stand there only as a place (`at`: file and JSON pointer; `obs`: which <obs> part of that
@@ -22,8 +22,8 @@ from typing import Any
 
 from tltrain.audit import feedback_failed
 
-LABELS = Path(__file__).parent / "data" / "feedback_labels.jsonl"
-PROBES = Path(__file__).parent / "data" / "feedback_probes.jsonl"
+LABELS = Path(__file__).parent.parent / "data" / "feedback_labels.jsonl"
+PROBES = Path(__file__).parent.parent / "data" / "feedback_probes.jsonl"
 
 
 @dataclass(frozen=True)
@@ -122,5 +122,5 @@ def table(labelled: Sequence[Labelled]) -> str:
 
 
 if __name__ == "__main__":
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[3] / "shared" / "data"
     print(table(load(folder if folder.is_dir() else None)))

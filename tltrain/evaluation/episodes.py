@@ -6,8 +6,8 @@ from collections.abc import Container, Iterator
 from itertools import islice
 from typing import Any
 
-from tltrain.asking import Asker, Line
-from tltrain.outcomes import read_line
+from tltrain.evaluation.inference import Asker, Line
+from tltrain.evaluation.outcomes import read_line
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.episodes import Episode, Executor
 from tltrain.testsets.tooleyes import is_valid

@@ -10,8 +10,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tltrain.endpoint import Answer, Endpoint
 from tltrain.errors import TemplateError
+from tltrain.evaluation.endpoint import Answer, Endpoint
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tltrain.cli_app import DataPath, FormatName, Json, Strict, ToolsFile, app, remark, told
+from tltrain.cli.app import DataPath, FormatName, Json, Strict, ToolsFile, app, remark, told
 from tltrain.errors import ConfigError, DataError
 
 
@@ -108,7 +108,7 @@ def judge(
     as_json: Annotated[bool, typer.Option("--json", help="The output is JSON Lines with or without it.")] = False,
 ) -> None:
     """Verdicts with rewards, one JSON line each."""
-    from tltrain.judging_lines import judge_lines
+    from tltrain.judging.json_lines import judge_lines
 
     name = "<stdin>" if file == "-" else file
     with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
@@ -134,8 +134,8 @@ def score(
     as_json: Json = False,
 ) -> None:
     """A file of predictions on a test set, without a model."""
+    from tltrain.evaluation.scoring import load, score_file, score_golds
     from tltrain.model import cache_folder
-    from tltrain.scoring import load, score_file, score_golds
 
     if gold == (predictions is not None):
         raise ConfigError("expected either --predictions FILE or --gold")
@@ -168,7 +168,7 @@ def fetch(
     if name == models.BUILTIN:
         told.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
         return
-    from tltrain.testsets import fetching
+    from tltrain.downloads import datasets as fetching
 
     if name not in fetching.NAMES:
         raise ConfigError(f"fetch {name}: expected {models.BUILTIN}, {', '.join(fetching.NAMES)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from micro import micro_tokenizer
 from transformers import PreTrainedTokenizerFast
+
+from support.micro import micro_tokenizer
 
 HEADERS = """\
 {{- '<|begin_of_text|>' -}}

@@ -9,10 +9,11 @@ from math import sqrt
 from pathlib import Path
 from typing import Any
 
-from tltrain import dialects, outcomes
-from tltrain.choosing import loader
+from tltrain import dialects
 from tltrain.dialects import react
 from tltrain.errors import ConfigError, DataError
+from tltrain.evaluation import outcomes
+from tltrain.evaluation.selection import loader
 from tltrain.formats.fields import FieldError, arguments_of, each, expected, record_of, text_of
 from tltrain.formats.jsonio import loads
 from tltrain.judging import Counts

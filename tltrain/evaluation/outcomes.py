@@ -9,11 +9,11 @@ from math import sqrt
 from typing import Any
 
 from tltrain import dialects
-from tltrain.choosing import loader
 from tltrain.dialects import Parsed
-from tltrain.equality import Placeholder
-from tltrain.evaluation import CUT
+from tltrain.evaluation.own_splits import CUT
+from tltrain.evaluation.selection import loader
 from tltrain.judging import Verdict, judge, summarize
+from tltrain.judging.equality import Placeholder
 from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.testsets.tooleyes import score_predictions
 from tltrain.trajectory import Call, Tool

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from commands import call, mistake
-from micro import save_micro
 
+from support.commands import call, mistake
+from support.micro import save_micro
 from tltrain.toolworld import generate
 from tltrain.trajectory import Trajectory
 

@@ -7,10 +7,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from tltrain import model as models
-from tltrain.choosing import Model
 from tltrain.config import BenchConfig
-from tltrain.endpoint import Endpoint
 from tltrain.errors import ConfigError
+from tltrain.evaluation.endpoint import Endpoint
+from tltrain.evaluation.selection import Model
 
 
 def require_lm_eval() -> None:

@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from tltrain.audit.readers import CallReading, read_calls
+from tltrain.audit.failure_detectors import CallReading, read_calls
 from tltrain.errors import TemplateError
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 

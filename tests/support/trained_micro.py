@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from micro import micro_model, micro_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from support.micro import micro_model, micro_tokenizer
 from tltrain.encode import Encoder
 from tltrain.engine.logprobs import weighted_nll
 from tltrain.engine.tree import TokenTree

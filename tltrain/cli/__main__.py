@@ -1,0 +1,5 @@
+"""`python -m tltrain.cli`."""
+
+from tltrain.cli import main
+
+main()

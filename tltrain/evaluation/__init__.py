@@ -1,0 +1,1 @@
+"""Test sets to scores: inference, predictions, verdicts, significance."""
