@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tltrain.testsets.sealtools import load
+from tltrain.testsets.sealtools import read_splits as load
 
 
 def test_no_tool_of_a_test_query_is_in_training(shared_data: Path) -> None:

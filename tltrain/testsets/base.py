@@ -1,23 +1,30 @@
-"""What a test set is: items with a prompt and golds, and what its loader had to repair or leave out."""
+"""What a test set is: items with a prompt and golds, and everything that is special about the set.
+
+A test set is one file of this package and one entry in `tltrain.testsets.TEST_SETS`: a subclass of `TestSet` that loads
+its splits and overrides what differs from the default.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import random
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 from tltrain.trajectory import Call, Trajectory
 
 Gold = tuple[Call, ...]
-"""The calls of one acceptable reply; empty where a reply without a call is wanted."""
+"""The calls of one acceptable reply; empty where the right reply has no call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a model is asked: `prompt` holds the tools and all messages before the wanted reply."""
+    """One question to a model: `prompt` holds the tools and all messages before the reply that is scored."""
 
     index: int
-    """Place in the set's file, from 0; predictions name it."""
+    """Position in the set, from 0; predictions refer to it."""
     prompt: Trajectory
     golds: tuple[Gold, ...]
     """Acceptable replies; none where the set has no golds (ToolEyes)."""
@@ -25,41 +32,72 @@ class Item:
     """What only the set itself understands."""
 
 
-@dataclass(frozen=True, slots=True)
-class TestSet:
-    """One split, as loaded: every figure is over `items`, of `total` in the file."""
+class PaperOutcome(Protocol):
+    """What a published protocol finds in one reply: which metrics hold, and whether the reply could be read."""
 
-    __test__ = False
-    """Not a class of tests, whatever its name looks like."""
+    @property
+    def TS(self) -> bool: ...  # noqa: N802, D102
+    @property
+    def PI(self) -> bool: ...  # noqa: N802, D102
+    @property
+    def CF(self) -> bool: ...  # noqa: N802, D102
+    @property
+    def readable(self) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One split, as loaded. Every score is over `items`, out of `total` in the file."""
+
+    __test__ = False  # pytest would collect the class because of its name
+
+    SPLITS: ClassVar[tuple[str, ...]] = ()
+    """The splits that `load` knows."""
+    DIALECT: ClassVar[str] = "hermes"
+    """How predictions for this set are written where a line does not name its dialect."""
+    MULTI_STEP: ClassVar[bool] = False
+    """Whether an item takes several replies whose calls are executed; such a set has no golds."""
+    PAPER_PROTOCOL: ClassVar[bool] = False
+    """Whether the set has a published protocol on raw text besides the default one (`paper_outcome`)."""
+    OWN_ACCURACY: ClassVar[bool] = False
+    """Whether the set has a rule of its own for a right reply (`is_accurate`)."""
 
     name: str
     split: str
     items: list[Item]
     total: int
     repaired: dict[int, str] = field(default_factory=dict)
-    """Index of an item to what was repaired in its golds."""
+    """What was repaired in the golds, by the item's index."""
     excluded: dict[int, str] = field(default_factory=dict)
-    """Index of an item that is not scored to the reason."""
+    """Why an item is not scored, by its index."""
     warnings: list[str] = field(default_factory=list)
-    """What the report repeats, such as a file that is not the pinned one."""
+    """Shown beside every score, such as a file that is not the pinned version."""
 
-
-class Loader(Protocol):
-    """A module of this room.
-
-    It may also have `resolve(item, calls) -> golds`, the golds that a reply with these calls is judged with;
-    `accuracy(item, calls) -> bool`, the set's own metric; `paper(item, text)`, the published protocol on raw text.
-    """
-
-    SPLITS: tuple[str, ...]
-    DIALECT: str
-    """How the set's own predictions are written, where a line does not say."""
-
-    def load(self, folder: Path, split: str) -> TestSet:
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, split: str) -> Self:
         """Read a split from `folder`, laid out as `tltrain fetch` leaves it (`rotbench/First_Turn/clean.json`, …).
 
         Raises:
             ConfigError: no such split.
-            DataError: the file is missing or cannot be read.
+            DataError: a file is missing or cannot be read.
         """
-        ...
+
+    def sample(self, limit: int | None, seed: int) -> Self:
+        """The set with at most `limit` items, drawn by the seed, in their order; `indices` do not change."""
+        if limit is None or limit >= len(self.items):
+            return self
+        chosen = random.Random(seed).sample(range(len(self.items)), limit)
+        return replace(self, items=[self.items[position] for position in sorted(chosen)])
+
+    def golds_for(self, item: Item, calls: Sequence[Call]) -> Sequence[Gold]:
+        """The golds that a reply with these calls is judged with."""
+        return item.golds
+
+    def is_accurate(self, item: Item, calls: Sequence[Call]) -> bool:
+        """Whether a reply with these calls is right by the set's own rule; only where `OWN_ACCURACY`."""
+        raise NotImplementedError(f"{self.name} has no accuracy of its own")
+
+    def paper_outcome(self, item: Item, text: str) -> PaperOutcome:
+        """What the published protocol finds in a reply's text; only where `PAPER_PROTOCOL`."""
+        raise NotImplementedError(f"{self.name} has no published protocol of its own")

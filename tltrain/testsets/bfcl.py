@@ -10,8 +10,9 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tltrain.dialects import python
 from tltrain.downloads.checksums import warnings_for
@@ -24,9 +25,6 @@ from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.testsets.bfcl_accuracy import reply_accurate
 from tltrain.testsets.bfcl_answers import Answer, first_call, nearest_calls
 from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
-
-SPLITS = ("exec", "ast", "live")
-DIALECT = "python"
 
 PINS = {
     "exec": "072dd43c241317c64dda1cd789c287c6de8ae5ae30b411462b6640baf4673811",
@@ -45,39 +43,60 @@ _OPERATORS: dict[type, Callable[[Any, Any], Any]] = {
 }
 
 
-def load(folder: Path, split: str) -> TestSet:
-    """Read a split from `folder/bfcl`, laid out as the package's `data` folder.
+@dataclass(frozen=True)
+class BFCL(TestSet):
+    """One part of the Berkeley function calling leaderboard."""
 
-    An item's `extra` holds its `category`, its `functions` as BFCL writes them and, but for `exec`, the `answers` that
-    golds are made of and the same as `written`, before repairs.
+    SPLITS = ("exec", "ast", "live")
+    DIALECT = "python"
+    OWN_ACCURACY = True
 
-    Raises:
-        ConfigError: no such split.
-        DataError: a file is missing or cannot be read.
-    """
-    if split not in SPLITS:
-        raise ConfigError(f"bfcl has no split {split!r}: expected one of {', '.join(SPLITS)}")
-    items: list[Item] = []
-    repaired: dict[int, str] = {}
-    excluded: dict[int, str] = {}
-    index = -1
-    for index, (path, line, record, truth) in enumerate(_records(folder / "bfcl", split)):
-        try:
-            prompt = _prompt(record, f"{path}:{line}")
-        except FieldError as error:
-            raise DataError(error.reason, path, line) from None
-        try:
-            gold, extra, repairs = _read_truth(truth, prompt.tools, split)
-        except ValueError as error:
-            excluded[index] = str(error)
-            continue
-        if repairs:
-            repaired[index] = "; ".join(dict.fromkeys(repairs))
-        extra |= {"category": path.stem.removeprefix("BFCL_v4_"), "functions": record["function"]}
-        items.append(Item(index, prompt, (gold,), extra))
-    paths = [folder / "bfcl" / name for pair in files(split) for name in pair]
-    warnings = warnings_for(f"bfcl {split}", paths, PINS[split])
-    return TestSet("bfcl", split, items, index + 1, repaired, excluded, warnings)
+    @classmethod
+    def load(cls, folder: Path, split: str) -> Self:
+        """Read a split from `folder/bfcl`, laid out as the package's `data` folder.
+
+        An item's `extra` holds its `category`, its `functions` as BFCL writes them and, but for `exec`, the `answers`
+        that golds are made of and the same as `written`, before repairs.
+
+        Raises:
+            ConfigError: no such split.
+            DataError: a file is missing or cannot be read.
+        """
+        if split not in cls.SPLITS:
+            raise ConfigError(f"bfcl has no split {split!r}: expected one of {', '.join(cls.SPLITS)}")
+        items: list[Item] = []
+        repaired: dict[int, str] = {}
+        excluded: dict[int, str] = {}
+        index = -1
+        for index, (path, line, record, truth) in enumerate(_records(folder / "bfcl", split)):
+            try:
+                prompt = _prompt(record, f"{path}:{line}")
+            except FieldError as error:
+                raise DataError(error.reason, path, line) from None
+            try:
+                gold, extra, repairs = _read_truth(truth, prompt.tools, split)
+            except ValueError as error:
+                excluded[index] = str(error)
+                continue
+            if repairs:
+                repaired[index] = "; ".join(dict.fromkeys(repairs))
+            extra |= {"category": path.stem.removeprefix("BFCL_v4_"), "functions": record["function"]}
+            items.append(Item(index, prompt, (gold,), extra))
+        paths = [folder / "bfcl" / name for pair in files(split) for name in pair]
+        warnings = warnings_for(f"bfcl {split}", paths, PINS[split])
+        return cls("bfcl", split, items, index + 1, repaired, excluded, warnings)
+
+    def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
+        """The golds that a reply is judged with: of all that the possible answers allow, the one nearest to it."""
+        if "answers" not in item.extra:
+            return item.golds
+        return (nearest_calls(item.extra["answers"], calls, item.prompt.tools),)
+
+    def is_accurate(self, item: Item, calls: Sequence[Call]) -> bool:
+        """Whether the reply is right by BFCL's own AST checker; for `exec`, whether its calls are those of the gold."""
+        if "answers" not in item.extra:
+            return judge(calls, item.golds, item.prompt.tools).CF
+        return reply_accurate(calls, item.extra["written"], item.extra["functions"])
 
 
 def files(split: str) -> list[tuple[str, str]]:
@@ -90,20 +109,6 @@ def files(split: str) -> list[tuple[str, str]]:
     if split == "ast":
         names[0] = "BFCL_v4_simple_python.json"
     return [(f"{asked}{name}", f"{answered}/{name}") for name in names]
-
-
-def resolve(item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
-    """The golds that a reply is judged with: of all that the possible answers allow, the one nearest to it."""
-    if "answers" not in item.extra:
-        return item.golds
-    return (nearest_calls(item.extra["answers"], calls, item.prompt.tools),)
-
-
-def accuracy(item: Item, calls: Sequence[Call]) -> bool:
-    """Whether the reply is right by BFCL's own AST checker; for `exec`, whether its calls are those of the gold."""
-    if "answers" not in item.extra:
-        return judge(calls, item.golds, item.prompt.tools).CF
-    return reply_accurate(calls, item.extra["written"], item.extra["functions"])
 
 
 def _records(folder: Path, split: str) -> Iterator[tuple[Path, int, dict[str, Any], Any]]:

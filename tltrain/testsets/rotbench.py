@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tltrain.dialects import react
 from tltrain.downloads.checksums import warnings_for
@@ -24,7 +25,6 @@ from tltrain.testsets.prompts import without_form
 from tltrain.testsets.rotbench_paper import ASK, FINISH, NONE
 from tltrain.trajectory import Arguments, Call, Trajectory
 
-DIALECT = "react"
 REPOSITORY, COMMIT = "Junjie-Ye/RoTBench", "637e43ae9a978036774c92bb2ab11a83609e304b"
 PINS = {
     "First_Turn/clean": "a367dc165c0bb09f4002c89ab9a6884ef2383547d8e6d21511c7c0153e7ff1cd",
@@ -39,53 +39,59 @@ PINS = {
     "Third_Turn/union": "89427db39c7fc0db183494cc8d08746b77c57d3e720d937167635f9adc11c00d",
 }
 """SHA-256 of each split's file at `COMMIT`."""
-SPLITS = tuple(PINS)
 
 
-def load(folder: Path, split: str) -> TestSet:
-    """Read `folder/rotbench/SPLIT.json`.
+@dataclass(frozen=True)
+class RoTBench(TestSet):
+    """RoTBench, one turn at one noise level."""
 
-    The system text of a prompt is without the tool list, which is its `tools`, and without how ReAct writes calls: a
-    model's own template and dialect say both. An item's `extra` has the golds as the file writes them, `texts`.
+    SPLITS = tuple(PINS)
+    DIALECT = "react"
+    PAPER_PROTOCOL = True
 
-    Raises:
-        ConfigError: no such split.
-        DataError: the file is missing, cannot be read, or holds no item.
-    """
-    if split not in SPLITS:
-        raise ConfigError(f"rotbench has no split {split!r}: expected one of {', '.join(SPLITS)}")
-    path = folder / "rotbench" / f"{split}.json"
-    test = TestSet("rotbench", split, [], 0)
-    items, repaired, excluded, index = test.items, test.repaired, test.excluded, -1
-    try:
-        with path.open("rb") as stream:
-            for index, (line, record) in enumerate(jsonio.records(stream)):
-                try:
-                    item, repairs = _item(index, record, f"{path}:{line}")
-                except DataError as error:
-                    excluded[index] = error.reason
-                    continue
-                items.append(item)
-                repaired |= {index: repairs} if repairs else {}
-    except FileNotFoundError:
-        raise DataError("no such file; `tltrain fetch rotbench` gets it", path) from None
-    if not items:
-        raise DataError(f"no item of RoTBench: {excluded.get(0, 'the file is empty')}", path)
-    warnings = warnings_for(f"rotbench {split}", [path], PINS[split])
-    return TestSet("rotbench", split, items, index + 1, repaired, excluded, warnings)
+    @classmethod
+    def load(cls, folder: Path, split: str) -> Self:
+        """Read `folder/rotbench/SPLIT.json`.
 
+        The system text of a prompt has neither the tool list, which is its `tools`, nor how ReAct writes calls: a
+        model's own template and dialect say both. An item's `extra` has the golds as the file writes them, `texts`.
 
-def resolve(item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
-    """The golds that a reply is judged with: ANY stands where values are not compared, and the last tool is called
-    what the reply calls it."""
-    names = [tool.name for tool in item.prompt.tools]
-    written = calls[0].name if len(calls) == 1 else ""
-    return tuple((_resolved(gold, names, written),) for (gold,) in item.golds)
+        Raises:
+            ConfigError: no such split.
+            DataError: the file is missing, cannot be read, or holds no item.
+        """
+        if split not in cls.SPLITS:
+            raise ConfigError(f"rotbench has no split {split!r}: expected one of {', '.join(cls.SPLITS)}")
+        path = folder / "rotbench" / f"{split}.json"
+        test = cls("rotbench", split, [], 0)
+        items, repaired, excluded, index = test.items, test.repaired, test.excluded, -1
+        try:
+            with path.open("rb") as stream:
+                for index, (line, record) in enumerate(jsonio.records(stream)):
+                    try:
+                        item, repairs = _item(index, record, f"{path}:{line}")
+                    except DataError as error:
+                        excluded[index] = error.reason
+                        continue
+                    items.append(item)
+                    repaired |= {index: repairs} if repairs else {}
+        except FileNotFoundError:
+            raise DataError("no such file; `tltrain fetch rotbench` gets it", path) from None
+        if not items:
+            raise DataError(f"no item of RoTBench: {excluded.get(0, 'the file is empty')}", path)
+        warnings = warnings_for(f"rotbench {split}", [path], PINS[split])
+        return cls("rotbench", split, items, index + 1, repaired, excluded, warnings)
 
+    def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
+        """The golds that a reply is judged with: ANY stands where values are not compared, and the last tool is called
+        what the reply calls it."""
+        names = [tool.name for tool in item.prompt.tools]
+        written = calls[0].name if len(calls) == 1 else ""
+        return tuple((_resolved(gold, names, written),) for (gold,) in item.golds)
 
-def paper(item: Item, text: str) -> rotbench_paper.Outcome:
-    """The reply's text by the authors' script."""
-    return rotbench_paper.judge_text(text, item.extra["texts"], [tool.name for tool in item.prompt.tools])
+    def paper_outcome(self, item: Item, text: str) -> rotbench_paper.Outcome:
+        """The reply's text by the authors' script."""
+        return rotbench_paper.judge_text(text, item.extra["texts"], [tool.name for tool in item.prompt.tools])
 
 
 def _resolved(gold: Call, names: Sequence[str], written: str) -> Call:

@@ -10,16 +10,38 @@ import random
 from argparse import ArgumentParser
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from tltrain import formats
+from tltrain.errors import ConfigError
+from tltrain.testsets.trajectories import TrajectorySet
 from tltrain.trajectory import Tool, Trajectory
 
 TRAIN, TEST = "dev.jsonl", "test_out_domain.jsonl"
 
 
-def load(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Trajectory], list[Trajectory]]:
+@dataclass(frozen=True)
+class SealTools(TrajectorySet):
+    """Seal-Tools' queries whose tools occur in no training query."""
+
+    SPLITS = ("unseen",)
+
+    @classmethod
+    def load(cls, folder: Path, split: str) -> Self:
+        """The test queries of `folder/sealtools`, as `read_splits` selects them.
+
+        Raises:
+            ConfigError: no such split.
+            DataError: a file is missing or cannot be read.
+        """
+        if split not in cls.SPLITS:
+            raise ConfigError(f"sealtools has no split {split!r}: expected {', '.join(cls.SPLITS)}")
+        return cls.of("sealtools", split, read_splits(folder / "sealtools")[1])
+
+
+def read_splits(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Trajectory], list[Trajectory]]:
     """Training queries (`dev.jsonl`) and the test queries (`test_out_domain.jsonl`) none of whose tools occur there.
 
     Args:
@@ -35,11 +57,11 @@ def load(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Tr
     seen = set(_called(train))
     test = [_gold(one) for one in formats.read(folder / TEST, tools=tools) if not seen & set(_called([one]))]
     unseen = set(_called(test))
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     trainable = [tool for tool in tools if tool.name not in unseen]
     return (
-        [_with_distractors(one, trainable, tools_per_query, chance) for one in train],
-        [_with_distractors(one, tools, tools_per_query, chance) for one in test],
+        [_with_distractors(one, trainable, tools_per_query, rng) for one in train],
+        [_with_distractors(one, tools, tools_per_query, rng) for one in test],
     )
 
 
@@ -53,7 +75,7 @@ def _called(trajectories: Iterable[Trajectory]) -> Iterator[str]:
     return (site.call.name for trajectory in trajectories for site in trajectory.call_sites())
 
 
-def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int, chance: random.Random) -> Trajectory:
+def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int, rng: random.Random) -> Trajectory:
     """The trajectory with its gold tools among confusable ones, in random order. `tools` are sorted by name."""
     gold = {tool.name: tool for tool in trajectory.tools}
     wanted = max(count - len(gold), 2)
@@ -62,10 +84,10 @@ def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int,
         place = bisect_left(tools, name, key=lambda tool: tool.name)
         near = tools[max(place - 3 * wanted, 0) : place + 3 * wanted + 1]
         others |= {tool.name: tool for tool in near if tool.name not in gold}
-    mixed = chance.sample(list(others.values()), len(others))
+    mixed = rng.sample(list(others.values()), len(others))
     mixed.sort(key=lambda tool: -max(_shared(tool.name, name) for name in gold))
     chosen = [*gold.values(), *mixed[:wanted]]
-    return replace(trajectory, tools=tuple(chance.sample(chosen, len(chosen))))
+    return replace(trajectory, tools=tuple(rng.sample(chosen, len(chosen))))
 
 
 def _shared(a: str, b: str) -> int:
@@ -80,7 +102,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("data/sealtools"), help="folder to write to")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    train, test = load(options.folder)
+    train, test = read_splits(options.folder)
     for name, split in (("train", train), ("test", test)):
         print(f"{options.out / name}.jsonl: {formats.write(split, options.out / f'{name}.jsonl')} queries")
 

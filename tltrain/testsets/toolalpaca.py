@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tltrain.downloads.checksums import warnings_for
 from tltrain.errors import ConfigError, DataError
@@ -24,14 +24,12 @@ from tltrain.judging.equality import ANY
 from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.trajectory import Call, Tool, Trajectory
 
-DIALECT = "react"
 REPOSITORY, COMMIT = "tangqiaoyu/ToolAlpaca", "189069998d64a7baf1b4a1c3c4b2e75eb9d05532"
 PINS = {
     "eval_real": "86d1392c786060e00dd6feaa963d8a87660e3042380b0abbd8ccad2b931e2778",
     "eval_simulated": "17085ffefae0a0e15c1d2d564263063932d692011edf27ce8ae3d3803432ba08",
 }
 """SHA-256 of each split's file at `COMMIT`."""
-SPLITS = tuple(PINS)
 GET_DETAILS = Tool(
     "getDetails",
     "Ask the user for details that the request leaves out and other functions need.",
@@ -50,37 +48,44 @@ _BARE = re.compile(rf'{_TEXT}|(?P<inside>\$\{{[^{{}}",]*)(?:(?P<more>,[^{{}}"]*)
 _DOUBLED = re.compile(rf"({_TEXT})(?:\s*:\s*\1)+(?=\s*:)")
 
 
-def load(folder: Path, split: str) -> TestSet:
-    """Read `folder/toolalpaca/SPLIT.json`. Indices count the queries of all APIs in the file's order.
+@dataclass(frozen=True)
+class ToolAlpaca(TestSet):
+    """One of ToolAlpaca's two test sets."""
 
-    Raises:
-        ConfigError: no such split.
-        DataError: the file is missing or is not ToolAlpaca's.
-    """
-    if split not in SPLITS:
-        raise ConfigError(f"toolalpaca has no split {split!r}: expected one of {', '.join(SPLITS)}")
-    path = folder / "toolalpaca" / f"{split}.json"
-    test = TestSet("toolalpaca", split, [], 0)
-    index = -1
-    for index, (prompt, golds) in enumerate(_queries(path)):
-        try:
-            if isinstance(prompt, DataError):
-                raise prompt
-            call, repairs = _first_call(golds, prompt.tools)
-        except DataError as error:
-            test.excluded[index] = error.reason
-            continue
-        if repairs:
-            test.repaired[index] = repairs
-        test.items.append(Item(index, prompt, ((call,),)))
-    if index < 0:
-        raise DataError("holds no queries", path)
-    return replace(test, total=index + 1, warnings=warnings_for(f"toolalpaca {split}", [path], PINS[split]))
+    SPLITS = tuple(PINS)
+    DIALECT = "react"
 
+    @classmethod
+    def load(cls, folder: Path, split: str) -> Self:
+        """Read `folder/toolalpaca/SPLIT.json`. Indices count the queries of all APIs in the file's order.
 
-def resolve(item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
-    """The golds that a reply is judged with: ANY stands for values that are not compared."""
-    return tuple(tuple(map(_resolved, gold)) for gold in item.golds)
+        Raises:
+            ConfigError: no such split.
+            DataError: the file is missing or is not ToolAlpaca's.
+        """
+        if split not in cls.SPLITS:
+            raise ConfigError(f"toolalpaca has no split {split!r}: expected one of {', '.join(cls.SPLITS)}")
+        path = folder / "toolalpaca" / f"{split}.json"
+        test = cls("toolalpaca", split, [], 0)
+        index = -1
+        for index, (prompt, golds) in enumerate(_queries(path)):
+            try:
+                if isinstance(prompt, DataError):
+                    raise prompt
+                call, repairs = _first_call(golds, prompt.tools)
+            except DataError as error:
+                test.excluded[index] = error.reason
+                continue
+            if repairs:
+                test.repaired[index] = repairs
+            test.items.append(Item(index, prompt, ((call,),)))
+        if index < 0:
+            raise DataError("holds no queries", path)
+        return replace(test, total=index + 1, warnings=warnings_for(f"toolalpaca {split}", [path], PINS[split]))
+
+    def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
+        """The golds that a reply is judged with: ANY stands for values that are not compared."""
+        return tuple(tuple(map(_resolved, gold)) for gold in item.golds)
 
 
 def _resolved(call: Call) -> Call:
