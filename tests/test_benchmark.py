@@ -13,7 +13,7 @@ from support.micro import FILE_TOOLS, micro_tokenizer, save_micro
 from support.small_run import call, mistake
 from support.trained_micro import known, save_trained, write_bfcl
 
-from tltrain.config import BenchConfig, read_config
+from tltrain.config import EvaluationConfig, read_config
 from tltrain.dialects import hermes
 from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, DataError
@@ -252,7 +252,7 @@ def test_an_analysis_joins_an_evaluation_of_fewer_steps(place: Path, tmp_path: P
     asked = options(place, tmp_path / "run")
     code, _, err = call("eval", place / "learnt", *asked, "--max-steps", 3, "--limit", 2)
     assert code == 0, err
-    assert read_config(tmp_path / "run/config.yaml", BenchConfig).max_steps == 3
+    assert read_config(tmp_path / "run/config.yaml", EvaluationConfig).max_steps == 3
     code, _, err = call("analyze", place / "learnt", *asked, "--limit", 2)
     assert code == 0, err
 

@@ -10,7 +10,7 @@ from tltrain.judging import Verdict, judge
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 if TYPE_CHECKING:
-    from tltrain.evaluation.own_splits import evaluate
+    from tltrain.evaluation.run import evaluate
     from tltrain.ppo.trainer import PPOTrainer
     from tltrain.sft import SFTTrainer
 
@@ -27,11 +27,11 @@ __all__ = [
     "read",
 ]
 
-_LATER = {"SFTTrainer": "tltrain.sft", "PPOTrainer": "tltrain.ppo.trainer", "evaluate": "tltrain.evaluation.own_splits"}
-"""Loaded when asked for, since they load torch, and reading data should not."""
+_LAZY = {"SFTTrainer": "tltrain.sft", "PPOTrainer": "tltrain.ppo.trainer", "evaluate": "tltrain.evaluation.run"}
+"""Imported on first use: they import torch, which reading data should not need."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'tltrain' has no attribute {name!r}")

@@ -208,9 +208,9 @@ class EvalConfig(_Section):
     """Evaluation by generation, greedily."""
 
     trajectories: Positive | None = None
-    """Of each test split, drawn by the seed; None for all."""
-    max_new_tokens: Positive = 128
-    """A longer reply is cut and counts as not parseable."""
+    """Trajectories of each test split, drawn by the seed; null: all."""
+    max_new_tokens: Positive = 512
+    """A longer reply is truncated and counts as not parseable."""
     batch_size: Positive = 64
     """Replies decoded together."""
 
@@ -253,20 +253,20 @@ class RunConfig(_Section):
         return self
 
 
-class BenchConfig(_Section):
-    """An evaluation on test sets; which models and which tests may grow from call to call."""
+class EvaluationConfig(_Section):
+    """An evaluation: everything that decides its scores. Models and test sets may be added from call to call."""
 
     data: str | None = None
     """Folder of the test sets; null: the cache that `tltrain fetch` fills."""
     dialect: str = "hermes"
     """How the models write calls."""
     limit: Positive | None = None
-    """Items a split, drawn by the seed; null for all."""
+    """Items of each split (whole trajectories, where it is made of trajectories), drawn by the seed; null: all."""
     max_new_tokens: Positive = 512
-    """A longer reply is cut and counts as not parseable."""
+    """A longer reply is truncated and counts as not parseable."""
     max_length: Positive | None = None
-    """Most tokens of a prompt and its reply; null: what the model's configuration says. An item whose prompt leaves no
-    room is counted as wrong."""
+    """Most tokens of a prompt and its reply; null: the model's own limit. An item whose prompt leaves no room for a
+    reply counts as wrong."""
     max_steps: Positive = 10
     """Most replies to a query of a test set whose calls are executed."""
     library: str | None = None
@@ -278,7 +278,7 @@ class BenchConfig(_Section):
     device: str | None = None
     """`cpu`, `cuda` …; by default a GPU if there is one."""
     seed: int = 0
-    """Of the choice of items."""
+    """Random seed for the choice of items."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -7,55 +7,52 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from tltrain import dialects
 from tltrain import model as models
 from tltrain.audit.run import audit
-from tltrain.config import Base, RunConfig
+from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine import ranks
 from tltrain.engine.capabilities import why_not_shared
 from tltrain.engine.checkpoint import discard_checkpoints
+from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation.own_splits import evaluate, score_row
-from tltrain.files import discard, write_json, write_json_lines
+from tltrain.evaluation.inference import local_backend
+from tltrain.evaluation.run import Evaluation
+from tltrain.evaluation.significance import write_significance
+from tltrain.files import discard, write_json
+from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
+from tltrain.report.comparison import write_comparison
 from tltrain.report.report import write_report
 from tltrain.run_directory import RunDirectory
-from tltrain.sft import Progress, SFTTrainer, draw, silent, torch_dtype
-from tltrain.trajectory import Trajectory
+from tltrain.sft import SFTTrainer, torch_dtype
+from tltrain.testsets.base import TestSet
+from tltrain.testsets.trajectories import TrajectorySet
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 STAGES = ("audit", "sft", "ppo", "eval", "report")
-Tell = Callable[[str], Progress]
-"""Called with a stage's name, gives what shows its progress."""
-
-
-def untold(stage: str) -> Progress:
-    """Shows nothing."""
-    return silent
 
 
 class Pipeline:
     """A run: its configuration, its data, and its directory. Each stage does what is not yet done."""
 
-    def __init__(self, config: RunConfig, folder: Path, tell: Tell = untold) -> None:
-        self.config, self.tell = config, tell
+    def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
+        self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
         self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
-        self.run_alone = False  # whether it was said that the model cannot share prefixes
+        self.warned_about_sharing = False
         ranks.on_first(self._open)
 
     def _open(self) -> None:
@@ -83,6 +80,9 @@ class Pipeline:
             if scored:
                 self.evaluate(self.policy_name, str(self.folder / "ppo" / "model"))
         if "report" in stages:
+            write_significance(self.folder)
+            if (self.folder / "comparison.json").exists():
+                write_comparison(self.folder)
             write_report(self.folder)
         return self.run.scores()
 
@@ -116,7 +116,7 @@ class Pipeline:
         if (self.folder / "audit.json").exists():
             return
         with self.run.stage("audit"):
-            show = self.tell("audit")
+            show = self.progress("audit")
             found = audit(
                 self.data.train,
                 self.config.mode,
@@ -148,7 +148,7 @@ class Pipeline:
                 folder,
                 self.config.max_tree_tokens,
                 self.config.seed,
-                self.tell(f"sft {arm}") if ranks.rank() == 0 else silent,
+                self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
                 lambda: models.load_model(self.config.model, torch_dtype(self.config.dtype)),
             )
             trainer.train()
@@ -179,62 +179,56 @@ class Pipeline:
                 self.config.dialect,
                 self.config.max_tree_tokens,
                 self.config.seed,
-                self.tell("ppo"),
+                self.progress("ppo"),
             ).train()
 
-    def evaluate(self, name: str, place: str) -> None:
-        """Generate, judge and count on every test split."""
-        assert self.config.eval is not None, "an evaluation was asked for without a configuration of it"
-        done = {(row["model"], row["split"]) for row in self.run.scores()}
-        left = [split for split in self.data.tests if (name, split) not in done]
-        if not left:
+    def evaluate(self, name: str, path: str) -> None:
+        """Score a model on every test split."""
+        if self.config.eval is None or all(self.evaluation.is_scored(name, test) for test in self.test_sets):
             return
-        if place != self.config.model and not Path(place).exists():
+        if path != self.config.model and not Path(path).exists():
             return  # a stage that this call was not asked to run
         with self.run.stage(f"eval {name}"):
-            model = self.load(place)
-            for split in left:
-                self._evaluate_split(name, model, split)
+            self.evaluation.use(name, local_backend(self.load(path), self.tokenizer, self.evaluation.config))
+            for test in self.test_sets:
+                self.evaluation.score(name, path, test)
 
-    def _evaluate_split(self, name: str, model: PreTrainedModel, split: str) -> None:
-        config = self.config.eval
-        assert config is not None
-        encoder = self.encoder(model)
-        trajectories = draw(self.data.tests[split], config.trajectories, self.config.seed)
-        prompts = list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in trajectories))
-        if not prompts:
-            raise DataError(f"nothing to evaluate: split {split} has no unfailed step within the length limit")
-        results = evaluate(
-            model,
-            self.tokenizer,
-            prompts,
-            encoder.stop_ids,
-            dialects.get(self.config.dialect, self.tokenizer),
-            config.max_new_tokens,
-            config.batch_size,
-            self.tell(f"eval {name}, {split}"),
+    @cached_property
+    def test_sets(self) -> list[TestSet]:
+        """The run's own test splits: every unfailed reply is an item."""
+        sets: list[TestSet] = [
+            TrajectorySet.of(self.data.bench, split, trajectories, self.config.mode)
+            for split, trajectories in self.data.tests.items()
+        ]
+        for test in sets:
+            if not test.items:
+                raise DataError(f"nothing to evaluate: split {test.split} has no unfailed reply")
+        return sets
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The evaluation of the run's models, in the run's directory."""
+        assert self.config.eval is not None, "an evaluation was requested without a configuration of it"
+        config = EvaluationConfig(
+            dialect=self.config.dialect,
+            limit=self.config.eval.trajectories,
+            max_new_tokens=self.config.eval.max_new_tokens,
+            max_length=self.config.max_length,
+            batch_size=self.config.eval.batch_size,
+            dtype=self.config.dtype,
+            device=self.config.device,
+            seed=self.config.seed,
         )
-        write_json_lines(self.folder / "predictions" / f"{name}.{split}.jsonl", [row for row, _ in results])
-        self.run.add_score(
-            score_row(
-                name,
-                self.data.bench,
-                split,
-                _steps(self.data.tests[split]),
-                [verdict for _, verdict in results],
-                [bool(prompt.gold) for prompt in prompts],
-                encoder.counts.dropped,
-            )
-        )
+        return Evaluation(config, self.run, progress=self.progress)
 
     def load(self, place: str, base: Base | None = None) -> PreTrainedModel:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
         model = models.load_model(place, torch_dtype(self.config.dtype), self.device, base)
         reason = why_not_shared(model)
-        if reason is not None and not self.run_alone:
+        if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
-        self.run_alone = reason is not None
+        self.warned_about_sharing = reason is not None
         return model
 
     def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
@@ -248,19 +242,3 @@ class Pipeline:
             self.config.max_length,
             models.end_ids(model),
         )
-
-
-def pick_device(name: str | None) -> str:
-    """The device of that name; a GPU where there is one for None. Raises ConfigError where it cannot be used."""
-    if name is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device {name}: cannot be used: {str(error).splitlines()[0]}") from None
-    return name
-
-
-def _steps(trajectories: list[Trajectory]) -> int:
-    """Replies of a split: what its items are drawn from."""
-    return sum(1 for trajectory in trajectories for _ in trajectory.replies())

@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from tltrain.config import BenchConfig, RunConfig, read_config
+from tltrain.config import EvaluationConfig, RunConfig, read_config
 from tltrain.engine.memory import peak_memory_mb, start_peak
 from tltrain.errors import RunError
 from tltrain.files import discard, is_disk_full, read_json, temporary_name, write_json, write_text
@@ -32,7 +32,7 @@ class RunDirectory:
             cannot be written, or another process is at work in it.
     """
 
-    def __init__(self, folder: Path, config: RunConfig | BenchConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig | EvaluationConfig) -> None:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ class RunDirectory:
         if not path.exists() or joined != known:
             write_json(path, joined)
 
-    def _open(self, config: RunConfig | BenchConfig) -> None:
+    def _open(self, config: RunConfig | EvaluationConfig) -> None:
         path, versions = self.folder / "config.yaml", self.folder / "environment.json"
         if path.exists():
             changed = _differences(read_config(path, type(config)).model_dump(), config.model_dump())

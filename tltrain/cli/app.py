@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +16,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-told = Console(stderr=True)
+stderr = Console(stderr=True)
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document on the standard output.")]
 Out = Annotated[Path | None, typer.Option(help="Run directory; by default runs/ and the configuration's name.")]
@@ -25,14 +30,24 @@ ToolsFile = Annotated[str | None, typer.Option("--tools", help="Tool specificati
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first record that cannot be read.")]
 
 
-def remark(text: str) -> None:
-    """A line on the error output, as it is."""
-    told.print(text, highlight=False, soft_wrap=True, markup=False)
+def print_status(text: str) -> None:
+    """Print a line on stderr, as it is."""
+    stderr.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
-def quiet() -> None:
-    """No bars and remarks of the libraries between ours."""
+def silence_libraries() -> None:
+    """Keep progress bars and warnings of the libraries from mixing with ours."""
     from transformers.utils import logging
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+
+
+@contextmanager
+def interruptible(message: str) -> Iterator[None]:
+    """Ctrl-C inside the block ends the command with `message`, which says how to resume."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        stderr.print(message)
+        raise typer.Exit(INTERRUPTED) from None

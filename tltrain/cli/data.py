@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import DataPath, FormatName, Json, Strict, ToolsFile, app, remark, told
+from tltrain.cli.app import DataPath, FormatName, Json, Strict, ToolsFile, app, print_status, stderr
 from tltrain.errors import ConfigError, DataError
 
 
@@ -40,16 +40,16 @@ def audit(
     if mode not in ("default", "paper"):
         raise ConfigError(f"--mode {mode}: expected default or paper")
     given = None if tools is None else formats.read_tools(tools)
-    result = run_audit(data, out, format, given, strict, model, max_length, mode, compare, told.is_terminal)  # type: ignore[arg-type]
+    result = run_audit(data, out, format, given, strict, model, max_length, mode, compare, stderr.is_terminal)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
         print(result["headline"])
         if number := result["problems"]["number"]:
-            told.print(f"{number} record{'s' * (number > 1)} could not be read: see the audit", highlight=False)
-        told.print(f"written: {out / 'audit.html'}, {out / 'audit.json'}", highlight=False, soft_wrap=True)
+            stderr.print(f"{number} record{'s' * (number > 1)} could not be read: see the audit", highlight=False)
+        stderr.print(f"written: {out / 'audit.html'}, {out / 'audit.json'}", highlight=False, soft_wrap=True)
     if fail_over is not None and result["calls"]["share"] > fail_over:
-        told.print(f"{result['calls']['share']:.1%} of calls failed, more than {fail_over:.1%}", highlight=False)
+        stderr.print(f"{result['calls']['share']:.1%} of calls failed, more than {fail_over:.1%}", highlight=False)
         raise typer.Exit(1)
 
 
@@ -72,11 +72,11 @@ def convert(
 
     done = convert_file(data, to, out, format, tools, model, strict, mask)
     for problem in done.problems[:10]:
-        told.print(f"skipped {problem.path}:{problem.line}: {problem.reason}", highlight=False, soft_wrap=True)
+        stderr.print(f"skipped {problem.path}:{problem.line}: {problem.reason}", highlight=False, soft_wrap=True)
     if as_json:
         print(json.dumps(done.to_json(), ensure_ascii=False), file=sys.stderr if out == "-" else sys.stdout)
     else:
-        told.print(done.summary(), highlight=False)
+        stderr.print(done.summary(), highlight=False)
 
 
 @app.command()
@@ -99,7 +99,7 @@ def inspect(
         print(json.dumps(sample, ensure_ascii=False))
     else:
         write_text(out, inspect_page(sample))
-        told.print(f"written: {out}", highlight=False, soft_wrap=True)
+        stderr.print(f"written: {out}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -118,7 +118,7 @@ def judge(
 
 @app.command()
 def score(
-    bench: Annotated[str, typer.Argument(help="rotbench, toolalpaca, bfcl, tooleyes or toolworld.")],
+    bench: Annotated[str, typer.Argument(help="rotbench, toolalpaca, bfcl, tooleyes, sealtools or toolworld.")],
     split: Annotated[
         str | None, typer.Option(help="Such as First_Turn/clean, eval_real or exec; not needed where there is but one.")
     ] = None,
@@ -141,11 +141,11 @@ def score(
         raise ConfigError("expected either --predictions FILE or --gold")
     test = load(bench, split, data or cache_folder() / "data")
     if predictions is None:
-        row = score_golds(test, protocol, dialect)
+        row = score_golds(test, protocol, dialect).to_json()
     else:
         name = "<stdin>" if predictions == "-" else predictions
         with nullcontext(sys.stdin.buffer) if predictions == "-" else Path(predictions).open("rb") as stream:
-            row = score_file(test, _decoded(stream, name), protocol, dialect, name)
+            row = score_file(test, _decoded(stream, name), protocol, dialect, name).to_json()
     if as_json:
         print(json.dumps(row, ensure_ascii=False))
     else:
@@ -166,7 +166,7 @@ def fetch(
     from tltrain import model as models
 
     if name == models.BUILTIN:
-        told.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
+        stderr.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
         return
     from tltrain.downloads import datasets as fetching
 
@@ -174,9 +174,9 @@ def fetch(
         raise ConfigError(f"fetch {name}: expected {models.BUILTIN}, {', '.join(fetching.NAMES)}")
     done = fetching.fetch(name, models.cache_folder() / "data", source)
     for path in done.missing:
-        remark(f"not there: {path}")
+        print_status(f"not there: {path}")
     lacking = f", {len(done.missing)} missing" if done.missing else ""
-    remark(f"ready: {done.folder} ({done.ready} file{'s' * (done.ready > 1)}{lacking})")
+    print_status(f"ready: {done.folder} ({done.ready} file{'s' * (done.ready > 1)}{lacking})")
 
 
 def _show_row(row: dict[str, Any], name: str) -> None:
@@ -186,10 +186,12 @@ def _show_row(row: dict[str, Any], name: str) -> None:
     Console().print(terminal_table([{"model": name, **row}]))
     for field in ("unparseable", "missing", "repaired", "excluded", "errors", "executor"):
         if value := row.get(field):
-            remark(f"{field}: {_counted(value)}")
-    remark(f"{row['bench']} {row['split']}, protocol {row['protocol']}: {row['n']} of {row['items']} items scored")
+            print_status(f"{field}: {_counted(value)}")
+    print_status(
+        f"{row['bench']} {row['split']}, protocol {row['protocol']}: {row['n']} of {row['items']} items scored"
+    )
     for warning in row["warnings"]:
-        remark(f"warning: {warning}")
+        print_status(f"warning: {warning}")
 
 
 def _counted(value: Any) -> str:

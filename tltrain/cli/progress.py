@@ -1,4 +1,4 @@
-"""Progress on the error output: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from tltrain.sft import Progress as Show
+    from tltrain.progress import Progress as Show
 
-LINE_EVERY = 20.0
-"""Seconds between lines where there is no terminal."""
+SECONDS_BETWEEN_LINES = 20.0
+"""Where stderr is no terminal."""
 
 
 @contextmanager
-def stages(console: Console) -> Iterator[Stages]:
+def show_progress(console: Console) -> Iterator[Stages]:
     """Inside the block, stages show their progress."""
     columns = (
         TextColumn("{task.description:<24}"),
@@ -50,15 +50,15 @@ class Stages:
             self.bars.update(task, completed=done, total=total, what=what)
             now = time.monotonic()
             first = first or (now, done)
-            if not self.console.is_terminal and (done == total or now - last >= LINE_EVERY):
+            if not self.console.is_terminal and (done == total or now - last >= SECONDS_BETWEEN_LINES):
                 last = now
-                left = _left(now - first[0], done - first[1], total - done)
+                left = _time_left(now - first[0], done - first[1], total - done)
                 line = f"{stage}: {done} of {total}, {what}, {now - started:.0f} s{left}"
                 self.console.print(line, highlight=False, soft_wrap=True)
 
         return show
 
 
-def _left(seconds: float, made: int, missing: int) -> str:
-    """How long what is missing will take, if it goes on as before; empty where nothing tells or nothing is missing."""
+def _time_left(seconds: float, made: int, missing: int) -> str:
+    """The estimated time left at the speed so far; empty where there is no estimate or nothing left."""
     return f", {seconds / made * missing:.0f} s left" if made > 0 and missing > 0 else ""

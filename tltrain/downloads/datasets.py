@@ -160,7 +160,7 @@ def _digest(path: Path) -> str:
 
 def _fetch_bfcl(folder: Path, source: Path | None) -> Fetched:
     """Splits of BFCL are pinned as wholes, so all of one are copied or none."""
-    splits = {split: [name for pair in bfcl.files(split) for name in pair] for split in bfcl.SPLITS}
+    splits = {split: [name for pair in bfcl.files(split) for name in pair] for split in bfcl.BFCL.SPLITS}
     if all(_has_split(folder, names, bfcl.PINS[split]) for split, names in splits.items()):
         return Fetched(folder, sum(map(len, splits.values())))
     if source is None or any(source.glob("bfcl_eval-*.whl")):

@@ -119,17 +119,17 @@ class Endpoint:
             raise ModelError(f"model {self.url}#{self.model}: {_line(error)}") from None
 
 
-def parse_place(place: str, model: str | None = None, concurrency: int = 8) -> Endpoint | None:
+def parse_endpoint(address: str, model: str | None = None, concurrency: int = 8) -> Endpoint | None:
     """The endpoint that `URL#model` names, or a URL with the model beside it; None for what is no URL.
 
     Raises:
         ConfigError: no model is named.
     """
-    if not place.startswith(("http://", "https://")):
+    if not address.startswith(("http://", "https://")):
         return None
-    url, _, named = place.partition("#")
+    url, _, named = address.partition("#")
     if not (named or model):
-        raise ConfigError(f"model {place}: which one there? write URL#model-name, or --endpoint-model")
+        raise ConfigError(f"model {address}: which model? write URL#model-name, or --endpoint-model")
     return Endpoint(url, named or str(model), concurrency)
 
 

@@ -1,4 +1,4 @@
-"""Queries of several steps, many at a time: each round asks for the next reply of every query still under way."""
+"""Queries of several steps, many at a time: each round requests the next reply of every query still in progress."""
 
 from __future__ import annotations
 
@@ -6,68 +6,73 @@ from collections.abc import Container, Iterator
 from itertools import islice
 from typing import Any
 
-from tltrain.evaluation.inference import Asker, Line
-from tltrain.evaluation.outcomes import read_line
+from tltrain.evaluation.inference import InferenceBackend
+from tltrain.evaluation.predictions import Prediction
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.episodes import Episode, Executor
 from tltrain.testsets.tooleyes import is_valid
+from tltrain.trajectory import Trajectory
 
 
-def play(
-    asker: Asker, test: TestSet, done: Container[int], executor: Executor, together: int, max_steps: int
-) -> Iterator[list[Line]]:
-    """Lines of the queries whose index is not in `done`, as they end; `together` of them are under way at a time.
+def run_episodes(
+    backend: InferenceBackend, test: TestSet, done: Container[int], executor: Executor, batch_size: int, max_steps: int
+) -> Iterator[list[Prediction]]:
+    """Predictions for the queries whose index is not in `done`, as they end; `batch_size` of them run at a time.
 
-    A line is `{"index", "replies", "feedback", "executor", "dialect", "valid", "tokens"}`; it has a `reason` where the
-    model could not be asked for the last reply, which ends a query.
+    A prediction has a `reason` where the model could not be asked for the last reply, which ends its query.
     """
-    left = (item for item in test.items if item.index not in done)
-    under_way: dict[int, _Play] = {}
+    waiting = (item for item in test.items if item.index not in done)
+    running: dict[int, _Run] = {}
     while True:
-        fresh = islice(left, together - len(under_way))
-        under_way |= {item.index: _Play(Episode(item, executor, max_steps)) for item in fresh}
-        if not under_way:
+        fresh = islice(waiting, batch_size - len(running))
+        running |= {item.index: _Run(Episode(item, executor, max_steps)) for item in fresh}
+        if not running:
             return
-        for lines in asker.ask({index: one.prompt for index, one in under_way.items()}, frozenset()):
-            for line in lines:
-                under_way[line["index"]].take(line)
-        ended = [index for index, one in under_way.items() if one.prompt is None]
-        yield [under_way.pop(index).line(index) for index in ended]
+        prompts = {index: run.prompt for index, run in running.items() if run.prompt is not None}
+        for replies in backend.complete(prompts, frozenset()):
+            for reply in replies:
+                running[reply.index].add(reply)
+        ended = [index for index, run in running.items() if run.prompt is None]
+        yield [running.pop(index).prediction(index) for index in ended]
 
 
-class _Play:
+class _Run:
     """An episode and the replies it was given."""
 
     def __init__(self, episode: Episode) -> None:
         self.episode = episode
-        self.replies: list[Line] = []
+        self.replies: list[Prediction] = []
 
     @property
-    def prompt(self) -> Any:
+    def prompt(self) -> Trajectory | None:
         """The next prompt, None at the end."""
-        stopped = self.replies and "reason" in self.replies[-1]
+        stopped = self.replies and self.replies[-1].reason is not None
         return None if stopped else self.episode.prompt
 
-    def take(self, line: Line) -> None:
-        """Give a reply to the episode."""
-        self.replies.append(line)
-        if "reason" not in line:
-            self.episode.reply(read_line(line, self.episode.item.prompt.tools))
+    def add(self, reply: Prediction) -> None:
+        """Pass a reply to the episode."""
+        self.replies.append(reply)
+        if reply.reason is None:
+            self.episode.reply(reply.parse(self.episode.item.prompt.tools))
 
-    def line(self, index: int) -> Line:
-        """The episode as saved."""
-        kept = ("text", "calls", "finished")
+    def prediction(self, index: int) -> Prediction:
+        """The whole episode, as it is saved."""
         last = self.replies[-1]
-        told: dict[str, Any] = {name: last[name] for name in ("reason", "too_long") if name in last}
-        given = self.replies[:-1] if told else self.replies
-        return {
-            "index": index,
-            "replies": [{name: one[name] for name in kept if name in one} for one in given],
-            "feedback": self.episode.feedback,
-            "executor": self.episode.executor.name,
-            "dialect": last["dialect"],
-            "valid": is_valid(self.episode.answer),
-            "tokens": sum(one["tokens"] for one in self.replies),
-            "prompt_tokens": sum(one.get("prompt_tokens", 0) for one in self.replies),
-            **told,
-        }
+        given = self.replies if last.reason is None else self.replies[:-1]
+        return Prediction(
+            index,
+            dialect=last.dialect,
+            replies=tuple(_reply(reply) for reply in given),
+            feedback=tuple(self.episode.feedback),
+            executor=self.episode.executor.name,
+            valid=is_valid(self.episode.answer),
+            reason=last.reason,
+            too_long=last.too_long,
+            tokens=sum(reply.tokens or 0 for reply in self.replies),
+            prompt_tokens=sum(reply.prompt_tokens or 0 for reply in self.replies),
+        )
+
+
+def _reply(reply: Prediction) -> dict[str, Any]:
+    calls = {} if reply.calls is None else {"calls": list(reply.calls)}
+    return {"text": reply.text, **calls, "finished": reply.finished}

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from tltrain import model as models
-from tltrain.config import BenchConfig
+from tltrain.config import EvaluationConfig
 from tltrain.errors import ConfigError
 from tltrain.evaluation.endpoint import Endpoint
 from tltrain.evaluation.selection import Model
@@ -19,7 +19,7 @@ def require_lm_eval() -> None:
         raise ConfigError("--general needs lm-eval: pip install 'tltrain[general]'")
 
 
-def run_tasks(name: str, model: Model, tasks: str, config: BenchConfig) -> list[dict[str, Any]]:
+def run_tasks(name: str, model: Model, tasks: str, config: EvaluationConfig) -> list[dict[str, Any]]:
     """Rows `{model, task, metric, value, se, n}` of a model on lm-eval's tasks; values as lm-eval gives them.
 
     Raises:
@@ -53,12 +53,12 @@ def rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _model(model: Model, config: BenchConfig) -> dict[str, Any]:
+def _model(model: Model, config: EvaluationConfig) -> dict[str, Any]:
     if isinstance(model, Endpoint):
         place: dict[str, Any] = {"model": model.model, "base_url": f"{model.url.rstrip('/')}/chat/completions"}
         place |= {"num_concurrent": model.concurrency}
         return {"model": "local-chat-completions", "model_args": place, "apply_chat_template": True}
-    from tltrain.pipeline import pick_device
+    from tltrain.engine.devices import pick_device
 
     place = {"pretrained": models.resolve(model), "dtype": config.dtype}
     return {"model": "hf", "model_args": place, "device": pick_device(config.device), "batch_size": config.batch_size}

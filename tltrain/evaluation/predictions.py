@@ -99,9 +99,9 @@ class Prediction:
         return {name: value for name, value in (self.verdict or {}).items() if type(value) is bool}
 
 
-def no_reply(index: int, dialect: str, reason: str) -> Prediction:
+def no_reply(index: int, dialect: str, reason: str, too_long: bool = False) -> Prediction:
     """The prediction of an item that the model could not be asked: it counts as wrong, with the reason."""
-    return Prediction(index, dialect=dialect, finished=False, tokens=0, reason=reason)
+    return Prediction(index, dialect=dialect, finished=False, tokens=0, reason=reason, too_long=too_long or None)
 
 
 def prediction_path(folder: Path, model: str, bench: str, split: str) -> Path:

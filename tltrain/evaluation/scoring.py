@@ -108,8 +108,9 @@ def score(test: TestSet, predictions: Sequence[Prediction], model: str = "", pro
     verdicts = [result.verdict for result in results if result.verdict is not None]
     found = Counter(verdict.category for verdict in verdicts)
     with_call = [any(items[prediction.index].golds[0]) for prediction in predictions]
-    parts = {name: _measured([result for result, call in zip(results, with_call, strict=True) if call == wanted])
-             for name, wanted in (("gold_with_call", True), ("gold_without_call", False))}  # fmt: skip
+    parts: dict[str, Any] = {}
+    for name, wanted in (("gold_with_call", True), ("gold_without_call", False)):
+        parts[name] = _measured([result for result, call in zip(results, with_call, strict=True) if call == wanted])
     names = ("n", "TS", "PI", "CF")
     return Score(
         **row,
@@ -167,15 +168,17 @@ def _paper_score(test: TestSet, predictions: Sequence[Prediction], model: str) -
     found = [test.paper_outcome(item := items[one.index], _as_react(item, one)) for one in predictions]
     n, read = len(found), sum(outcome.readable for outcome in found)
     held = {name: sum(getattr(outcome, name) for outcome in found) for name in ("TS", "PI", "CF")}
+    named: dict[str, Any] = {"model": model} if model else {}
+    shown: dict[str, Any] = {name: percentage(count, max(n, 1)) for name, count in held.items()}
     lost = zip(("format", "tool_wrong", "argument_names", "value"), pairwise((n, read, *held.values())), strict=True)
     return Score(
-        **({"model": model} if model else {}),
+        **named,
         bench=test.name,
         split=test.split,
         protocol="paper",
         items=test.total,
         n=n,
-        **{name: 100 * count / max(n, 1) for name, count in held.items()},
+        **shown,
         se={name: standard_error(count, max(n, 1)) for name, count in held.items()},
         errors={kind: before - after for kind, (before, after) in lost if before > after},
         calls={"n": n, **held},

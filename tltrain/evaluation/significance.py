@@ -1,39 +1,105 @@
-"""Models side by side on the same items: paired differences and their significance; robustness to noise.
+"""Whether differences between models are real: computed here alone, saved as `comparison.json`, read by the pages.
 
-Works on what an evaluation saved: rows of `scores.json`, and the lines of `predictions/*.jsonl`.
+Works on what an evaluation saved: the rows of `scores.json` and the verdicts of `predictions/*.jsonl`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from math import comb, sqrt
+from math import comb, hypot, sqrt
 from pathlib import Path
 from statistics import fmean, variance
 from typing import Any
 
-from tltrain.files import read_json, read_json_lines
+from pydantic import BaseModel, ConfigDict
 
-METRICS = ("TS", "PI", "CF", "accuracy", "VA")
-"""Those that hold or do not hold for an item; rates over calls (DE, CE) have no items to pair."""
-LEVELS = ("clean", "slight", "medium", "heavy", "union")
+from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.predictions import Prediction, saved_predictions
+from tltrain.evaluation.scores import Score
+from tltrain.files import read_json, write_json
+
+LEVEL = 0.05
+"""A smaller p-value is called significant."""
+NOISE_LEVELS = ("clean", "slight", "medium", "heavy", "union")
 Outcomes = Mapping[int, bool]
 """Whether a metric holds, by the index of the item."""
 
 
+class Comparison(BaseModel):
+    """One model against another in one metric on one split."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    bench: str
+    """Name of the test set."""
+    split: str
+    """Its split."""
+    model: str
+    """The model whose gain is measured."""
+    against: str
+    """The model it is compared with."""
+    metric: str
+    """Such as `CF`."""
+    points: float
+    """Difference of the percentages."""
+    se: float | None = None
+    """Its standard error, in points: of paired differences where `n` is set, else of independent samples."""
+    n: int | None = None
+    """Items that both models answered; None where what became of single items is not known."""
+    only_first: int | None = None
+    """Items that only `model` got right."""
+    only_second: int | None = None
+    """Items that only `against` got right."""
+    p: float | None = None
+    """Two-sided p-value of McNemar's exact test; None without paired items."""
+    p_holm: float | None = None
+    """The same after Holm's correction over all comparisons of the evaluation."""
+
+    @property
+    def significant(self) -> bool:
+        """Whether p < 0.05, or, without paired items, whether the difference is two standard errors or more."""
+        if self.p is not None:
+            return self.p < LEVEL
+        return self.se is not None and self.points != 0 and abs(self.points) >= 2 * self.se
+
+    @property
+    def verdict(self) -> str:
+        """`higher` or `lower` where significant, else `within noise`; `no standard error` where there is none."""
+        if self.se is None:
+            return "no standard error"
+        if not self.significant:
+            return "within noise"
+        return "higher" if self.points > 0 else "lower"
+
+    @property
+    def text(self) -> str:
+        """Signed points and their standard error."""
+        sign = "−" if round(self.points, 1) < 0 else "+"
+        return f"{sign}{abs(self.points):.1f}" + ("" if self.se is None else f" ± {self.se:.1f}")
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Two-sided p of McNemar's exact test: of the items that one of two models got right, each is as likely to be
+    """Two-sided p-value of McNemar's exact test: of the items that one of two models got right, each is as likely to be
     either's. Counts of items that only the first or only the second model got right; 1 where there is none."""
     n = only_first + only_second
     tail = sum(comb(n, k) for k in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / (1 << n))  # whole numbers until the division, as they are beyond floats
+    return min(1.0, 2 * tail / (1 << n))  # integers until the division, as they exceed the range of floats
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values after Holm's step-down correction (Holm 1979), in the same order."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, position in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[position]))
+        corrected[position] = largest
+    return corrected
 
 
 def paired(first: Outcomes, second: Outcomes) -> dict[str, Any]:
-    """The first model against the second on the items that both answered.
-
-    `points` is the difference of their percentages, `se` its standard error over the items.
-    """
+    """The first model against the second on the items that both answered: the fields of a `Comparison` from `points` to
+    `p`. `se` is the standard error of the mean difference over the items."""
     shared = first.keys() & second.keys()
     n = len(shared)
     ahead = sum(first[index] and not second[index] for index in shared)
@@ -50,106 +116,125 @@ def paired(first: Outcomes, second: Outcomes) -> dict[str, Any]:
     }
 
 
-def compare(folder: Path) -> dict[str, Any]:
-    """Every pair of models on every test of a run directory, in the order of `scores.json`.
+def compare(folder: Path) -> list[Comparison]:
+    """Every later model of `scores.json` against every earlier one, on every test of a run directory.
 
-    Tests of other protocols are left out, since `predictions/` hold the outcomes of the default one.
+    Rows of other protocols are skipped, since `predictions/` hold the verdicts of the default one.
     """
-    rows = _rows(folder)
+    found = [comparison for rows in by_split(saved_scores(folder)) for comparison in _compare_split(folder, rows)]
+    corrected = iter(holm([one.p for one in found if one.p is not None]))
+    return [one if one.p is None else one.model_copy(update={"p_holm": next(corrected)}) for one in found]
+
+
+def _compare_split(folder: Path, rows: Sequence[Score]) -> list[Comparison]:
+    found = {row.model: saved_predictions(folder, row.model, row.bench, row.split) for row in rows}
+    comparisons = []
+    for reference, row in combinations(rows, 2):
+        for metric in METRICS:
+            if metric in row.metrics and metric in reference.metrics:
+                sides = [outcomes(found[one.model], metric) for one in (row, reference)]
+                result = paired(*sides) if all(sides) else _independent(row, reference, metric)
+                result |= {"bench": row.bench, "split": row.split, "model": row.model, "against": reference.model}
+                comparisons.append(Comparison(metric=metric, **result))
+    return comparisons
+
+
+def _independent(row: Score, reference: Score, metric: str) -> dict[str, Any]:
+    """The difference of two percentages whose items are not known one by one."""
+    errors = [error for score in (row, reference) if (error := score.se.get(metric)) is not None]
+    points = row.metrics[metric] - reference.metrics[metric]
+    return {"points": points, "se": hypot(*errors) if len(errors) == 2 else None}
+
+
+def outcomes(predictions: Iterable[Prediction], metric: str) -> dict[int, bool]:
+    """Whether the metric holds, by index, for the predictions whose verdict says so."""
+    return {one.index: one.outcomes[metric] for one in predictions if metric in one.outcomes}
+
+
+def by_split(scores: Iterable[Score]) -> list[list[Score]]:
+    """The rows of each test set and split, in their order."""
+    groups: dict[tuple[str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.bench, score.split), []).append(score)
+    return list(groups.values())
+
+
+def saved_scores(folder: Path) -> list[Score]:
+    """The rows of `scores.json` in the default protocol."""
+    path = folder / "scores.json"
+    rows = [Score.model_validate(row) for row in (read_json(path) if path.exists() else [])]
+    return [row for row in rows if row.protocol in (None, "default")]
+
+
+def write_significance(folder: Path, general: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write `robustness.json`, where RoTBench was scored, and `comparison.json`, where there are several models."""
+    levels = robustness(folder)
+    if levels:
+        write_json(folder / "robustness.json", levels)
+    scores = saved_scores(folder)
+    if len({row.model for row in scores}) < 2:
+        return
+    comparisons = compare(folder)
     tests = []
-    for bench, split in dict.fromkeys((row["bench"], row["split"]) for row in rows):
-        own = [row for row in rows if (row["bench"], row["split"]) == (bench, split)]
-        names = list(dict.fromkeys(row["model"] for row in own))
-        lines = {name: saved_predictions(folder, name, bench, split) for name in names}
-        pairs = [pair for first, second in combinations(names, 2) for pair in _pairs(second, first, lines)]
-        tests.append({"bench": bench, "split": split, "models": own, "pairs": pairs})
-    return {"tests": tests, "test": "McNemar's exact test, two-sided, on the items both models answered"}
-
-
-def prediction_path(folder: Path, model: str, bench: str, split: str) -> Path:
-    """The file of a model's predictions on a split."""
-    return folder / "predictions" / f"{model}.{bench}.{split.replace('/', '-')}.jsonl"
-
-
-def saved_predictions(folder: Path, model: str, bench: str, split: str) -> list[dict[str, Any]]:
-    """The lines of that file; none where it is missing."""
-    lines: list[dict[str, Any]] = read_json_lines(prediction_path(folder, model, bench, split))
-    return lines
-
-
-def outcomes(lines: Iterable[Mapping[str, Any]], metric: str) -> dict[int, bool]:
-    """Whether the metric holds, for the lines whose verdict tells it."""
-    told = ((line["index"], line.get("verdict") or {}) for line in lines)
-    return {index: bool(verdict[metric]) for index, verdict in told if metric in verdict}
-
-
-def _pairs(first: str, second: str, lines: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    found = []
-    for metric in METRICS:
-        sides = [outcomes(lines[name], metric) for name in (first, second)]
-        if all(sides):
-            found.append({"model": first, "against": second, "metric": metric, **paired(*sides)})
-    return found
+    for rows in by_split(scores):
+        bench, split = rows[0].bench, rows[0].split
+        pairs = [one.model_dump() for one in comparisons if (one.bench, one.split) == (bench, split)]
+        tests.append({"bench": bench, "split": split, "models": [row.to_json() for row in rows], "pairs": pairs})
+    method = "McNemar's exact test, two-sided, on the items that both models answered; Holm's correction over all tests"
+    found = {"tests": tests, "test": method, "robustness": levels, "general": list(general)}
+    write_json(folder / "comparison.json", found)
 
 
 def robustness(folder: Path) -> list[dict[str, Any]]:
     """RoTBench's table: a row for each model, turn and noise level with `TS`, `PI`, `CF`, `se`, and from the second
-    level on `drop`, what is lost against clean, with `drop_se`, by metric, in points.
+    level on `drop`, the points lost against clean, with `drop_se`, by metric.
 
-    Levels are paired by their queries, and a clean item with the mean of its noisy versions (`pairing: "queries"`);
-    where the queries are not the same ones, the levels are taken as independent (`"none"`).
+    Levels are paired by their queries, a clean item with the mean of its noisy versions (`pairing: "queries"`);
+    where the queries differ, the levels are taken as independent (`"none"`).
     """
-    rows = [row for row in _rows(folder) if _is_level(row)]
+    rows = [row for row in saved_scores(folder) if row.bench == "rotbench" and _level(row) in NOISE_LEVELS]
     table = []
-    for model, turn in dict.fromkeys((row["model"], row["split"].partition("/")[0]) for row in rows):
-        own = {row["split"].partition("/")[2]: row for row in rows
-               if row["model"] == model and row["split"].startswith(turn + "/")}  # fmt: skip
-        lines = {level: saved_predictions(folder, model, "rotbench", f"{turn}/{level}") for level in own}
-        for level in (level for level in LEVELS if level in own):
-            row = {"model": model, "turn": turn, "level": level}
-            row |= {name: own[level][name] for name in ("n", "TS", "PI", "CF", "se")}
-            table.append(row | (_drop(lines["clean"], lines[level]) if level != "clean" and "clean" in own else {}))
+    for model, turn in dict.fromkeys((row.model, row.split.partition("/")[0]) for row in rows):
+        own = {_level(row): row for row in rows if row.model == model and row.split.startswith(turn + "/")}
+        found = {level: saved_predictions(folder, model, "rotbench", f"{turn}/{level}") for level in own}
+        for level in (level for level in NOISE_LEVELS if level in own):
+            values = own[level].model_dump(include={"n", "TS", "PI", "CF", "se"})
+            row = {"model": model, "turn": turn, "level": level, **values}
+            table.append(row | (_drop(found["clean"], found[level]) if level != "clean" and "clean" in own else {}))
     return table
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of `scores.json` in the default protocol."""
-    path = folder / "scores.json"
-    return [row for row in (read_json(path) if path.exists() else []) if row.get("protocol") in (None, "default")]
+def _level(row: Score) -> str:
+    return row.split.partition("/")[2]
 
 
-def _is_level(row: Mapping[str, Any]) -> bool:
-    return bool(row["bench"] == "rotbench" and row["split"].partition("/")[2] in LEVELS)
-
-
-def _drop(clean: Sequence[Mapping[str, Any]], noisy: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _drop(clean: Sequence[Prediction], noisy: Sequence[Prediction]) -> dict[str, Any]:
     drops: dict[str, float] = {}
     errors: dict[str, float] = {}
-    how = ""
+    pairing = ""
     for metric in ("TS", "PI", "CF"):
         before, after = _by_query(clean, metric), _by_query(noisy, metric)
         same = before.keys() == after.keys() and all(len(values) == 1 for values in before.values())
-        how = "queries" if same else "none"
+        pairing = "queries" if same else "none"
         if same:
             changes = [before[query][0] - fmean(after[query]) for query in before]
-            drops[metric], errors[metric] = fmean(changes), _error(changes)
+            drops[metric], errors[metric] = fmean(changes), _standard_error(changes)
         else:
-            pooled = [[one for values in side.values() for one in values] for side in (before, after)]
+            pooled = [[value for values in side.values() for value in values] for side in (before, after)]
             drops[metric] = fmean(pooled[0]) - fmean(pooled[1])
-            errors[metric] = sqrt(sum(_error(values) ** 2 for values in pooled))
+            errors[metric] = hypot(*map(_standard_error, pooled))
     scaled = ({name: 100 * value for name, value in values.items()} for values in (drops, errors))
-    return dict(zip(("drop", "drop_se"), scaled, strict=True)) | {"pairing": how}
+    return dict(zip(("drop", "drop_se"), scaled, strict=True)) | {"pairing": pairing}
 
 
-def _by_query(lines: Sequence[Mapping[str, Any]], metric: str) -> dict[str, list[float]]:
-    holds = outcomes(lines, metric)
+def _by_query(predictions: Sequence[Prediction], metric: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for line in lines:
-        if line["index"] in holds:
-            found.setdefault(str(line.get("query")), []).append(float(holds[line["index"]]))
+    for one in predictions:
+        if metric in one.outcomes:
+            found.setdefault(str(one.query), []).append(float(one.outcomes[metric]))
     return found
 
 
-def _error(values: Sequence[float]) -> float:
+def _standard_error(values: Sequence[float]) -> float:
     """Standard error of the mean; 0 of fewer than two values."""
     return sqrt(variance(values) / len(values)) if len(values) > 1 else 0.0

@@ -17,6 +17,7 @@ from tltrain import dialects
 from tltrain import model as models
 from tltrain.config import OptimiserConfig, PPOConfig
 from tltrain.encode import Prompt
+from tltrain.encode.decoding import decode_reply
 from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
 from tltrain.engine.generate import Generated, generate
 from tltrain.engine.optimiser import Optimiser, cosine
@@ -25,9 +26,9 @@ from tltrain.engine.outputs import LogProbs, Reader, Values
 from tltrain.engine.passes import backward, measure
 from tltrain.engine.tree import Predicted, TokenSequence
 from tltrain.errors import DataError
-from tltrain.evaluation.own_splits import judge_reply
 from tltrain.files import append_json_line, discard
 from tltrain.judging import Verdict
+from tltrain.judging.replies import judge_reply
 from tltrain.ppo import maths
 from tltrain.ppo.actors import Actors, AdapterActors, FullActors
 from tltrain.sft import Progress, prefix_key, silent
@@ -137,7 +138,13 @@ class PPOTrainer:
             batch_size=len(prompts),
         )
         verdicts = [
-            judge_reply(self.tokenizer, self.dialect, prompt, reply, self.stop_ids)[1]
+            judge_reply(
+                decode_reply(self.tokenizer, reply.ids, self.stop_ids),
+                reply.finished,
+                self.dialect,
+                [prompt.gold],
+                prompt.tools,
+            )
             for prompt, reply in zip(prompts, replies, strict=True)
         ]
         limit = self.config.reward_clip

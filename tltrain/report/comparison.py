@@ -8,20 +8,19 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.significance import LEVEL, Comparison
 from tltrain.files import read_json, write_text
 from tltrain.report import summary
 from tltrain.report.page import Cell, Column, Section, join, page, paragraph, table
 from tltrain.report.run_files import parse_scores
 
 Rows = Sequence[Mapping[str, Any]]
-METRICS = ("TS", "PI", "CF", "accuracy", "DE", "CE", "VA")
 METRICS_HELP = (
     "Per cent ± standard error of the items. TS: the right tool; PI: and its argument names; CF: and all values; "
     "accuracy: right by the set's own rule; DE, CE: calls that misread the documentation, or failed when executed; "
     "VA: queries that ended in a valid answer."
 )
-LEVEL = 0.05
-"""A smaller p is called significant."""
 
 
 def write_comparison(folder: Path) -> Path:
@@ -49,7 +48,9 @@ def markdown(found: Mapping[str, Any]) -> str:
     parts += ["\n".join(f"- {text}" for text in remarks)] if (remarks := _remarks(found)) else []
     if any(test["pairs"] for test in found["tests"]):
         parts += ["## Differences", f"In points; {found['test']}."]
-        parts.append(_grid(["test", "model", "against", "metric", "points", "p", "n"], _pair_rows(found)))
+        parts.append(
+            _grid(["test", "model", "against", "metric", "points", "p", "p after Holm", "n"], _pair_rows(found))
+        )
     if robust:
         parts += ["## Robustness", ROBUSTNESS]
         parts.append(_grid(["model", "turn", "level", "TS", "PI", "CF", "drop TS", "drop PI", "drop CF", "n"],
@@ -108,26 +109,34 @@ def _score_rows(found: Mapping[str, Any]) -> Iterator[tuple[list[str], list[list
 
 
 def _pairs(found: Mapping[str, Any]) -> Markup:
-    columns = [Column("test"), Column("model"), Column("against"), Column("metric")]
-    columns += [Column("points", numeric=True), Column("p", numeric=True), Column("n", numeric=True)]
-    rows = [[*row[:4], Cell(row[4], float(row[4].split()[0].replace("−", "-"))), Cell(row[5], _chance(row[5])), row[6]]
-            for row in _pair_rows(found)]  # fmt: skip
-    return join([paragraph(f"In points; {found['test']}. *: p < {LEVEL}."), table(columns, rows)])
+    columns = [Column("test"), Column("model"), Column("against"), Column("metric"), Column("points", numeric=True)]
+    columns += [Column("p", numeric=True), Column("p after Holm", numeric=True), Column("n", numeric=True)]
+    rows = [[*labels, Cell(one.text, one.points), _p_cell(one.p), _p_cell(one.p_holm), one.n]
+            for labels, one in _comparisons(found)]  # fmt: skip
+    text = f"In points ± standard error; {found['test']}. *: p < {LEVEL}."
+    return join([paragraph(text), table(columns, rows)])
 
 
-def _chance(shown: str) -> float:
-    """The number that a shown p sorts by."""
-    return float(shown.strip("<*"))
+def _p_cell(p_value: float | None) -> Cell | None:
+    return None if p_value is None else Cell(_p_text(p_value) or "", p_value)
+
+
+def _p_text(p_value: float | None) -> str | None:
+    if p_value is None:
+        return None
+    return (f"{p_value:.4f}" if p_value >= 1e-4 else "<0.0001") + ("*" if p_value < LEVEL else "")
+
+
+def _comparisons(found: Mapping[str, Any]) -> Iterator[tuple[list[str], Comparison]]:
+    for test in found["tests"]:
+        for pair in test["pairs"]:
+            one = Comparison.model_validate({"bench": test["bench"], "split": test["split"], **pair})
+            yield [_test(test), one.model, one.against, one.metric], one
 
 
 def _pair_rows(found: Mapping[str, Any]) -> Iterator[list[Any]]:
-    for test in found["tests"]:
-        for pair in test["pairs"]:
-            chance = f"{pair['p']:.4f}" if pair["p"] >= 1e-4 else "<0.0001"
-            chance += "*" if pair["p"] < LEVEL else ""
-            points = _signed(pair["points"], pair["se"])
-            yield [_test(test), pair["model"], pair["against"], pair["metric"], points, chance,
-                   pair["n"]]  # fmt: skip
+    for labels, one in _comparisons(found):
+        yield [*labels, one.text, _p_text(one.p), _p_text(one.p_holm), one.n]
 
 
 def _level_row(row: Mapping[str, Any]) -> list[Any]:

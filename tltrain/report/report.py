@@ -9,6 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.scores import Score
 from tltrain.files import read_json, write_text
 from tltrain.report import charts
 from tltrain.report.comparison import general_table, robustness_table
@@ -28,9 +30,9 @@ from tltrain.report.page import (
     side_by_side,
     table,
 )
-from tltrain.report.run_files import METRICS, Audit, Run, Score, Stage, finite, read_run
-from tltrain.report.summary import by_test, category_words, headline, lead, remarks, setbacks
-from tltrain.report.tables import METRIC_HELP, comparison_table, counts_table, score_table
+from tltrain.report.run_files import Audit, Run, Stage, finite, read_run
+from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks
+from tltrain.report.tables import comparison_table, counts_table, score_table
 
 _COLOURS = {"base": 0, "sft": 2, "mae+pkt": 3, "mae+pkt+irm": 1}
 _PPO_CURVES = {
@@ -38,7 +40,6 @@ _PPO_CURVES = {
     "kl": ("KL divergence from the SFT model", "per reply"),
     "call_rate": ("Share of replies that call a tool", "a fall to 0 means that the model stopped calling"),
     "reply_length": ("Reply length", "in tokens"),
-    "entropy": ("Entropy", "of the policy, per token"),
 }
 
 
@@ -56,7 +57,7 @@ def write_report(run_dir: Path) -> Path:
 def report_page(run: Run) -> str:
     """The page of a run as HTML."""
     parts = [
-        _scores(run.scores),
+        _scores(run.scores, run.comparisons),
         _robustness(run.folder),
         _errors(run.scores),
         _sft(run.sft),
@@ -70,8 +71,8 @@ def report_page(run: Run) -> str:
     return page(
         f"tltrain: run {name}",
         *(part for part in parts if part is not None),
-        headline=headline(run.scores) if run.scores else f"Run {name} has no scores yet.",
-        note=setbacks(run.scores),
+        headline=headline(run.scores, run.comparisons) if run.scores else f"Run {name} has no scores yet.",
+        note=setbacks(run.scores, run.comparisons),
     )
 
 
@@ -82,23 +83,24 @@ def colours(names: Sequence[str]) -> dict[str, int]:
     return _COLOURS | {name: free[position % len(free)] for position, name in enumerate(others)}
 
 
-def _scores(scores: Sequence[Score]) -> Section | None:
+def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None:
     if not scores:
         return None
     tests = by_test(scores)
     shades = colours([score.model for score in scores])
     figures = [figure(_metric_chart(test, rows, shades), title=test) for test, rows in tests.items()]
     words = "; ".join(
-        f"{metric}: {METRIC_HELP[metric]}" for metric in METRICS if any(metric in s.metrics for s in scores)
+        f"{metric}: {METRICS[metric].description}" for metric in METRICS if any(metric in s.metrics for s in scores)
     )
     parts = [paragraph(Markup('<span class="muted">{}. After ± one standard error.</span>').format(words))]
     parts += [score_table(scores), *(paragraph(text + ".") for text in remarks(scores)), side_by_side(*figures)]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
-            "Differences in points; one smaller than two standard errors is within noise. Standard errors are those of "
-            "paired differences where what became of every item is known, else as if the items had been different ones."
+            "Differences in points ± standard error, with the p-value of McNemar's exact test on the items that both "
+            "models answered; p of 0.05 or more is within noise. Without predictions the items count as "
+            "independent samples, and a difference smaller than two standard errors is within noise."
         )
-        parts += [heading("What each stage changed"), paragraph(text), comparison_table(scores)]
+        parts += [heading("What each stage changed"), paragraph(text), comparison_table(scores, comparisons)]
     return Section("Scores", join([*parts, details("All counts", counts_table(scores))]))
 
 

@@ -12,63 +12,16 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tltrain.errors import DataError, RunError
+from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.scores import Score
+from tltrain.evaluation.significance import Comparison
 from tltrain.files import read_json
 
-METRICS = ("TS", "PI", "CF", "accuracy", "DE", "CE", "VA")
-"""Per cent of the scored items; which of them a row has depends on its test set."""
 T = TypeVar("T", bound=BaseModel)
 
 
 class _Row(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
-
-
-class Score(_Row):
-    """One row of `scores.json`: one model on one split of a test set, in per cent."""
-
-    model: str
-    bench: str = "toolworld"
-    split: str = ""
-    protocol: str | None = None
-    """Set where a test set can be scored in several ways."""
-    n: int
-    items: int | None = None
-    TS: float | None = None
-    PI: float | None = None
-    CF: float | None = None
-    accuracy: float | None = None
-    """By the test set's own rule."""
-    DE: float | None = None
-    CE: float | None = None
-    VA: float | None = None
-    se: dict[str, float | None] = {}
-    errors: dict[str, int] = {}
-    unparseable: int = 0
-    excluded: int | list[Any] | dict[str, Any] = 0
-    repaired: int | list[Any] | dict[str, Any] = 0
-    too_long: int = 0
-    """Prompts that leave the model no room for a reply."""
-    refused: int = 0
-    """Prompts that an endpoint, or the chat template, did not take."""
-    executor: str | None = None
-    """What executed the calls of a test set of several steps."""
-    warnings: list[str] = []
-    """Such as test files that are not the pinned ones."""
-    usage: dict[str, float] = {}
-    """`prompt_tokens` and `tokens` of the replies, and the `cost` where prices were given."""
-    outcomes: dict[str, dict[str, bool]] = {}
-    """By metric, whether it holds for each item: not from the row but from the predictions, where these say so."""
-
-    @property
-    def test(self) -> str:
-        """What was tested on: bench, split and protocol as one label."""
-        return " ".join(part for part in (self.bench, self.split, self.protocol and f"({self.protocol})") if part)
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The metrics that this row has."""
-        values = ((name, getattr(self, name)) for name in METRICS)
-        return {name: value for name, value in values if value is not None}
 
 
 class Stage(_Row):
@@ -101,6 +54,8 @@ class Run:
 
     folder: Path
     scores: tuple[Score, ...]
+    comparisons: tuple[Comparison, ...]
+    """From `comparison.json`."""
     stages: tuple[Stage, ...]
     audit: Audit
     sft: Mapping[str, list[dict[str, Any]]]
@@ -121,10 +76,10 @@ def read_run(folder: Path) -> Run:
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run directory")
     config = folder / "config.yaml"
-    scores = parse_scores(_document(folder / "scores.json", []), folder / "scores.json")
     run = Run(
         folder=folder,
-        scores=tuple(score.model_copy(update={"outcomes": _outcomes(folder, score)}) for score in scores),
+        scores=parse_scores(_document(folder / "scores.json", []), folder / "scores.json"),
+        comparisons=_comparisons(folder / "comparison.json"),
         stages=_rows(Stage, _document(folder / "stages.json", []), folder / "stages.json"),
         audit=_checked(Audit, _document(folder / "audit.json", {}), folder / "audit.json"),
         sft={path.parent.name: list(json_lines(path)) for path in sorted(folder.glob("sft/*/metrics.jsonl"))},
@@ -167,15 +122,10 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield _line(line, f"{path}:{number}")
 
 
-def _outcomes(folder: Path, score: Score) -> dict[str, dict[str, bool]]:
-    """Of the lines of a run's own test splits, which name their item and hold its verdict."""
-    found: dict[str, dict[str, bool]] = {metric: {} for metric in ("TS", "PI", "CF")}
-    for line in json_lines(folder / "predictions" / f"{score.model}.{score.split}.jsonl"):
-        verdict, item = line.get("verdict"), line.get("item")
-        if isinstance(verdict, dict) and isinstance(item, str):
-            for metric, items in found.items():
-                items[item] = bool(verdict.get(metric))
-    return found
+def _comparisons(path: Path) -> tuple[Comparison, ...]:
+    tests = _mapping(_document(path, {}), path).get("tests", [])
+    rows = [{"bench": test["bench"], "split": test["split"], **pair} for test in tests for pair in test["pairs"]]
+    return _rows(Comparison, rows, path)
 
 
 def finite(value: Any) -> float:

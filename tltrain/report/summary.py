@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from statistics import pstdev
 
-from tltrain.report.run_files import Score
+from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.scores import Score
+from tltrain.evaluation.significance import Comparison
 
 MODELS = {
     "base": "the base model",
@@ -16,14 +15,6 @@ MODELS = {
     "mae+pkt+irm": "PPO with IRM after it",
 }
 _GAINS = {"mae+pkt": "MAE and PKT", "mae+pkt+irm": "IRM"}
-_METRIC_WORDS = {
-    "TS": "picks the right tool in {} %",
-    "PI": "names the right tool and arguments in {} %",
-    "CF": "makes the right call in {} %",
-    "DE": "misreads the documentation in {} %",
-    "CE": "makes calls that fail in {} %",
-    "VA": "reaches a valid answer in {} %",
-}
 _CATEGORY_WORDS = {
     "missing_call": "no call, or too few",
     "unwanted_call": "a call too many",
@@ -35,46 +26,20 @@ _CATEGORY_WORDS = {
     "argument_redundant": "argument not needed",
     "value": "wrong value",
 }
-LOWER_IS_BETTER = frozenset({"DE", "CE"})
 _SPLIT_WORDS = {"unseen": "On tools never seen in training", "seen": "On tools seen in training"}
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """One model against another in one metric, in points; `error` is the standard error, None where one is missing."""
-
-    points: float
-    error: float | None
-
-    @property
-    def verdict(self) -> str:
-        """`higher` or `lower` where the difference is 2 standard errors or more, else `within noise`.
-
-        Without standard errors: `no standard error`.
-        """
-        if self.error is None:
-            return "no standard error"
-        if self.points == 0 or abs(self.points) < 2 * self.error:
-            return "within noise"
-        return "higher" if self.points > 0 else "lower"
-
-    @property
-    def text(self) -> str:
-        """Signed points and their standard error."""
-        sign = "−" if round(self.points, 1) < 0 else "+"
-        return f"{sign}{abs(self.points):.1f}" + ("" if self.error is None else f" ± {self.error:.1f}")
+Comparisons = Sequence[Comparison]
 
 
-def difference(score: Score, reference: Score, metric: str) -> Difference:
-    """`score` minus `reference`. Where the predictions tell what became of every item, the standard error is that of
-    paired differences; else the errors of both are added as those of independent samples are."""
-    points = score.metrics[metric] - reference.metrics[metric]
-    first, second = score.outcomes.get(metric, {}), reference.outcomes.get(metric, {})
-    if first and first.keys() == second.keys() and len(first) == score.n == reference.n:
-        return Difference(points, 100 * pstdev(first[item] - second[item] for item in first) / math.sqrt(score.n))
-    errors = [score.se.get(metric), reference.se.get(metric)]
-    both = [error for error in errors if error is not None]
-    return Difference(points, math.hypot(*both) if len(both) == 2 else None)
+def difference(comparisons: Comparisons, score: Score, reference: Score, metric: str) -> Comparison | None:
+    """The saved comparison of two rows of one test; None where there is none."""
+    wanted = (score.bench, score.split, score.model, reference.model, metric)
+    if score.protocol not in (None, "default"):
+        return None
+    return next(
+        (one for one in comparisons if (one.bench, one.split, one.model, one.against, one.metric) == wanted), None
+    )
 
 
 def by_test(scores: Sequence[Score]) -> dict[str, list[Score]]:
@@ -91,7 +56,7 @@ def lead(scores: Sequence[Score]) -> list[Score]:
     return by_test(unseen or scores)[(unseen or scores)[0].test]
 
 
-def comparisons(rows: Sequence[Score]) -> list[tuple[Score, Score]]:
+def compared_rows(rows: Sequence[Score]) -> list[tuple[Score, Score]]:
     """Pairs (model, reference) of one test: each with the one before it, and the last with standard SFT."""
     pairs = list(zip(rows[1:], rows, strict=False))
     plain = next((row for row in rows if row.model == "sft"), None)
@@ -100,7 +65,7 @@ def comparisons(rows: Sequence[Score]) -> list[tuple[Score, Score]]:
     return pairs
 
 
-def headline(scores: Sequence[Score]) -> str:
+def headline(scores: Sequence[Score], comparisons: Comparisons) -> str:
     """One sentence: how good the last model is on the leading test, what it started from, what each stage added."""
     rows = lead(scores)
     best, first = rows[-1], rows[0]
@@ -110,23 +75,25 @@ def headline(scores: Sequence[Score]) -> str:
         "" if best is first or metric not in first.metrics else f" ({name(first.model)}: {first.metrics[metric]:.1f} %)"
     )
     who = "the trained model" if best.model in _GAINS else name(best.model)
-    words = _METRIC_WORDS[metric].format(f"{best.metrics[metric]:.1f}")
+    words = METRICS[metric].headline.format(f"{best.metrics[metric]:.1f}")
     gains = [
-        _gain(row, reference, metric) for row, reference in zip(rows[1:], rows, strict=False) if row.model in _GAINS
+        _gain(comparisons, row, reference, metric)
+        for row, reference in zip(rows[1:], rows, strict=False)
+        if row.model in _GAINS
     ]
     after = "; ".join(gain for gain in gains if gain)
     what = "steps" if best.bench == "toolworld" else "items"
     return f"{where}, {who} {words} of {best.n:,} {what}{start}{': ' + after if after else ''}."
 
 
-def setbacks(scores: Sequence[Score]) -> str:
+def setbacks(scores: Sequence[Score], comparisons: Comparisons) -> str:
     """Where a stage made a metric worse by more than noise, in one sentence; empty where nowhere."""
     found = []
     for test, rows in by_test(scores).items():
         for row, reference in zip(rows[1:], rows, strict=False):
             for metric in row.metrics.keys() & reference.metrics.keys():
-                result = difference(row, reference, metric)
-                if result.verdict == ("higher" if metric in LOWER_IS_BETTER else "lower"):
+                result = difference(comparisons, row, reference, metric)
+                if result is not None and result.verdict == ("lower" if METRICS[metric].higher_is_better else "higher"):
                     found.append(f"{metric} of {row.model} on {test} ({result.text} against {reference.model})")
     return f"Worse by more than noise: {'; '.join(sorted(found))}." if found else ""
 
@@ -149,10 +116,10 @@ def name(model: str) -> str:
     return MODELS.get(model, model)
 
 
-def _gain(row: Score, reference: Score, metric: str) -> str:
-    if metric not in row.metrics or metric not in reference.metrics:
+def _gain(comparisons: Comparisons, row: Score, reference: Score, metric: str) -> str:
+    result = difference(comparisons, row, reference, metric)
+    if result is None:
         return ""
-    result = difference(row, reference, metric)
     what, against, points = _GAINS[row.model], name(reference.model), f"{abs(result.points):.1f} points"
     if result.verdict == "higher":
         return f"{what} added {points} to {against}"

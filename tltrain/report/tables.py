@@ -11,21 +11,15 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.scores import Score
+from tltrain.evaluation.significance import Comparison
 from tltrain.report.page import Cell, Column, table
-from tltrain.report.run_files import METRICS, Score, parse_scores
-from tltrain.report.summary import LOWER_IS_BETTER, by_test, category_words, comparisons, difference
+from tltrain.report.run_files import parse_scores
+from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference
 
 SIDE_BY_SIDE = 6
 """Most columns of figures on one line of a terminal."""
-METRIC_HELP = {
-    "TS": "the right tool, per cent of items",
-    "PI": "the right tool and the same set of argument names, per cent of items",
-    "CF": "right tool, argument names and values, per cent of items",
-    "accuracy": "right by the test set's own rule, per cent of items",
-    "DE": "calls that misread the documentation, per cent",
-    "CE": "calls that failed when executed, per cent",
-    "VA": "queries that ended in a valid answer, per cent",
-}
 
 
 def terminal_table(scores: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -89,31 +83,31 @@ def score_table(scores: Sequence[Score]) -> Markup:
     """
     tests = by_test(scores)
     if len(tests) > 3:
-        titles = [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in _metrics(scores)]
+        titles = [Column(metric, numeric=True, help=METRICS[metric].description) for metric in _metrics(scores)]
         lines = [[test, row.model, *(_percent(row, column.title) for column in titles), row.n]
                  for test, rows in tests.items() for row in rows]  # fmt: skip
         return table([Column("test"), Column("model"), *titles, Column("n", numeric=True, help="items scored")], lines)
     columns, groups = [Column("model")], [("", 1)]
     for test, rows in tests.items():
         metrics = _metrics(rows)
-        columns += [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in metrics]
+        columns += [Column(metric, numeric=True, help=METRICS[metric].description) for metric in metrics]
         columns.append(Column("n", numeric=True, help="items scored"))
         groups.append((test, len(metrics) + 1))
     body = [[model, *(cell for rows in tests.values() for cell in _cells(rows, model))] for model in _models(tests)]
     return table(columns, body, groups=groups)
 
 
-def comparison_table(scores: Sequence[Score]) -> Markup:
+def comparison_table(scores: Sequence[Score], comparisons: Comparisons) -> Markup:
     """What each stage changed, in points ± standard error, with what is within noise said so."""
     body = []
     for test, rows in by_test(scores).items():
-        for score, reference in comparisons(rows):
+        for score, reference in compared_rows(rows):
             shared = [metric for metric in score.metrics if metric in reference.metrics]
-            changes = {metric: _change(score, reference, metric) for metric in shared}
+            changes = {metric: _change(difference(comparisons, score, reference, metric)) for metric in shared}
             pair = Markup('{}<br><small class="muted">against {}</small>').format(score.model, reference.model)
             body.append([pair, test, *(changes.get(metric) for metric in _metrics(scores))])
     columns = [Column("model"), Column("test")]
-    columns += [Column(metric, numeric=True, help=METRIC_HELP[metric]) for metric in _metrics(scores)]
+    columns += [Column(metric, numeric=True, help=METRICS[metric].description) for metric in _metrics(scores)]
     return table(columns, body)
 
 
@@ -153,11 +147,15 @@ def _used(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
-def _change(score: Score, reference: Score, metric: str) -> Cell:
-    result = difference(score, reference, metric)
-    good, bad = ("lower", "higher") if metric in LOWER_IS_BETTER else ("higher", "lower")
+def _change(result: Comparison | None) -> Cell | None:
+    if result is None:
+        return None
+    good, bad = ("higher", "lower") if METRICS[result.metric].higher_is_better else ("lower", "higher")
     style = {good: "good", bad: "bad"}.get(result.verdict, "muted")
-    text = Markup('<span class="{}">{}<br><small>{}</small></span>').format(style, result.text, result.verdict)
+    p_value = "" if result.p is None else f", p = {result.p:.3f}" if result.p >= 0.001 else ", p < 0.001"
+    text = Markup('<span class="{}">{}<br><small>{}{}</small></span>').format(
+        style, result.text, result.verdict, p_value
+    )
     return Cell(text, result.points)
 
 

@@ -72,6 +72,8 @@ class TestSet:
     """Why an item is not scored, by its index."""
     warnings: list[str] = field(default_factory=list)
     """Shown beside every score, such as a file that is not the pinned version."""
+    sources: tuple[Path, ...] = ()
+    """Files or folders outside the folder of test sets that the items were read from."""
 
     @classmethod
     @abstractmethod
