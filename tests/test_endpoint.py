@@ -20,7 +20,7 @@ from support.small_run import call
 from support.trained_micro import known, save_trained, write_bfcl
 
 from tltrain.errors import ConfigError
-from tltrain.evaluation.endpoint import Answer, Endpoint, messages, parse_place
+from tltrain.evaluation.endpoint import Answer, Endpoint, messages, parse_endpoint
 from tltrain.files import read_json, read_json_lines
 from tltrain.trajectory import Call, Message, Trajectory
 
@@ -47,11 +47,11 @@ def test_every_call_has_an_id_that_its_feedback_names() -> None:
 
 
 def test_places() -> None:
-    assert parse_place("runs/model") is None
-    assert parse_place("http://h:1/v1#a/b") == Endpoint("http://h:1/v1", "a/b")
-    assert parse_place("https://h/v1", "c", 3) == Endpoint("https://h/v1", "c", 3)
+    assert parse_endpoint("runs/model") is None
+    assert parse_endpoint("http://h:1/v1#a/b") == Endpoint("http://h:1/v1", "a/b")
+    assert parse_endpoint("https://h/v1", "c", 3) == Endpoint("https://h/v1", "c", 3)
     with pytest.raises(ConfigError, match="which one there"):
-        parse_place("https://h/v1")
+        parse_endpoint("https://h/v1")
 
 
 def free_port() -> int:

@@ -14,10 +14,12 @@ from support.report_sample import score, score_rows, write, write_lines, write_s
 from test_report_page import assert_self_contained
 
 from tltrain.errors import RunError
+from tltrain.evaluation.scores import Score
+from tltrain.evaluation.significance import Comparison, compare, write_significance
 from tltrain.report.examples import readable, wrong_examples
 from tltrain.report.report import report_page, write_report
-from tltrain.report.run_files import Score, parse_scores, read_run
-from tltrain.report.summary import Difference, comparisons, difference, headline, lead, setbacks
+from tltrain.report.run_files import parse_scores, read_run
+from tltrain.report.summary import compared_rows, difference, headline, lead, setbacks
 from tltrain.report.tables import counts_table, score_table, terminal_table, usage_line
 
 
@@ -160,16 +162,22 @@ def test_metrics_that_are_not_numbers_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_verdict_of_a_difference(points: float, error: float | None, verdict: str) -> None:
-    assert Difference(points, error).verdict == verdict
+    labels = {"bench": "b", "split": "s", "model": "m", "against": "a", "metric": "TS"}
+    assert Comparison(points=points, se=error, **labels).verdict == verdict  # type: ignore[arg-type]
+
+
+def change(score: Score, reference: Score) -> Comparison:
+    """The difference of two rows without predictions."""
+    return compare([reference, score])[0]
 
 
 def test_standard_errors_add_as_squares() -> None:
     sft, ours = parsed(("sft", 60.0, 3.0), ("mae+pkt", 69.9, 4.0))
-    result = difference(ours, sft, "TS")
-    assert result.error == pytest.approx(5.0)
+    result = change(ours, sft)
+    assert result.se == pytest.approx(5.0)
     assert (result.text, result.verdict) == ("+9.9 ± 5.0", "within noise")
-    assert difference(sft, ours, "TS").text == "−9.9 ± 5.0"
-    assert difference(*parsed(("sft", 60.0, None), ("base", 1.0, 0.1)), "TS").text == "+59.0"
+    assert change(sft, ours).text == "−9.9 ± 5.0"
+    assert change(*parsed(("sft", 60.0, None), ("base", 1.0, 0.1))).text == "+59.0"
 
 
 def test_models_on_the_same_items_are_compared_in_pairs(tmp_path: Path) -> None:
@@ -181,24 +189,25 @@ def test_models_on_the_same_items_are_compared_in_pairs(tmp_path: Path) -> None:
     for model, right in rights.items():
         lines = [json.dumps({"item": str(item), "verdict": {"TS": item in right}}) + "\n" for item in range(10)]
         (tmp_path / "predictions" / f"{model}.seen.jsonl").write_text("".join(lines), encoding="utf-8")
-    sft, ours = read_run(tmp_path).scores
-    result = difference(ours, sft, "TS")
-    assert (result.points, result.error) == (30.0, pytest.approx(100 * (0.21 / 10) ** 0.5))
-    assert difference(ours, sft.model_copy(update={"outcomes": {}}), "TS").error == pytest.approx(
-        10 * (2.4 + 2.1) ** 0.5
-    )
+    write_significance(tmp_path)
+    run = read_run(tmp_path)
+    sft, ours = run.scores
+    result = difference(run.comparisons, ours, sft, "TS")
+    assert result is not None
+    assert (result.points, result.se) == (pytest.approx(30.0), pytest.approx(100 * (0.21 / 10) ** 0.5))
+    assert change(ours, sft).se == pytest.approx(10 * (2.4 + 2.1) ** 0.5)
 
 
 def test_comparisons_are_with_the_stage_before_and_the_last_with_plain_sft() -> None:
     scores = parsed(("base", 1, 1), ("sft", 2, 1), ("mae+pkt", 3, 1), ("mae+pkt+irm", 4, 1))
-    pairs = [(score.model, reference.model) for score, reference in comparisons(scores)]
+    pairs = [(score.model, reference.model) for score, reference in compared_rows(scores)]
     assert pairs == [("sft", "base"), ("mae+pkt", "sft"), ("mae+pkt+irm", "mae+pkt"), ("mae+pkt+irm", "sft")]
-    assert [pair[0].model for pair in comparisons(scores[:3])] == ["sft", "mae+pkt"]
+    assert [pair[0].model for pair in compared_rows(scores[:3])] == ["sft", "mae+pkt"]
 
 
 def test_headline_says_what_helped_and_what_is_noise() -> None:
     scores = parsed(("base", 2.0, 0.7), ("sft", 60.0, 2.4), ("mae+pkt", 71.0, 2.2), ("mae+pkt+irm", 72.0, 2.2))
-    assert headline(scores) == (
+    assert headline(scores, compare(scores)) == (
         "On tools never seen in training, the trained model picks the right tool in 72.0 % of 400 steps "
         "(the base model: 2.0 %): MAE and PKT added 11.0 points to standard SFT; "
         "the change by IRM (+1.0 ± 3.1) is within noise."
@@ -207,22 +216,28 @@ def test_headline_says_what_helped_and_what_is_noise() -> None:
 
 def test_headline_admits_that_a_stage_did_harm() -> None:
     scores = parsed(("sft", 80.0, 1.0), ("mae+pkt", 70.0, 1.0), split="seen")
-    assert headline(scores) == (
+    assert headline(scores, compare(scores)) == (
         "On tools seen in training, the trained model picks the right tool in 70.0 % of 400 steps "
         "(standard SFT: 80.0 %): MAE and PKT did not help, it cost 10.0 points against standard SFT."
     )
-    assert setbacks(scores) == "Worse by more than noise: TS of mae+pkt on toolworld seen (−10.0 ± 1.4 against sft)."
+    assert (
+        setbacks(scores, compare(scores))
+        == "Worse by more than noise: TS of mae+pkt on toolworld seen (−10.0 ± 1.4 against sft)."
+    )
 
 
 def test_headline_of_one_row_and_of_another_test_set() -> None:
     row = {"model": "my-7b", "bench": "tooleyes", "split": "all", "n": 382, "DE": 0.7, "CE": 9.1, "VA": 59.3}
-    assert headline(parse_scores([row])) == ("On tooleyes all, my-7b reaches a valid answer in 59.3 % of 382 items.")
+    assert headline(parse_scores([row]), ()) == (
+        "On tooleyes all, my-7b reaches a valid answer in 59.3 % of 382 items."
+    )
 
 
 def test_setbacks_know_that_fewer_errors_are_better() -> None:
     first = {"model": "a", "bench": "tooleyes", "n": 9, "DE": 9.0, "VA": 50.0, "se": {"DE": 0.5, "VA": 1.0}}
     second = first | {"model": "b", "DE": 2.0, "VA": 40.0}
-    assert setbacks(parse_scores([first, second])) == (
+    scores = parse_scores([first, second])
+    assert setbacks(scores, compare(scores)) == (
         "Worse by more than noise: VA of b on tooleyes (−10.0 ± 1.4 against a)."
     )
 
@@ -277,7 +292,7 @@ def test_terminal_table_of_all_test_sets_fits_80_columns() -> None:
 
 def test_the_headline_calls_items_of_test_sets_by_their_name() -> None:
     row = score("m", "First_Turn/clean", ts=50.0, n=105, bench="rotbench")
-    assert headline(parse_scores([row])).endswith("picks the right tool in 50.0 % of 105 items.")
+    assert headline(parse_scores([row]), ()).endswith("picks the right tool in 50.0 % of 105 items.")
 
 
 def test_counts_tell_tokens_cost_and_what_was_not_answered() -> None:

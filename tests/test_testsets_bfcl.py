@@ -14,6 +14,7 @@ from tltrain.errors import ConfigError, DataError
 from tltrain.judging import judge
 from tltrain.testsets import bfcl
 from tltrain.testsets.base import Item, TestSet
+from tltrain.testsets.bfcl import BFCL
 from tltrain.trajectory import Call
 
 MIX = {
@@ -68,13 +69,13 @@ def written(folder: Path, split: str, truths: dict[int, list[list[Any]]]) -> Pat
 
 
 def item_of(folder: Path, *answers: Any) -> Item:
-    return bfcl.load(written(folder, "ast", {0: [list(answers)]}), "ast").items[0]
+    return BFCL.load(written(folder, "ast", {0: [list(answers)]}), "ast").items[0]
 
 
 def judged(item: Item, *calls: Call) -> tuple[bool, bool, bool, bool]:
     """TS, PI, CF and accuracy."""
-    verdict = judge(calls, bfcl.resolve(item, calls), item.prompt.tools)
-    return verdict.TS, verdict.PI, verdict.CF, bfcl.accuracy(item, calls)
+    verdict = judge(calls, BFCL("bfcl", "ast", [], 0).golds_for(item, calls), item.prompt.tools)
+    return verdict.TS, verdict.PI, verdict.CF, BFCL("bfcl", "ast", [], 0).is_accurate(item, calls)
 
 
 def golds_right(test: TestSet) -> int:
@@ -82,7 +83,7 @@ def golds_right(test: TestSet) -> int:
     right = 0
     for item in test.items:
         reply = python.parse(python.format(item.golds[0]), item.prompt.tools)
-        right += judge(reply, bfcl.resolve(item, reply.calls), item.prompt.tools).CF
+        right += judge(reply, BFCL("bfcl", "ast", [], 0).golds_for(item, reply.calls), item.prompt.tools).CF
     return right
 
 
@@ -92,7 +93,7 @@ def test_golds_in_python_are_read_and_repaired(tmp_path: Path) -> None:
         1: [["dry(7)"], ["dry(hours=random())"]],
         3: [["paint.mix(0.5, 10)", "dry(hours=2**9)"], ["dry(hours=1)", "dry(hours=1/0)"], []],
     }
-    test = bfcl.load(written(tmp_path, "exec", truths), "exec")
+    test = BFCL.load(written(tmp_path, "exec", truths), "exec")
     assert test.total == 7
     assert "not the pinned data" in test.warnings[0]
     assert [item.index for item in test.items] == [0, 1, 2]
@@ -112,7 +113,7 @@ def test_golds_in_python_are_read_and_repaired(tmp_path: Path) -> None:
 
 def test_accuracy_of_the_executable_part_is_equality(tmp_path: Path) -> None:
     truth = [["dry(hours=1)", "dry(hours=2)"]]
-    item = bfcl.load(written(tmp_path, "exec", {2: truth}), "exec").items[0]
+    item = BFCL.load(written(tmp_path, "exec", {2: truth}), "exec").items[0]
     assert judged(item, Call("dry", {"hours": 2}), Call("dry", {"hours": 1.0})) == (True, True, True, True)
     assert judged(item, Call("dry", {"hours": 2}), Call("dry", {"hours": 2})) == (True, True, False, False)
 
@@ -200,7 +201,7 @@ def test_parallel_calls_in_any_order_each_have_their_own_possible_values(tmp_pat
 
 def test_an_array_without_possible_values_is_the_empty_one(tmp_path: Path) -> None:
     empty = {"paint.mix": {"share": [0.5], "colours": []}}
-    test = bfcl.load(written(tmp_path, "live", {0: [[empty], [{"dry": {"hours": []}}]]}), "live")
+    test = BFCL.load(written(tmp_path, "live", {0: [[empty], [{"dry": {"hours": []}}]]}), "live")
     assert test.repaired == {0: "no possible value for colours: read as the empty list"}
     assert test.excluded == {1: "no possible value for hours"}
     call = Call("paint.mix", {"share": 0.5, "colours": []})
@@ -221,11 +222,11 @@ def test_a_checker_s_variable_is_compared_as_it_stands(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="bfcl has no split 'all': expected one of exec, ast, live"):
-        bfcl.load(tmp_path, "all")
+        BFCL.load(tmp_path, "all")
     with pytest.raises(DataError, match=r"BFCL_v4_simple_python\.json: no such file"):
-        bfcl.load(tmp_path, "ast")
+        BFCL.load(tmp_path, "ast")
     folder = written(tmp_path, "ast", {0: [["dry"], [{"dry": {"hours": 3}}]]})
-    assert bfcl.load(folder, "ast").excluded == {
+    assert BFCL.load(folder, "ast").excluded == {
         0: "a gold is no object with one tool",
         1: "a gold's arguments are no lists of possible values",
     }
@@ -233,7 +234,7 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         '{"id": "x", "question": [[{"role": "me"}]], "function": []}'
     )
     with pytest.raises(DataError, match=r"BFCL_v4_multiple\.json:1: question\[0\]\[0\]\.role: expected one of"):
-        bfcl.load(folder, "ast")
+        BFCL.load(folder, "ast")
 
 
 @pytest.fixture(scope="module")
@@ -251,8 +252,8 @@ def data() -> Path:
     ("split", "items", "accurate", "repaired"), [("exec", 240, 240, 3), ("ast", 1000, 999, 0), ("live", 1351, 1347, 2)]
 )
 def test_all_golds_are_right(data: Path, split: str, items: int, accurate: int, repaired: int) -> None:
-    test = bfcl.load(data, split)
+    test = BFCL.load(data, split)
     assert (test.total, len(test.items), len(test.repaired), test.excluded) == (items, items, repaired, {})
     assert not test.warnings
     assert golds_right(test) == items
-    assert sum(bfcl.accuracy(item, item.golds[0]) for item in test.items) == accurate
+    assert sum(BFCL("bfcl", "ast", [], 0).is_accurate(item, item.golds[0]) for item in test.items) == accurate

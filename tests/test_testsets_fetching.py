@@ -19,6 +19,7 @@ from tltrain.downloads import datasets as fetching
 from tltrain.downloads.datasets import SOURCES, fetch
 from tltrain.errors import ConfigError, DataError
 from tltrain.testsets import bfcl
+from tltrain.testsets.bfcl import BFCL
 
 TEXTS = {"clean.json": b"[1]", "deep/union.json": b"[2]"}
 asked: list[str] = []
@@ -131,7 +132,7 @@ def test_folders_that_are_refused(host: Path, tmp_path: Path) -> None:
 @pytest.fixture
 def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a wheel of BFCL's layout, pinned in place of the real one."""
-    names = {split: [name for pair in bfcl.files(split) for name in pair] for split in bfcl.SPLITS}
+    names = {split: [name for pair in bfcl.files(split) for name in pair] for split in BFCL.SPLITS}
     path = tmp_path / "wheels" / "bfcl_eval-2026.3.23-py3-none-any.whl"
     path.parent.mkdir()
     with zipfile.ZipFile(path, "w") as archive:

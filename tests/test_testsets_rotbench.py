@@ -10,9 +10,10 @@ from support.testset_samples import noisy_tools, react, rotbench_record, write_r
 
 from tltrain.dialects import react as dialect
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation import outcomes
-from tltrain.testsets import rotbench
+from tltrain.evaluation.predictions import Prediction
+from tltrain.evaluation.scoring import judge_prediction
 from tltrain.testsets.base import Item, TestSet
+from tltrain.testsets.rotbench import RoTBench
 from tltrain.testsets.rotbench_paper import judge_text
 from tltrain.trajectory import Call
 
@@ -21,11 +22,11 @@ TOOLS = ("water", "dig", "ask_to_user", "finish")
 
 
 def loaded(folder: Path, *records: Any, split: str = "First_Turn/clean") -> TestSet:
-    return rotbench.load(write_rotbench(folder, records, split), split)
+    return RoTBench.load(write_rotbench(folder, records, split), split)
 
 
 def judged(test: TestSet, text: str, item: int = 0) -> tuple[bool, bool, bool]:
-    verdict = outcomes.judge_line(test, test.items[item], {"index": item, "text": text, "dialect": "react"})
+    verdict = judge_prediction(test, test.items[item], Prediction(item, text, "react"))
     return verdict.TS, verdict.PI, verdict.CF
 
 
@@ -88,9 +89,9 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="rotbench has no split 'First_Turn/cleen': expected one of First_Turn/clean,"
     ):
-        rotbench.load(tmp_path, "First_Turn/cleen")
+        RoTBench.load(tmp_path, "First_Turn/cleen")
     with pytest.raises(DataError, match=r"clean\.json: no such file; `tltrain fetch rotbench` gets it"):
-        rotbench.load(tmp_path, "First_Turn/clean")
+        RoTBench.load(tmp_path, "First_Turn/clean")
     with pytest.raises(DataError, match=r"clean\.json: no item of RoTBench: conversations: expected a system text"):
         loaded(tmp_path, {"messages": []})
 
@@ -232,14 +233,14 @@ def test_the_papers_protocol_takes_any_text(text: str) -> None:
 
 
 def right(test: TestSet, item: Item, text: str) -> bool:
-    return outcomes.judge_line(test, item, {"index": item.index, "text": text, "dialect": "react"}).CF
+    return judge_prediction(test, item, Prediction(item.index, text, "react")).CF
 
 
 @pytest.mark.parametrize("level", ["clean", "union"])
 def test_every_public_gold_is_right(shared_data: Path, level: str) -> None:
-    test = rotbench.load(shared_data, f"First_Turn/{level}")
+    test = RoTBench.load(shared_data, f"First_Turn/{level}")
     assert (test.total, len(test.items), test.warnings, test.repaired) == (105, 105, [], {})
     assert all(right(test, item, dialect.format(gold)) for item in test.items for gold in item.golds)
     assert all(right(test, item, text) for item in test.items for text in item.extra["texts"])
-    outcomes_of_paper = [rotbench.paper(item, item.extra["texts"][0]) for item in test.items]
+    outcomes_of_paper = [test.paper_outcome(item, item.extra["texts"][0]) for item in test.items]
     assert [sum(held) for held in zip(*outcomes_of_paper, strict=True)] == [97, 97, 97, 97]

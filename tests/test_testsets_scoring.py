@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 from support.commands import call, mistake
+from support.scoring import score_file, score_golds
 from support.testset_samples import alpaca_record, lines_of, react, rotbench_record, step, write_alpaca, write_rotbench
 
 from tltrain import dialects
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation.scoring import load, score_file, score_golds
+from tltrain.evaluation.scoring import load
 from tltrain.testsets.base import TestSet
 from tltrain.trajectory import Call
 
@@ -163,7 +164,7 @@ def test_lines_of_excluded_items_are_not_looked_at(folder: Path) -> None:
     [
         ({"index": 5, "text": ""}, "index: there is no item 5: the split has 5, from 0"),
         ({"index": -1, "text": ""}, "index: there is no item -1: the split has 5, from 0"),
-        ({"index": 0, "text": ""}, "index: 0 stands on an earlier line already"),
+        ({"index": 0, "text": ""}, "index: 0 already has an earlier line"),
         ({"text": ""}, "index: expected a whole number"),
         ({"index": True, "text": ""}, "index: expected a whole number"),
         ({"index": 1}, "text: expected text, but it is missing"),
@@ -254,7 +255,7 @@ def test_mistakes_at_the_command(folder: Path, tmp_path: Path) -> None:
 
 def test_no_torch_is_loaded(folder: Path) -> None:
     script = (
-        "import sys; from tltrain.cli import app\n"
+        "import sys; from tltrain.cli.main import app\n"
         f"app(['score', 'rotbench', '--split', '{SPLIT}', '--data', {str(folder)!r}, '--gold', '--json'],"
         " standalone_mode=False)\n"
         "print([m for m in ('torch', 'transformers', 'numpy') if m in sys.modules])"

@@ -10,20 +10,20 @@ from support.testset_samples import alpaca_record, step, write_alpaca
 
 from tltrain.dialects import react
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation import outcomes
-from tltrain.testsets import toolalpaca
+from tltrain.evaluation.predictions import Prediction
+from tltrain.evaluation.scoring import judge_prediction
 from tltrain.testsets.base import TestSet
+from tltrain.testsets.toolalpaca import ToolAlpaca
 from tltrain.trajectory import Call
 
 
 def loaded(folder: Path, *records: Any) -> TestSet:
-    return toolalpaca.load(write_alpaca(folder, records), "eval_real")
+    return ToolAlpaca.load(write_alpaca(folder, records), "eval_real")
 
 
 def right(test: TestSet, index: int, *calls: Call) -> bool:
     (item,) = (item for item in test.items if item.index == index)
-    line = {"index": index, "text": react.format(calls), "dialect": "react"}
-    return outcomes.judge_line(test, item, line).CF
+    return judge_prediction(test, item, Prediction(index, react.format(calls), "react")).CF
 
 
 def test_queries_of_all_apis_are_counted_on(tmp_path: Path) -> None:
@@ -135,9 +135,9 @@ def test_what_is_not_compared(tmp_path: Path) -> None:
 
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="toolalpaca has no split 'real': expected one of eval_real, eval_simulated"):
-        toolalpaca.load(tmp_path, "real")
+        ToolAlpaca.load(tmp_path, "real")
     with pytest.raises(DataError, match=r"eval_real\.json: no such file; `tltrain fetch toolalpaca` gets it"):
-        toolalpaca.load(tmp_path, "eval_real")
+        ToolAlpaca.load(tmp_path, "eval_real")
     with pytest.raises(DataError, match=r"eval_real\.json:1: Instructions: expected list, but it is missing"):
         loaded(tmp_path, {"Name": "x"})
     with pytest.raises(DataError, match=r"eval_real\.json: holds no queries"):
@@ -145,6 +145,6 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
 
 
 def test_every_public_gold_is_right(shared_data: Path) -> None:
-    test = toolalpaca.load(shared_data, "eval_simulated")
+    test = ToolAlpaca.load(shared_data, "eval_simulated")
     assert (test.total, len(test.items), len(test.repaired), test.warnings) == (100, 100, 7, [])
     assert all(right(test, item.index, *item.golds[0]) for item in test.items)

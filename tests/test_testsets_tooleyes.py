@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.scoring import score_episodes, score_file
 
 from tltrain.audit.feedback import feedback_failed
 from tltrain.dialects import Parsed, react
@@ -16,7 +17,7 @@ from tltrain.testsets import tooleyes
 from tltrain.testsets.base import Item, TestSet
 from tltrain.testsets.episodes import Episode, Outcome, run_episode
 from tltrain.testsets.simulator import Simulator
-from tltrain.testsets.tooleyes import is_valid, score, score_predictions
+from tltrain.testsets.tooleyes import ToolEyes, is_valid
 from tltrain.testsets.toollibrary import Library
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
@@ -229,12 +230,11 @@ def test_shares_are_of_all_calls_and_of_all_queries() -> None:
         played(Parsed((), "At noon.")),
         played(calls(GOOD, ("fly", {})), calls(("finish", {"answer": ""}))),
     ]
-    row = score(episodes)
+    row = score_episodes(episodes)
     assert (row["n"], row["queries"], row["calls"], row["executor"]) == (4, 4, 9, "simulator")
     assert (row["DE"], row["CE"], row["VA"]) == pytest.approx((100 * 2 / 9, 100 * 2 / 9, 25))
     assert row["se"]["VA"] == pytest.approx(100 * (0.25 * 0.75 / 4) ** 0.5)
     assert row["ends"] == {"answer": 1, "empty_answer": 1, "no_answer": 1, "refusal": 1}
-    assert score([])["VA"] is None
 
 
 SYSTEM = """You help with ships.
@@ -264,7 +264,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_prompt_has_the_task_without_tool_list_and_form(folder: Path) -> None:
-    test = tooleyes.load(folder, "all")
+    test = ToolEyes.load(folder, "all")
     assert (test.total, [one.index for one in test.items], test.items[0].golds) == (2, [0, 1], ())
     first = test.items[0]
     assert [tool.name for tool in first.prompt.tools] == ["get_tides", "ask_to_user", "finish"]
@@ -275,9 +275,9 @@ def test_the_prompt_has_the_task_without_tool_list_and_form(folder: Path) -> Non
         "Task description: Help the user.\n\nBegin!"
     )
     with pytest.raises(ConfigError, match="tooleyes has no split 'test': expected all"):
-        tooleyes.load(folder, "test")
+        ToolEyes.load(folder, "test")
     with pytest.raises(DataError, match="no such file"):
-        tooleyes.load(folder / "elsewhere", "all")
+        ToolEyes.load(folder / "elsewhere", "all")
 
 
 def line(index: int, *replies: Parsed, **more: Any) -> str:
@@ -286,45 +286,45 @@ def line(index: int, *replies: Parsed, **more: Any) -> str:
 
 @pytest.fixture
 def loaded(folder: Path) -> TestSet:
-    return tooleyes.load(folder, "all")
+    return ToolEyes.load(folder, "all")
 
 
 def test_shares_of_no_calls_are_none(loaded: TestSet) -> None:
-    row = score_predictions(loaded, [json.dumps({"index": 0, "replies": ["I can not."]})])
+    row = score_file(loaded, [json.dumps({"index": 0, "replies": ["I can not."]})])
     assert (row["DE"], row["CE"], row["VA"], row["calls"]) == (None, None, 0, 0)
     assert (row["se"]["DE"], row["se"]["CE"]) == (None, None)
 
 
 def test_saved_episodes_are_played_through_the_simulator(loaded: TestSet) -> None:
-    row = score_predictions(loaded, [line(0, calls(GOOD), calls(FAILING), calls(DONE)), "\n"])
+    row = score_file(loaded, [line(0, calls(GOOD), calls(FAILING), calls(DONE)), "\n"])
     assert (row["DE"], row["VA"], row["executor"]) == (0, 50, "simulator")
     assert row["CE"] == pytest.approx(100 / 3)
     assert (row["missing"], row["items"], row["n"]) == (1, 2, 2)
     assert "not the pinned data" in row["warnings"][0]
     structured = {"index": 1, "replies": [{"calls": [{"name": "finish", "arguments": {"answer": "At noon."}}]}]}
     hermes = {"index": 0, "replies": [{"text": "At noon."}], "dialect": "hermes"}
-    assert score_predictions(loaded, [json.dumps(structured), json.dumps(hermes)])["VA"] == 50
+    assert score_file(loaded, [json.dumps(structured), json.dumps(hermes)])["VA"] == 50
     single = [{"index": 0, "text": react.format(calls(DONE).calls)}, {"index": 1, "calls": []}]
-    assert score_predictions(loaded, map(json.dumps, single))["ends"] == {"answer": 1, "no_answer": 1}
+    assert score_file(loaded, map(json.dumps, single))["ends"] == {"answer": 1, "no_answer": 1}
 
 
 def test_recorded_feedback_is_taken_as_it_was(loaded: TestSet) -> None:
     recorded = line(0, calls(GOOD, GOOD), calls(DONE), feedback=['{"error": "down"}', "[]"], executor="library")
-    row = score_predictions(loaded, [recorded])
+    row = score_file(loaded, [recorded])
     misread = line(0, calls(MISREAD), feedback=['{"error": "no such argument"}'])
-    both = score_predictions(loaded, [misread])
+    both = score_file(loaded, [misread])
     assert (both["DE"], both["CE"], both["executor"]) == (100, 0, "recorded")
     assert (row["CE"], row["executor"]) == (pytest.approx(100 / 3), "library")
     with pytest.raises(ConfigError, match="several executors cannot be scored together: library, simulator"):
-        score_predictions(loaded, [recorded, line(1, calls(DONE))])
+        score_file(loaded, [recorded, line(1, calls(DONE))])
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (line(7), "p.jsonl:2: index: the set has no item 7"),
-        (line(0), "p.jsonl:2: index: 0 stands on an earlier line already"),
-        ('{"index": "1", "replies": []}', "p.jsonl:2: index: expected number, got text"),
+        (line(7), "p.jsonl:2: index: there is no item 7: the split has 2, from 0"),
+        (line(0), "p.jsonl:2: index: 0 already has an earlier line"),
+        ('{"index": "1", "replies": []}', "p.jsonl:2: index: expected a whole number"),
         ('{"index": 1}', "p.jsonl:2: replies: expected list, but it is missing"),
         ('{"index": 1, "text": 3}', r"p.jsonl:2: replies\[0\]\.text: expected text, got number"),
         ('{"index": 1, "replies": [3]}', r"p.jsonl:2: replies\[0\]: expected object, got number"),
@@ -333,7 +333,7 @@ def test_recorded_feedback_is_taken_as_it_was(loaded: TestSet) -> None:
 )
 def test_lines_that_cannot_be_read_are_said(loaded: TestSet, text: str, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
-        score_predictions(loaded, [line(0, calls(DONE)), text], path="p.jsonl")
+        score_file(loaded, [line(0, calls(DONE)), text], path="p.jsonl")
 
 
 def test_a_tool_library_is_run_in_a_process_of_its_own(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_a_library_call_without_an_answer_is_ended(tmp_path: Path) -> None:
 def test_the_public_queries_are_read(shared_data: Path) -> None:
     if not (shared_data / tooleyes.FILE).is_file():
         pytest.skip("needs ToolEyes (`tltrain fetch tooleyes`)")
-    test = tooleyes.load(shared_data, "all")
+    test = ToolEyes.load(shared_data, "all")
     assert test.total == len(test.items) >= 120
     for one in test.items:
         assert [tool.name for tool in one.prompt.tools[-2:]] == ["ask_to_user", "finish"]

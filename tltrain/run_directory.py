@@ -1,4 +1,4 @@
-"""The run directory: never overwritten, gone on with where its configuration is the same."""
+"""The run directory: never overwritten, resumed where its configuration is the same."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class RunDirectory:
             raise RunError(f"{self.folder}: another process is at work in it") from None
 
     def check_data(self, digests: dict[str, str], grows: bool = False) -> None:
-        """Note what the data files hold, by path; a run that goes on needs them as they were.
+        """Note what the data files hold, by path; a resumed run needs them unchanged.
 
         Args:
             digests: SHA-256 by path.
@@ -65,7 +65,7 @@ class RunDirectory:
         joined = known | {name: digest for name, digest in digests.items() if grows and name not in known}
         changed = [name for name, digest in digests.items() if joined.get(name) != digest]
         if changed:
-            raise RunError(f"{self.folder}: began with other data: {', '.join(changed)} changed since")
+            raise RunError(f"{self.folder}: input files changed since this run started: {', '.join(changed)}")
         if not path.exists() or joined != known:
             write_json(path, joined)
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tltrain.judging import judge
-from tltrain.testsets import bfcl
 from tltrain.testsets.base import Item
+from tltrain.testsets.bfcl import BFCL
 from tltrain.trajectory import Call
 
 Reply = tuple[Call, ...]
@@ -108,7 +108,7 @@ def main() -> int:
     verdict = checker_of(Path(sys.argv[1]))
     disagreements = 0
     for split in ("ast", "live"):
-        test = bfcl.load(Path(sys.argv[2]), split)
+        test = BFCL.load(Path(sys.argv[2]), split)
         seen: Counter[str] = Counter()
         right: Counter[str] = Counter()
         agreeing: Counter[str] = Counter()
@@ -118,12 +118,12 @@ def main() -> int:
                 theirs = verdict(item, calls)
                 seen[kind] += 1
                 right[kind] += theirs
-                if theirs == bfcl.accuracy(item, calls):
+                if theirs == BFCL("bfcl", "ast", [], 0).is_accurate(item, calls):
                     agreeing[kind] += 1
                 else:
                     print(f"{split} {item.index} {item.prompt.id} {kind}: checker says {theirs}: {calls}"[:400])
                 if kind == "gold":
-                    ours_right += judge(calls, bfcl.resolve(item, calls), item.prompt.tools).CF
+                    ours_right += judge(calls, BFCL("bfcl", "ast", [], 0).golds_for(item, calls), item.prompt.tools).CF
         print(f"{split}: {len(test.items)} items, CF of golds {ours_right}")
         for kind in seen:
             print(f"  {kind:30} {seen[kind]:7} replies {right[kind]:7} right {agreeing[kind]:7} agree")

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from tltrain.evaluation.significance import write_significance
+
 MODELS = {"base": 2.0, "sft": 63.0, "mae+pkt": 71.5, "mae+pkt+irm": 73.0}
 CATEGORIES = (
     "tool_wrong",
@@ -47,6 +49,7 @@ def write_sample(folder: Path) -> Path:
     """Every file of a run directory."""
     noise = random.Random(3)
     write(folder / "scores.json", score_rows())
+    write_significance(folder)
     write(folder / "stages.json", [
         {"stage": "model", "seconds": 21.4, "peak_memory_mb": 812, "note": "from the cache"},
         {"stage": "data", "seconds": 6.2, "peak_memory_mb": 240},

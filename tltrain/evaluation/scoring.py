@@ -15,7 +15,7 @@ from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.metrics import ItemResult, outcomes, percentage, shares, standard_error
 from tltrain.evaluation.predictions import Prediction
 from tltrain.evaluation.scores import Score
-from tltrain.formats.fields import FieldError, arguments_of, each, expected, record_of, text_of
+from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
 from tltrain.formats.jsonio import loads
 from tltrain.judging import CATEGORIES, Verdict, judge
 from tltrain.judging.equality import Placeholder
@@ -100,17 +100,17 @@ def score(test: TestSet, predictions: Sequence[Prediction], model: str = "", pro
     items = {item.index: item for item in test.items}
     results = [item_result(test, items[prediction.index], prediction) for prediction in predictions]
     row: dict[str, Any] = {"model": model} if model else {}
-    row |= {"bench": test.name, "split": test.split, "items": test.total, **_measured(results)}
+    row |= {"bench": test.name, "split": test.split, "items": test.total, **measured(results)}
     row |= {"protocol": "default"} if test.PAPER_PROTOCOL else {}
     row |= {"truncated": sum(prediction.truncated for prediction in predictions), "warnings": test.warnings}
     if test.MULTI_STEP:
-        return Score(**row, **_episode_counts([result.episode for result in results if result.episode]))
+        return Score(**row, **episode_counts([result.episode for result in results if result.episode]))
     verdicts = [result.verdict for result in results if result.verdict is not None]
     found = Counter(verdict.category for verdict in verdicts)
     with_call = [any(items[prediction.index].golds[0]) for prediction in predictions]
     parts: dict[str, Any] = {}
     for name, wanted in (("gold_with_call", True), ("gold_without_call", False)):
-        parts[name] = _measured([result for result, call in zip(results, with_call, strict=True) if call == wanted])
+        parts[name] = measured([result for result, call in zip(results, with_call, strict=True) if call == wanted])
     names = ("n", "TS", "PI", "CF")
     return Score(
         **row,
@@ -123,7 +123,7 @@ def score(test: TestSet, predictions: Sequence[Prediction], model: str = "", pro
     )
 
 
-def _measured(results: Sequence[ItemResult]) -> dict[str, Any]:
+def measured(results: Sequence[ItemResult]) -> dict[str, Any]:
     """`n`, the metrics in per cent, and their standard errors."""
     # A set without items still shows its metrics, as zeros: a share of no calls is None instead.
     found = shares(results) or dict.fromkeys(("TS", "PI", "CF"), (0, 1))
@@ -138,7 +138,7 @@ def _excluded(test: TestSet) -> dict[str, str]:
     return {str(index): reason for index, reason in test.excluded.items()}
 
 
-def _episode_counts(episodes: Sequence[Episode]) -> dict[str, Any]:
+def episode_counts(episodes: Sequence[Episode]) -> dict[str, Any]:
     """What the percentages of a multi-step set are shares of.
 
     Raises:
@@ -308,10 +308,7 @@ def _parse_line(value: Any, total: int, dialect: str, multi_step: bool) -> Predi
 def _multi_step_fields(record: dict[str, Any], line: dict[str, Any]) -> dict[str, Any]:
     """Replies as given; a line of a single reply may have its `text` or `calls` itself."""
     single = "replies" not in record and record.keys() & {"text", "calls"}
-    replies = (record,) if single else record.get("replies")
-    if not isinstance(replies, list | tuple):
-        raise expected("list", replies, "replies")
-    line |= {"replies": tuple(replies)}
+    line["replies"] = (record,) if single else tuple(list_of(record, "replies"))
     if record.get("feedback") is not None:
         line["feedback"] = record["feedback"]
     return line | {"executor": text_of(record, "executor") if "executor" in record else None}

@@ -116,18 +116,16 @@ def paired(first: Outcomes, second: Outcomes) -> dict[str, Any]:
     }
 
 
-def compare(folder: Path) -> list[Comparison]:
-    """Every later model of `scores.json` against every earlier one, on every test of a run directory.
-
-    Rows of other protocols are skipped, since `predictions/` hold the verdicts of the default one.
-    """
-    found = [comparison for rows in by_split(saved_scores(folder)) for comparison in _compare_split(folder, rows)]
+def compare(scores: Sequence[Score], folder: Path | None = None) -> list[Comparison]:
+    """Every later model of the scores against every earlier one, on every split, paired where `folder`, the run
+    directory, has the verdicts of both."""
+    found = [comparison for rows in by_split(scores) for comparison in _compare_split(rows, folder)]
     corrected = iter(holm([one.p for one in found if one.p is not None]))
     return [one if one.p is None else one.model_copy(update={"p_holm": next(corrected)}) for one in found]
 
 
-def _compare_split(folder: Path, rows: Sequence[Score]) -> list[Comparison]:
-    found = {row.model: saved_predictions(folder, row.model, row.bench, row.split) for row in rows}
+def _compare_split(rows: Sequence[Score], folder: Path | None) -> list[Comparison]:
+    found = {row.model: saved_predictions(folder, row.model, row.bench, row.split) if folder else [] for row in rows}
     comparisons = []
     for reference, row in combinations(rows, 2):
         for metric in METRICS:
@@ -171,18 +169,22 @@ def write_significance(folder: Path, general: Sequence[Mapping[str, Any]] = ()) 
     levels = robustness(folder)
     if levels:
         write_json(folder / "robustness.json", levels)
+    found = comparison_json(folder) | {"robustness": levels, "general": list(general)}
+    if any(test["pairs"] for test in found["tests"]):
+        write_json(folder / "comparison.json", found)
+
+
+def comparison_json(folder: Path) -> dict[str, Any]:
+    """The content of `comparison.json` but for `robustness` and `general`: for each test its rows and comparisons."""
     scores = saved_scores(folder)
-    if len({row.model for row in scores}) < 2:
-        return
-    comparisons = compare(folder)
+    comparisons = compare(scores, folder)
     tests = []
     for rows in by_split(scores):
         bench, split = rows[0].bench, rows[0].split
         pairs = [one.model_dump() for one in comparisons if (one.bench, one.split) == (bench, split)]
         tests.append({"bench": bench, "split": split, "models": [row.to_json() for row in rows], "pairs": pairs})
     method = "McNemar's exact test, two-sided, on the items that both models answered; Holm's correction over all tests"
-    found = {"tests": tests, "test": method, "robustness": levels, "general": list(general)}
-    write_json(folder / "comparison.json", found)
+    return {"tests": tests, "test": method}
 
 
 def robustness(folder: Path) -> list[dict[str, Any]]:

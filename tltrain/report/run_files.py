@@ -102,6 +102,9 @@ def parse_scores(rows: Any, place: Path | str = "scores") -> tuple[Score, ...]:
         RunError: a row lacks its model, its count, or every metric, or a value is of the wrong type.
     """
     scores = _rows(Score, rows, place)
+    for number, row in enumerate(rows):
+        if "model" not in row:
+            raise RunError(f"{place}: row {number}: model: Field required")
     for number, score in enumerate(scores):
         if not score.metrics:
             raise RunError(f"{place}: row {number}: expected at least one of the metrics {', '.join(METRICS)}")

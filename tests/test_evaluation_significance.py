@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tltrain.evaluation.significance import compare, mcnemar, paired, prediction_path, robustness
+from tltrain.evaluation.predictions import prediction_path
+from tltrain.evaluation.significance import comparison_json, holm, mcnemar, paired, robustness, write_significance
 from tltrain.report.comparison import markdown, write_comparison
 from tltrain.report.report import write_report
 
@@ -78,7 +79,7 @@ def test_robustness_pairs_a_clean_item_with_the_mean_of_its_noisy_versions(tmp_p
 def test_the_comparison_names_every_pair_once_in_all_three_files(tmp_path: Path) -> None:
     for model, good in (("one", 2), ("two", 9), ("three|x", 9)):
         written(tmp_path, model, "First_Turn/clean", [(str(at), at < good) for at in range(10)])
-    found = compare(tmp_path)
+    found = comparison_json(tmp_path)
     (test,) = found["tests"]
     pairs = [(pair["model"], pair["against"]) for pair in test["pairs"] if pair["metric"] == "CF"]
     assert pairs == [("two", "one"), ("three|x", "one"), ("three|x", "two")]
@@ -88,10 +89,10 @@ def test_the_comparison_names_every_pair_once_in_all_three_files(tmp_path: Path)
     write_comparison(tmp_path)
     text = (tmp_path / "comparison.md").read_text()
     assert text == markdown(found)
-    assert "| rotbench First_Turn/clean | two | one | CF | +70.0 ± 14.5 | 0.0156* | 10 |" in text
+    assert "| rotbench First_Turn/clean | two | one | CF | +70.0 ± 14.5 | 0.0156* | 0.1406 | 10 |" in text
     assert "three\\|x" in text
     found["tests"][0]["pairs"][0]["p"] = 1e-9
-    assert "| <0.0001* | 10 |" in markdown(found)
+    assert "| <0.0001* | 0.1406 | 10 |" in markdown(found)
     page = (tmp_path / "comparison.html").read_text()
     assert "+70.0 ± 14.5" in page and "0.0156*" in page
 
@@ -103,7 +104,7 @@ def test_what_has_to_be_known_stands_with_the_figures(tmp_path: Path) -> None:
     row = {"model": "one", "bench": "tooleyes", "split": "all", "n": 1, "DE": 1.0, "CE": 2.0, "VA": 3.0, "se": {}}
     rows = json.loads((tmp_path / "scores.json").read_text())
     (tmp_path / "scores.json").write_text(json.dumps([*rows, row | {"executor": "simulator", "warnings": [warning]}]))
-    (tmp_path / "comparison.json").write_text(json.dumps(compare(tmp_path)))
+    (tmp_path / "comparison.json").write_text(json.dumps(comparison_json(tmp_path)))
     write_comparison(tmp_path)
     write_report(tmp_path)
     text = (tmp_path / "comparison.md").read_text()
@@ -111,3 +112,35 @@ def test_what_has_to_be_known_stands_with_the_figures(tmp_path: Path) -> None:
     for file in ("comparison.md", "comparison.html", "report.html"):
         shown = (tmp_path / file).read_text()
         assert warning in shown and "calls are executed by the simulator" in shown, file
+
+
+@pytest.mark.parametrize(
+    ("p_values", "corrected"),
+    [([], []), ([0.03], [0.03]), ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]), ([0.5, 0.9], [1.0, 1.0])],
+)
+def test_holm_multiplies_by_the_tests_that_are_left(p_values: list[float], corrected: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(corrected)
+
+
+@pytest.mark.parametrize("name", ["{model}.toolworld.seen.jsonl", "{model}.seen.jsonl"])
+def test_both_pages_give_the_same_answer(tmp_path: Path, name: str) -> None:
+    """CF 50 and 60 of 100 nested items, in the present file name and in that of earlier versions of `tltrain run`:
+    +10.0 points, standard error 100 sqrt(0.1 * 0.9 / 100) = 3.0, p = 2 / 2**10."""
+    (tmp_path / "predictions").mkdir()
+    rows: list[dict[str, Any]] = []
+    for model, right in (("sft", 50), ("mae+pkt", 60)):
+        lines = [
+            {"item": f"t{at}#1", "text": "", "verdict": {"TS": True, "PI": True, "CF": at < right}} for at in range(100)
+        ]
+        path = tmp_path / "predictions" / name.format(model=model)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        rows.append({"model": model, "split": "seen", "n": 100, "TS": 100.0, "PI": 100.0, "CF": float(right)})
+        rows[-1]["se"] = {"TS": 0.0, "PI": 0.0, "CF": 5.0}
+    (tmp_path / "scores.json").write_text(json.dumps(rows))
+    write_significance(tmp_path)
+    write_comparison(tmp_path)
+    write_report(tmp_path)
+    assert "| toolworld seen | mae+pkt | sft | CF | +10.0 ± 3.0 | 0.0020* |" in (tmp_path / "comparison.md").read_text()
+    assert "+10.0 ± 3.0" in (tmp_path / "comparison.html").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert "+10.0 ± 3.0<br><small>higher, p = 0.002</small>" in report

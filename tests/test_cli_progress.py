@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tltrain.cli.progress import stages
+from tltrain.cli.progress import show_progress
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, *times: float) -> None:
@@ -19,7 +19,7 @@ def test_lines_say_how_long_it_still_takes(monkeypatch: pytest.MonkeyPatch) -> N
     """Replies that were there before say nothing of the speed, and neither does loading the model."""
     written = StringIO()
     clock(monkeypatch, 0.0, 10.0, 110.0, 150.0)
-    with stages(Console(file=written, width=200)) as tell:
+    with show_progress(Console(file=written, width=200)) as tell:
         show = tell("eval m")
         show("items", 40, 100)
         show("items", 60, 100)
@@ -29,7 +29,7 @@ def test_lines_say_how_long_it_still_takes(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_bar_tells_the_time_left_though_batches_are_minutes_apart() -> None:
     now = [0.0]
-    with stages(Console(file=StringIO(), force_terminal=True, width=200)) as tell:
+    with show_progress(Console(file=StringIO(), force_terminal=True, width=200)) as tell:
         tell.bars.get_time = lambda: now[0]
         show = tell("eval m")
         for done in (0, 10, 20):

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.micro import FILE_TOOLS, micro_tokenizer, save_micro
+from support.scoring import score_file
 from support.small_run import call, mistake
 from support.trained_micro import known, save_trained, write_bfcl
 
@@ -17,16 +18,18 @@ from tltrain.config import EvaluationConfig, read_config
 from tltrain.dialects import hermes
 from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation.episodes import play
-from tltrain.evaluation.inference import Local
-from tltrain.evaluation.outcomes import judged, read_line, score
-from tltrain.evaluation.scoring import score_file
-from tltrain.evaluation.selection import load_tests, name_models
-from tltrain.evaluation.token_importance import _trials
+from tltrain.evaluation.episodes import run_episodes
+from tltrain.evaluation.inference import LocalBackend
+from tltrain.evaluation.predictions import Prediction
+from tltrain.evaluation.scoring import score, with_verdicts
+from tltrain.evaluation.selection import load_test_sets, name_models
+from tltrain.evaluation.token_importance import corrections
 from tltrain.files import append_json_line, read_json, read_json_lines
-from tltrain.testsets import bfcl
 from tltrain.testsets.base import Item, TestSet
+from tltrain.testsets.bfcl import BFCL
 from tltrain.testsets.simulator import Simulator
+from tltrain.testsets.toolalpaca import ToolAlpaca
+from tltrain.testsets.tooleyes import ToolEyes
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 WRONG = [
@@ -75,7 +78,7 @@ def test_predictions_stand_in_the_items_order_and_score_the_same_again(place: Pa
     lines = read_json_lines(place / "run" / FILE)
     assert [line["index"] for line in lines] == list(range(11))
     assert {"index", "text", "dialect", "finished", "query", "gold", "verdict"} <= lines[0].keys()
-    test = bfcl.load(place, "exec")
+    test = BFCL.load(place, "exec")
     row = read_json(place / "run/scores.json")[0]
     again = score_file(test, (place / "run" / FILE).read_text().splitlines())
     assert (again.pop("protocol"), again.pop("missing")) == ("default", 0)
@@ -89,7 +92,7 @@ def test_replies_that_were_cut_count_the_same_from_the_file(place: Path) -> None
     (row,) = json.loads(out)
     assert (row["n"], row["items"], row["unparseable"], row["CF"]) == (3, 11, 3, 0)
     lines = (place / "cut" / FILE).read_text().splitlines()
-    found = score_file(bfcl.load(place, "exec"), lines)
+    found = score_file(BFCL.load(place, "exec"), lines)
     assert (found["n"], found["missing"], found["unparseable"]) == (11, 8, 11)
 
 
@@ -151,7 +154,7 @@ def test_a_stopped_evaluation_goes_on_after_the_last_whole_line(place: Path, mon
     with monkeypatch.context() as patched:
         patched.setattr("tltrain.evaluation.run.append_json_line", append_two)
         code, _, err = call("eval", place / "learnt", *options(place, "killed"))
-    assert (code, "stopped" in err) == (130, True)
+    assert (code, "interrupted" in err) == (130, True)
     there = [line["index"] for line in read_json_lines(folder / FILE)]
     assert there == [7, 2, 3, *(line["index"] for line in appended)]
     code, _, err = call("eval", place / "learnt", *options(place, "killed"))
@@ -175,7 +178,10 @@ def test_another_configuration_or_a_changed_model_is_refused(place: Path, tmp_pa
     (tmp_path / "run" / FILE).unlink()
     (tmp_path / "run/scores.json").write_text("[]")
     code, _, err = call("eval", f"learnt={place / 'random'}", *OPTIONS, "--data", place, "--out", tmp_path / "run")
-    assert (code, err.splitlines()[-1].endswith("began with other data: model learnt changed since")) == (2, True)
+    assert (code, err.splitlines()[-1].endswith("input files changed since this run started: model learnt")) == (
+        2,
+        True,
+    )
 
 
 def test_analysis_tells_which_tokens_decide(place: Path) -> None:
@@ -204,13 +210,13 @@ def test_analysis_tells_which_tokens_decide(place: Path) -> None:
 def trials(gold: Call, said: Call) -> list[tuple[str, list[str]]]:
     """The kind of each correction in a reply to two tools, and the tokens that are forced, as text."""
     tokenizer = micro_tokenizer()
-    asker = Local(None, tokenizer, Encoder(tokenizer), "hermes", 48, 4)  # type: ignore[arg-type]
+    backend = LocalBackend(None, tokenizer, Encoder(tokenizer), "hermes", 48, 4)  # type: ignore[arg-type]
     names = ("get_order", "get_order_items", "cancel_order")
     tools = tuple(Tool(name, "", {"type": "object", "properties": {"id": {}, "unit": {}}}) for name in names)
     item = Item(0, Trajectory((Message("user", "?"),), tools), ((gold,),))
-    line = {"index": 0, "text": hermes.format([said]), "dialect": "hermes", "finished": True}
-    found = _trials(asker, TestSet("toolalpaca", "eval_real", [item], 1), item, line, Counter())
-    return [(trial.kind, [tokenizer.decode([token]) for token in trial.forced]) for trial in found]
+    prediction = Prediction(0, hermes.format([said]))
+    found = corrections(backend, ToolAlpaca("toolalpaca", "eval_real", [item], 1), item, prediction, Counter())
+    return [(one.kind, [tokenizer.decode([token]) for token in one.forced]) for one in found]
 
 
 def forced(said: Call, *names: tuple[str, str]) -> str:
@@ -262,9 +268,9 @@ def test_an_analysis_joins_an_evaluation_of_fewer_steps(place: Path, tmp_path: P
 
 def test_names_of_tests(place: Path) -> None:
     said: list[str] = []
-    (test,) = load_tests("bfcl", place, said.append)
+    (test,) = load_test_sets("bfcl", place, said.append)
     assert (test.name, test.split) == ("bfcl", "exec")
-    assert said[-1] == f"left out, as {place / 'bfcl'} has no file of it: bfcl ast, live"
+    assert said[-1] == f"skipped: bfcl ast, live: not found in {place / 'bfcl'}"
     for names, error, text in (
         ("nothing", ConfigError, "no such test set"),
         ("bfcl/none", ConfigError, "no such split: expected one of exec, ast, live"),
@@ -273,7 +279,7 @@ def test_names_of_tests(place: Path) -> None:
         ("tooleyes", DataError, "no file of tooleyes there; `tltrain fetch tooleyes` gets them"),
     ):
         with pytest.raises(error, match=text):
-            load_tests(names, place, said.append)
+            load_test_sets(names, place, said.append)
 
 
 def test_a_set_that_the_folder_lacks_is_taken_from_where_fetch_puts_it(
@@ -282,20 +288,20 @@ def test_a_set_that_the_folder_lacks_is_taken_from_where_fetch_puts_it(
     monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path))
     (tmp_path / "here").mkdir()
     with pytest.raises(DataError, match="no file of bfcl there"):
-        load_tests("bfcl", tmp_path / "here", lambda text: None)
+        load_test_sets("bfcl", tmp_path / "here", lambda text: None)
     shutil.copytree(place / "bfcl", tmp_path / "data/bfcl")
     said: list[str] = []
-    (test,) = load_tests("bfcl/exec", tmp_path / "here", said.append)
+    (test,) = load_test_sets("bfcl/exec", tmp_path / "here", said.append)
     assert len(test.items) == 11
-    assert said[0] == f"bfcl: from {tmp_path / 'data/bfcl'}, as {tmp_path / 'here'} has none"
+    assert said[0] == f"bfcl: read from {tmp_path / 'data/bfcl'}, since {tmp_path / 'here'} has none"
     said.clear()
-    found = load_tests("all", place, said.append)
+    found = load_test_sets("all", place, said.append)
     assert [(test.name, test.split) for test in found] == [
         ("bfcl", "exec"),
         ("toolworld", "seen"),
         ("toolworld", "unseen"),
     ]
-    assert f"left out, as {place / 'tooleyes'} has no file of it: tooleyes all" in said
+    assert f"skipped: tooleyes all: not found in {place / 'tooleyes'}" in said
 
 
 def test_names_of_models() -> None:
@@ -318,7 +324,7 @@ def test_names_of_models() -> None:
     ],
 )
 def test_lines_are_read_as_they_were_meant(line: dict[str, Any], broken: bool, calls: int) -> None:
-    parsed = read_line({"index": 0, "dialect": "hermes", **line}, ())
+    parsed = Prediction.from_json({"index": 0, "dialect": "hermes", **line}).parse(())
     assert (bool(parsed.broken), len(parsed.calls)) == (broken, calls)
 
 
@@ -332,17 +338,17 @@ class Scripted:
         self.texts = list(texts)
         self.asked: list[list[int]] = []
 
-    def ask(self, prompts: Any, done: Any) -> Any:
+    def complete(self, prompts: Any, done: Any) -> Any:
         self.asked.append(sorted(prompts))
         text = self.texts.pop(0)
-        line = {"text": text, "dialect": "hermes", "finished": text != "cut", "tokens": 2}
-        yield [line | {"index": index} | ({"reason": "too long"} if text == "refused" else {}) for index in prompts]
+        reason = "too long" if text == "refused" else None
+        yield [Prediction(index, text, "hermes", text != "cut", tokens=2, reason=reason) for index in prompts]
 
 
 def stepwise(count: int) -> TestSet:
     tools = (FILE_TOOLS[0], Tool("finish", "", {"type": "object", "properties": {"answer": {"type": "string"}}}))
     prompt = Trajectory((Message("user", "Which files?"),), tools)
-    return TestSet("tooleyes", "all", [Item(index, prompt, ()) for index in range(count)], count)
+    return ToolEyes("tooleyes", "all", [Item(index, prompt, ()) for index in range(count)], count)
 
 
 LIST = hermes.format([Call("list_files", {})])
@@ -350,43 +356,43 @@ FINISH = hermes.format([Call("finish", {"answer": "Two files."})])
 
 
 def test_queries_of_several_steps_go_on_until_each_has_ended() -> None:
-    asker = Scripted(LIST, "cut", FINISH, "An answer without a call.")
-    batches = list(play(asker, stepwise(3), {1}, Simulator(), 1, 10))
-    assert asker.asked == [[0], [0], [0], [2]]
+    backend = Scripted(LIST, "cut", FINISH, "An answer without a call.")
+    batches = list(run_episodes(backend, stepwise(3), {1}, Simulator(), 1, 10))
+    assert backend.asked == [[0], [0], [0], [2]]
     none, still_none, (first,), (last,) = batches
     assert none == still_none == []
-    assert [reply["text"] for reply in first["replies"]] == [LIST, "cut", FINISH]
-    assert (first["index"], first["valid"], first["tokens"], len(first["feedback"])) == (0, True, 6, 1)
-    assert (last["index"], last["valid"]) == (2, False)
+    assert [reply["text"] for reply in first.replies] == [LIST, "cut", FINISH]
+    assert (first.index, first.valid, first.tokens, len(first.feedback)) == (0, True, 6, 1)
+    assert (last.index, last.valid) == (2, False)
 
 
 def test_a_query_that_has_ended_is_saved_at_once_and_makes_room_for_another() -> None:
     class Uneven(Scripted):
         """Says to query 0 what it says first, to the others what ends them."""
 
-        def ask(self, prompts: Any, done: Any) -> Any:
+        def complete(self, prompts: Any, done: Any) -> Any:
             self.asked.append(sorted(prompts))
             for index in prompts:
                 text = LIST if index == 0 and len(self.asked) < 3 else FINISH
-                yield [{"index": index, "text": text, "dialect": "hermes", "finished": True, "tokens": 2}]
+                yield [Prediction(index, text, tokens=2)]
 
-    asker = Uneven()
-    batches = [[line["index"] for line in lines] for lines in play(asker, stepwise(4), (), Simulator(), 2, 10)]
-    assert asker.asked == [[0, 1], [0, 2], [0, 3]]
+    backend = Uneven()
+    batches = [[line.index for line in lines] for lines in run_episodes(backend, stepwise(4), (), Simulator(), 2, 10)]
+    assert backend.asked == [[0, 1], [0, 2], [0, 3]]
     assert batches == [[1], [2], [0, 3]]
 
 
 def test_saved_episodes_score_as_they_were_played() -> None:
-    asker = Scripted(LIST, "cut", FINISH)
+    backend = Scripted(LIST, "cut", FINISH)
     test = stepwise(2)
-    lines = [line for lines in play(asker, test, (), Simulator(), 8, 10) for line in lines]
-    row = score(test, lines)
+    lines = [line for lines in run_episodes(backend, test, (), Simulator(), 8, 10) for line in lines]
+    row = score(test, lines).to_json()
     assert (row["n"], row["VA"], row["calls"], row["unparseable"]) == (2, 100, 4, 2)
-    assert [line["verdict"] for line in judged(test, lines)] == [{"VA": True}, {"VA": True}]
+    assert [line.verdict for line in with_verdicts(test, lines)] == [{"VA": True}, {"VA": True}]
 
 
 def test_a_query_ends_where_the_model_cannot_be_asked() -> None:
-    _, lines = play(Scripted(LIST, "refused"), stepwise(1), (), Simulator(), 8, 10)
+    _, lines = run_episodes(Scripted(LIST, "refused"), stepwise(1), (), Simulator(), 8, 10)
     (line,) = lines
-    assert (line["reason"], line["valid"], len(line["replies"])) == ("too long", False, 1)
-    assert score(stepwise(1), lines)["VA"] == 0
+    assert (line.reason, line.valid, len(line.replies)) == ("too long", False, 1)
+    assert score(stepwise(1), lines).VA == 0
