@@ -223,7 +223,7 @@ class Pipeline:
                 _steps(self.data.tests[split]),
                 [verdict for _, verdict in results],
                 [bool(prompt.gold) for prompt in prompts],
-                encoder.counts.dropped,
+                sum(len(encoder.unfailed_replies(one)) for one in trajectories) - len(prompts),
             )
         )
 
@@ -241,12 +241,12 @@ class Pipeline:
         """Encodes for the run's model."""
         return Encoder(
             self.tokenizer,
-            mae,
-            pkt,
-            self.config.sft.w_max if self.config.sft else 1.0,
-            self.config.mode,
-            self.config.max_length,
-            models.end_ids(model),
+            mae=mae,
+            pkt=pkt,
+            w_max=self.config.sft.w_max if self.config.sft else 1.0,
+            mode=self.config.mode,
+            max_length=self.config.max_length,
+            stop_ids=models.end_ids(model),
         )
 
 
