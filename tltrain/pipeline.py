@@ -23,7 +23,7 @@ from tltrain.config import Base, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine import ranks
-from tltrain.engine.capabilities import why_not_shared
+from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.own_splits import evaluate, score_row
@@ -231,7 +231,7 @@ class Pipeline:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
         model = models.load_model(place, torch_dtype(self.config.dtype), self.device, base)
-        reason = why_not_shared(model)
+        reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.run_alone:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
         self.run_alone = reason is not None
