@@ -1,11 +1,11 @@
 """Running a set of token sequences through a model: every distinct token once, within a budget of memory.
 
-A tree that fits goes through in one pass. Of a larger one a shared prefix goes first and its keys and values stand as
-leaves; the branches follow one group after another, each group's backward pass adding to the leaves' gradients; last
-comes one backward pass through the prefix. So memory holds a prefix and one group of its branches, whatever their
-number, and loss and gradients are those of the separate sequences.
+A tree that fits the budget takes a single pass. In a larger tree a shared prefix is computed first and its keys and
+values become leaf tensors; the groups of branches follow, and each group's backward pass adds to the gradients of the
+leaves; a backward pass through the prefix comes last. Memory holds a prefix and one group of its branches, whatever
+their number, and loss and gradients equal those of the separate sequences.
 
-What is read off the model at each predicted token, a log-probability or a value, is a `TokenOutput`.
+A `TokenOutput` computes a number, such as a log-probability or a value, at each predicted token.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def backward(
     """Add the gradient of the loss over all sequences to the model's parameters.
 
     Args:
-        model: a causal language model. One that cannot share prefixes gets the sequences one by one.
+        model: a causal language model. If it cannot share prefixes, each sequence is run separately.
         sequences: token sequences with the weights of their replies.
         loss: is given what was read at some of the predicted tokens, and which they are.
         max_tokens: bounds the memory of one pass; changes no result.
@@ -152,7 +152,7 @@ def measure(
 
 def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool) -> list[TokenTree]:
     """One tree; or a tree a sequence, for a model that cannot share."""
-    linear_output(model)  # found out now, outside of any pass
+    linear_output(model)  # its trial pass must not run inside a tree's pass
     if prefix_sharing_obstacle(model) is None:
         return [TokenTree(sequences, keep_all)]
     return [TokenTree([sequence], keep_all, index) for index, sequence in enumerate(sequences)]
