@@ -1,8 +1,8 @@
-"""Judgements a second on one core: `python benchmarks/judge_speed.py [COUNT]`.
+"""Judgements per second on one core: `python benchmarks/judge_speed.py [COUNT]`.
 
 Predicted texts in each dialect (right, wrong value, wrong names, wrong tool) against one gold call, with a tool set of
-ten. Prints the rate of parsing and judging together, and of judging calls that are already parsed. Counts the time of
-the processor, so that other work on the machine does not matter.
+ten. Prints the rate of parsing and judging together, and of judging calls that are already parsed. Measures CPU
+time, so that other load on the machine does not matter.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PREDICTIONS = [
 
 
 def rate(work: Callable[[int], object], count: int) -> float:
-    """Calls of `work` a second, the best of three."""
+    """Calls of `work` per second, the best of three runs."""
     best = float("inf")
     for _ in range(3):
         started = time.process_time()
@@ -38,7 +38,7 @@ def rate(work: Callable[[int], object], count: int) -> float:
 
 
 def main(count: int) -> None:
-    """Prints a line a dialect."""
+    """Prints a line for each dialect."""
     print(f"{'judge alone':12} {rate(lambda n: judge([PREDICTIONS[n % 4]], [[GOLD]], TOOLS), count):10,.0f} /s")
     for name in dialects.TEXT_FORMS:
         dialect = dialects.get(name)

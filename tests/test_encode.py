@@ -19,7 +19,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tltrain import formats
 from tltrain.audit.failure_detectors import read_calls
-from tltrain.encode import Encoder, Step, key_weight
+from tltrain.encode import Encoder, EncodingCounts, Step, key_weight
 from tltrain.engine.tree import TokenTree
 from tltrain.errors import TemplateError
 from tltrain.sft import step_sequence
@@ -162,9 +162,9 @@ EXPECTED: dict[str, list[Runs]] = {
 def test_exact_tokens_weights_and_notes(make: Make) -> None:
     tokenizer = make()
     encoder = Encoder(tokenizer)
-    steps = encoder.steps(LOG)
+    encoded = encoder.encode(LOG)
+    steps, counts = encoded.steps, encoded.counts
     assert [runs(tokenizer, step) for step in steps] == EXPECTED[make.__name__]
-    counts = encoder.counts
     assert (counts.replies, counts.masked, counts.partly_masked, counts.key) == (3, 1, 1, 2)
     assert (counts.cut, counts.dropped) == (0, 0)
     assert counts.tokens == sum(len(step.reply_ids) for step in steps)
@@ -355,10 +355,12 @@ def test_the_length_limit() -> None:
 
     def counted(limit: int) -> tuple[list[Step], int, int, int]:
         encoder = Encoder(tokenizer, max_length=limit)
-        steps = encoder.steps(asked(call()))
-        assert encoder.counts.replies == 1
-        assert encoder.counts.tokens == sum(len(one.reply_ids) for one in steps)
-        return steps, encoder.counts.cut, encoder.counts.dropped, len(list(encoder.prompts(asked(call()))))
+        encoded = encoder.encode(asked(call()))
+        steps, counts = encoded.steps, encoded.counts
+        assert counts.replies == 1
+        assert counts.tokens == sum(len(step.reply_ids) for step in steps)
+        assert encoder.unfailed_replies(asked(call())) == [1]
+        return steps, counts.cut, counts.dropped, len(list(encoder.prompts(asked(call()))))
 
     assert counted(prompt + reply) == ([step], 0, 0, 1)
     (cut,), *counts = counted(prompt + reply - 1)
@@ -428,8 +430,10 @@ def test_any_trajectory(make: Make, drawn: list[tuple[Message, list[Message]]]) 
     messages = [Message("user", "x"), *(message for reply, after in drawn for message in (reply, *(after or go_on)))]
     trajectory = Trajectory(tuple(messages), TOOLS)
     encoder = Encoder(tokenizer)
-    steps = encoder.steps(trajectory)
-    assert len(steps) == len(drawn) == encoder.counts.replies
+    encoded = encoder.encode(trajectory)
+    steps = encoded.steps
+    assert len(steps) == len(drawn) == encoded.counts.replies
+    assert encoded.counts + encoded.counts == EncodingCounts() + encoded.counts + encoded.counts
     for step in steps:
         rendered = [message.to_json() for message in messages[: step.message + 1]]
         tools = [tool.to_json() for tool in TOOLS]

@@ -30,24 +30,23 @@ from tltrain.engine import attention, outputs
 from tltrain.engine import generate as generation
 from tltrain.engine.adapters import add_adapters
 from tltrain.engine.attention import TreeLayout, attend, tree_attention
-from tltrain.engine.capabilities import linear_output, why_not_shared
+from tltrain.engine.capabilities import linear_output, prefix_sharing_obstacle
 from tltrain.engine.generate import batches, generate
-from tltrain.engine.logprobs import token_logprobs
 from tltrain.engine.outputs import LogProbs
-from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes
-from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
+from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes, token_logprobs
+from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, group_by_budget
 
 
 def logs(seed: int = 0, count: int = 12) -> list[TokenSequence]:
     """Sequences over a shared prefix, with branches, one inside another, a duplicate, and one that shares nothing."""
-    chance = random.Random(seed)
-    text = lambda length: [chance.randrange(400) for _ in range(length)]  # noqa: E731
+    rng = random.Random(seed)
+    text = lambda length: [rng.randrange(400) for _ in range(length)]  # noqa: E731
     root, sequences = text(40), []
     for index in range(count):
         start = root + text(2) * (index % 2) + text(10)
         for _ in range(2):  # the second step's sequence starts with the first step's
             reply = text(7)
-            weights = [chance.choice([0.0, 1.0, 3.5]) for _ in reply]
+            weights = [rng.choice([0.0, 1.0, 3.5]) for _ in reply]
             sequences.append(TokenSequence(start + reply, len(start), weights))
             start = start + reply + text(5)
     return [*sequences, sequences[0], TokenSequence(text(9), 1, [1.0] * 8)]
@@ -184,8 +183,8 @@ def test_passes_cover_the_tree_within_the_budget() -> None:
 
 def test_memory_does_not_grow_with_the_number_of_branches() -> None:
     """Counted in saved tensors alive at once, as the peak of a process is too coarse for a micro model."""
-    prefix, chance = list(range(5, 205)), random.Random(0)
-    branches = [[*prefix, *(chance.randrange(400) for _ in range(40))] for _ in range(24)]
+    prefix, rng = list(range(5, 205)), random.Random(0)
+    branches = [[*prefix, *(rng.randrange(400) for _ in range(40))] for _ in range(24)]
     peaks = []
     for count in (4, 24):
         alive = peak = 0
@@ -218,7 +217,7 @@ def test_models_that_cannot_share_run_their_sequences_one_by_one() -> None:
     capped = Gemma2ForCausalLM(Gemma2Config(**GEMMA)).eval()
     sequences = logs(count=4)
     for model, reason in ((mamba(), "linear_attention"), (capped, "caps its attention")):
-        assert reason in (why_not_shared(model) or "")
+        assert reason in (prefix_sharing_obstacle(model) or "")
         expected = separate_nll(model, sequences)
         expected.backward()
         separate = gradients(model)
@@ -228,6 +227,30 @@ def test_models_that_cannot_share_run_their_sequences_one_by_one() -> None:
         same(gradients(model), separate)
         found = measure(model, sequences, LogProbs(), 10_000)
         assert [len(row) for row in found] == [len(sequence.weights) for sequence in sequences]
+
+
+@pytest.mark.parametrize("rope", ["dynamic", "longrope"])
+def test_rope_scaling_by_the_sequence_length_prevents_sharing(rope: str) -> None:
+    scaled = micro_model()
+    assert prefix_sharing_obstacle(scaled) is None
+    parameters = {**scaled.config.rope_parameters, "rope_type": rope, "factor": 2.0}
+    scaled.config.rope_parameters = parameters
+    assert f"rope_type {rope}" in (prefix_sharing_obstacle(scaled) or "")
+    scaled.config.rope_parameters = {"full_attention": parameters, "sliding_attention": {"rope_type": "default"}}
+    assert f"rope_type {rope}" in (prefix_sharing_obstacle(scaled) or "")
+    parameters["rope_type"] = "linear"
+    assert prefix_sharing_obstacle(scaled) is None
+
+
+def test_dynamic_rope_gives_the_losses_of_separate_sequences() -> None:
+    torch.manual_seed(0)
+    rope = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 4.0}
+    model = Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16, max_position_embeddings=50, rope_parameters=rope)).eval()
+    sequences = logs(count=4)
+    assert max(len(sequence.ids) for sequence in sequences) > 50
+    assert backward(model, sequences, nll, 10_000).loss == pytest.approx(
+        separate_nll(model, sequences).item(), rel=1e-5
+    )
 
 
 def test_measured_logprobs_are_those_of_separate_sequences() -> None:
@@ -260,7 +283,7 @@ def test_both_kinds_of_attention_agree(known: int, window: int | None) -> None:
 
 def test_groups_share_prefixes_within_their_room() -> None:
     sequences = logs()
-    groups = plan(sequences, max_tokens=120)
+    groups = group_by_budget(sequences, max_tokens=120)
     assert len(groups) > 2
     assert sorted(index for group in groups for index in group) == list(range(len(sequences)))
     assert all(len(TokenTree([sequences[index] for index in group])) <= 120 for group in groups)
@@ -366,11 +389,28 @@ def test_a_reply_ends_with_its_stop_token() -> None:
     assert replies != generate(model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seed=4, batch_size=4)
 
 
+def test_greedy_decoding_ignores_the_model_s_generation_configuration() -> None:
+    model, prompts = mamba(), [[5, 6, 7], [9, 8, 7, 6]]
+    model.generation_config.eos_token_id = None
+    expected = generate(model, prompts, [3], 12)
+    defaults = {"do_sample": True, "temperature": 9.0, "top_k": 3, "repetition_penalty": 5.0, "eos_token_id": None}
+    model.generation_config.update(**defaults)
+    assert generate(model, prompts, [3], 12) == expected
+    assert model.generation_config.temperature == 9.0
+
+
+@pytest.mark.parametrize("seed", [2**32, 20251125 * 1_000_003 + 1, 2**70, -1])
+def test_seeds_of_any_size(seed: int) -> None:
+    for model in (micro_model(), mamba()):
+        drawn = [generate(model, [[5, 6, 7]], [], 8, temperature=1.0, seed=number) for number in (seed, seed, seed + 1)]
+        assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_sampling_follows_the_distribution() -> None:
     model, prompt = micro_model(), [5, 6, 7]
-    chances = (model(input_ids=torch.tensor([prompt])).logits[0, -1] / 0.7).softmax(-1)
+    probabilities = (model(input_ids=torch.tensor([prompt])).logits[0, -1] / 0.7).softmax(-1)
     replies = generate(model, [prompt] * 3000, [], 1, temperature=0.7, seed=1, batch_size=1000)
     counts = torch.bincount(torch.tensor([reply.ids[0] for reply in replies]), minlength=400) / 3000
-    best = int(chances.argmax())
-    error = 4 * (chances[best] * (1 - chances[best]) / 3000).sqrt()
-    assert abs(counts[best] - chances[best]) < error
+    best = int(probabilities.argmax())
+    error = 4 * (probabilities[best] * (1 - probabilities[best]) / 3000).sqrt()
+    assert abs(counts[best] - probabilities[best]) < error

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from tltrain.errors import DataError, RunError
 from tltrain.files import (
     append_json_line,
+    file_sha256,
     is_disk_full,
     read_json,
     read_json_lines,
@@ -166,6 +167,13 @@ print(sorted(folder.iterdir()))
         f"{tmp_path}/checkpoint.pt: no space left on the device",
         "[]",
     ], done.stderr
+
+
+def test_sha256_of_files(tmp_path: Path) -> None:
+    for name, text in (("a", "ab"), ("b", "c"), ("c", "abc")):
+        (tmp_path / name).write_text(text)
+    abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert file_sha256(tmp_path / "c") == file_sha256(tmp_path / "a", tmp_path / "b") == abc
 
 
 def test_json_comes_back(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
 from tltrain.encode import Encoder, Prompt
 from tltrain.engine.generate import Generated, generate
-from tltrain.engine.logprobs import token_logprobs
+from tltrain.engine.passes import token_logprobs
 from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.errors import DataError
 from tltrain.ppo import trainer as loop

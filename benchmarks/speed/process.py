@@ -20,7 +20,7 @@ PACKAGES = ("torch", "transformers", "trl", "accelerate")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a process has to do, as JSON."""
+    """The input of a process, as JSON."""
 
     logs: str
     """Trajectories in OpenAI's form, one a line."""
@@ -29,13 +29,13 @@ class Job:
     warmup: int
     """The first so many logs are trained on but not timed."""
     batch: int
-    """Logs an update."""
+    """Logs per update."""
     model: str
     """Model folder; one without weights gets random ones."""
     device: str
     """`cpu` or `cuda`."""
     folder: str
-    """For what the trainer writes."""
+    """Output folder of the trainer."""
     learning_rate: float
     seed: int
     max_tree_tokens: int
@@ -47,7 +47,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a process found."""
+    """The results of a process."""
 
     seconds: float
     """Of all updates after the warm-up."""
@@ -63,7 +63,7 @@ class Outcome:
     """Most memory of the process, or on a GPU the most it had allocated there."""
     versions: dict[str, str]
     settings: dict[str, Any]
-    """What the trainer was told, where there is a choice."""
+    """The trainer's settings that differ between sides."""
 
 
 def run(side: Callable[[Job], Outcome]) -> None:

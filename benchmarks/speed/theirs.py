@@ -1,4 +1,4 @@
-"""TRL's side, in a process of its own: its SFTTrainer on the same token ids and labels. Needs no tltrain."""
+"""TRL's SFTTrainer on the same token ids and labels, in a separate process. Does not import tltrain."""
 
 from __future__ import annotations
 

@@ -47,12 +47,10 @@ def make_logs(name: Name, count: int, seed: int) -> list[Trajectory]:
         count: number of logs.
         seed: of tools, tasks and order.
     """
-    chance = Random(f"{name} {seed}")
+    rng = Random(f"{name} {seed}")
     queries = [QUERIES[number % len(QUERIES)] for number in range(count)]
     if name == "own":
-        tasks = iter(
-            [task for number in queries for task in logs_of(_own_agent(chance), number, chance.randrange(2**31))]
-        )
+        tasks = iter([task for number in queries for task in logs_of(_own_agent(rng), number, rng.randrange(2**31))])
     else:
         tasks = iter(logs_of(_shared_agent(), sum(queries), seed))
     return [_joined(list(islice(tasks, number)), f"{name}-{place}") for place, number in enumerate(queries)]
@@ -62,12 +60,12 @@ def _shared_agent() -> Agent:
     return Agent("shared", PROMPT, tuple(tool for service in SHARED_SERVICES for tool in SERVICES[service].functions))
 
 
-def _own_agent(chance: Random) -> Agent:
+def _own_agent(rng: Random) -> Agent:
     """An agent with tools of its own: a part of those of two services, in any order."""
     while True:
-        services = chance.sample(TRAINING_SERVICES, OWN_SERVICES)
+        services = rng.sample(TRAINING_SERVICES, OWN_SERVICES)
         names = [tool for service in services for tool in service.functions]
-        agent = Agent("own", PROMPT, tuple(chance.sample(names, min(OWN_TOOLS, len(names)))))
+        agent = Agent("own", PROMPT, tuple(rng.sample(names, min(OWN_TOOLS, len(names)))))
         if agent.chains:
             return agent
 

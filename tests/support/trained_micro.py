@@ -13,7 +13,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from support.micro import micro_model, micro_tokenizer
 from tltrain.encode import Encoder
-from tltrain.engine.logprobs import weighted_nll
+from tltrain.engine.passes import tree_nll
 from tltrain.engine.tree import TokenTree
 from tltrain.sft import step_sequence
 from tltrain.testsets import bfcl
@@ -78,7 +78,7 @@ def trained(kind: str = "llama") -> tuple[Any, Any]:
     for number in range(STEPS):
         for group in optimiser.param_groups:
             group["lr"] = 1e-2 * min(1.0, (number + 1) / 20, (STEPS - number) / 40)
-        loss = weighted_nll(model, tree) / total
+        loss = tree_nll(model, tree) / total
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -14,13 +14,12 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import BinaryIO
 
 from tltrain.downloads.wheels import find_wheel
 from tltrain.errors import ConfigError, DataError
-from tltrain.files import replacing
+from tltrain.files import file_sha256, replacing
 from tltrain.testsets import bfcl, rotbench, sealtools, toolalpaca, tooleyes
 
 HOST = "https://raw.githubusercontent.com"
@@ -145,17 +144,12 @@ def _save(stream: BinaryIO, target: Path, pin: str) -> None:
 
 
 def _check(path: Path, name: str, pin: str) -> None:
-    if (found := _digest(path)) != pin:
+    if (found := file_sha256(path)) != pin:
         raise DataError(f"{name}: SHA-256 is {found}, expected {pin}: another version or a part of the file")
 
 
 def _is_pinned(path: Path, pin: str) -> bool:
-    return path.is_file() and _digest(path) == pin
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return file_digest(stream, "sha256").hexdigest()
+    return path.is_file() and file_sha256(path) == pin
 
 
 def _fetch_bfcl(folder: Path, source: Path | None) -> Fetched:
@@ -194,9 +188,5 @@ def _copy_bfcl(source: Path, folder: Path, splits: Mapping[str, list[str]]) -> F
 
 
 def _has_split(folder: Path, names: list[str], pin: str) -> bool:
-    digest = sha256()
-    for name in names:
-        if not (folder / name).is_file():
-            return False
-        digest.update((folder / name).read_bytes())
-    return digest.hexdigest() == pin
+    files = [folder / name for name in names]
+    return all(file.is_file() for file in files) and file_sha256(*files) == pin

@@ -130,7 +130,7 @@ def _hidden(start: int, stop: int, length: int, known: int, window: int | None, 
 
 
 class _RecomputedAttention(torch.autograd.Function):
-    """Attention that keeps only its inputs, and computes the chances again on the way back.
+    """Attention that keeps only its inputs, and recomputes the attention weights in the backward pass.
 
     On CPUs torch's fused kernel spends many times the forward pass on its backward; plain matrix products, with the
     query heads of a group folded into rows, take a fifth of that. Queries go by blocks, each against the keys it sees.
@@ -146,8 +146,8 @@ class _RecomputedAttention(torch.autograd.Function):
         mixed = torch.empty_like(query)
         for start, stop, seen in _blocks(query.shape[2], key.shape[2]):
             folded = _fold(query[:, :, start:stop], key.shape[1]) * scale
-            chances = _chances(folded, key[0, :, :seen], start, stop, query.shape[2], key.shape[2], window)
-            mixed[:, :, start:stop] = (chances @ value[0, :, :seen]).view(1, query.shape[1], stop - start, -1)
+            weights = _attention_weights(folded, key[0, :, :seen], start, stop, query.shape[2], key.shape[2], window)
+            mixed[:, :, start:stop] = (weights @ value[0, :, :seen]).view(1, query.shape[1], stop - start, -1)
         return mixed
 
     @staticmethod
@@ -159,9 +159,9 @@ class _RecomputedAttention(torch.autograd.Function):
             folded = _fold(query[:, :, start:stop], key.shape[1]) * context.scale
             out = _fold(gradient[:, :, start:stop], key.shape[1])
             keys, values = key[0, :, :seen], value[0, :, :seen]
-            chances = _chances(folded, keys, start, stop, query.shape[2], key.shape[2], context.window)
-            value_gradient[0, :, :seen] += chances.transpose(1, 2) @ out
-            scores = torch.ops.aten._softmax_backward_data(out @ values.transpose(1, 2), chances, -1, chances.dtype)
+            weights = _attention_weights(folded, keys, start, stop, query.shape[2], key.shape[2], context.window)
+            value_gradient[0, :, :seen] += weights.transpose(1, 2) @ out
+            scores = torch.ops.aten._softmax_backward_data(out @ values.transpose(1, 2), weights, -1, weights.dtype)
             rows = (scores @ keys).view(1, query.shape[1], stop - start, -1)
             query_gradient[:, :, start:stop] = rows * context.scale
             key_gradient[0, :, :seen] += scores.transpose(1, 2) @ folded
@@ -180,7 +180,7 @@ def _fold(heads: torch.Tensor, groups: int) -> torch.Tensor:
     return heads.reshape(groups, -1, heads.shape[-1])
 
 
-def _chances(
+def _attention_weights(
     folded: torch.Tensor, key: torch.Tensor, start: int, stop: int, length: int, known: int, window: int | None
 ) -> torch.Tensor:
     """(G, H/G * (stop - start), seen) attention weights of a block, 0 where hidden."""

@@ -9,15 +9,20 @@ import torch
 from torch.distributed.tensor import DTensor
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 SHARED_LAYERS = {"full_attention", "sliding_attention"}
 """Kinds of layers, as configurations name them, whose past is a set of keys and values."""
 _LINEAR: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
 
 
-def why_not_shared(model: PreTrainedModel) -> str | None:
-    """Why token trees cannot stand for separate sequences with this model; None where they can."""
+LENGTH_DEPENDENT_ROPE = {"dynamic", "longrope"}
+"""RoPE types, as configurations name them, whose frequencies depend on the longest position of a pass. Prefix and reply
+of a separate sequence would then be rotated by other frequencies than in a tree."""
+
+
+def prefix_sharing_obstacle(model: PreTrainedModel) -> str | None:
+    """Why token trees would not give this model the results of separate sequences; None if they do."""
     config = model.config.get_text_config()
     name = type(model).__name__
     other = set(getattr(config, "layer_types", None) or ()) - SHARED_LAYERS
@@ -31,9 +36,18 @@ def why_not_shared(model: PreTrainedModel) -> str | None:
     ):
         if getattr(config, field, None):
             return f"{name} {said} ({field})"
+    for rope in sorted(_rope_types(config) & LENGTH_DEPENDENT_ROPE):
+        return f"{name} scales its rotary position embeddings by the sequence length (rope_type {rope})"
     if any(hasattr(module, "sinks") for module in model.modules()):
         return f"{name} has attention sinks"
     return None
+
+
+def _rope_types(config: PreTrainedConfig) -> set[str]:
+    """RoPE types of all layers: the parameters are a dict, or a dict for each type of layer."""
+    parameters = getattr(config, "rope_parameters", None) or {}
+    own = [parameters, *(value for value in parameters.values() if isinstance(value, dict))]
+    return {str(found) for each in own if (found := each.get("rope_type", each.get("type")))}
 
 
 def linear_output(model: PreTrainedModel) -> bool:

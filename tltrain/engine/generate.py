@@ -6,7 +6,8 @@ one reply has of its own (rest of its prompt and what was generated), E head siz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ import torch
 from transformers import GenerationConfig
 
 from tltrain.engine.attention import Past, TreeLayout, tree_attention
-from tltrain.engine.capabilities import why_not_shared
+from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.passes import Pass, plan_passes
-from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, plan
+from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, group_by_budget
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -101,7 +102,7 @@ class _DecodeLayout:
         for group in self.groups:
             rows = slice(group.begin, group.end)
             shared[rows], weight[rows] = self._attend_shared(layer, group, query[rows], window)
-        share = torch.sigmoid(own_weight - weight)  # of the chances, what falls on the own tokens
+        share = torch.sigmoid(own_weight - weight)  # the share of the attention weights on the reply's own tokens
         return (own * share + shared * (1 - share)).to(query.dtype).reshape(count, heads, 1, size)
 
     def _attend_shared(
@@ -204,12 +205,12 @@ def generate(
     """
     replies: dict[int, Generated] = {}
     for number, batch in enumerate(batches(model, prompts, batch_size)):
-        chosen, seed_here = [prompts[index] for index in batch], seed * 1_000_003 + number
-        if why_not_shared(model) is None:
-            generator = torch.Generator(device=model.device).manual_seed(seed_here)
+        chosen, batch_seed = [prompts[index] for index in batch], _seed(seed * 1_000_003 + number)
+        if prefix_sharing_obstacle(model) is None:
+            generator = torch.Generator(device=model.device).manual_seed(batch_seed)
             done = _decode(model, chosen, set(stop_ids), max_new_tokens, temperature, generator)
         else:
-            done = [_alone(model, one, stop_ids, max_new_tokens, temperature, seed_here) for one in chosen]
+            done = [_alone(model, one, stop_ids, max_new_tokens, temperature, batch_seed) for one in chosen]
         replies.update(zip(batch, done, strict=True))
         if progress is not None:
             progress(len(batch))
@@ -219,10 +220,10 @@ def generate(
 def batches(model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
     """Indices of prompts in token order, at most `batch_size` together and as many as `CACHE_BYTES` allows: what
     `generate` decodes together. Given the prompts of one of these alone, it makes the same batch of them."""
-    if why_not_shared(model) is not None:
+    if prefix_sharing_obstacle(model) is not None:
         return [[index] for index in range(len(prompts))]
     sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in prompts]
-    groups = plan(sequences, max(CACHE_BYTES // _token_bytes(model), 1))
+    groups = group_by_budget(sequences, max(CACHE_BYTES // _token_bytes(model), 1))
     return [group[at : at + batch_size] for group in groups for at in range(0, len(group), batch_size)]
 
 
@@ -244,14 +245,35 @@ def _alone(
 ) -> Generated:
     """A reply of a model that cannot share prefixes, by its own method."""
     choice = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature else {}
-    settings = GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(stop_ids) or None, **choice)
-    settings.pad_token_id = stop_ids[0] if stop_ids else 0
+    settings = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(stop_ids) or None,
+        pad_token_id=stop_ids[0] if stop_ids else 0,
+        **choice,
+    )
     ids = torch.tensor([list(prompt)], device=model.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed + len(prompt))
+    with torch.random.fork_rng(), _without_generation_defaults(model):
+        torch.manual_seed(_seed(seed + len(prompt)))
         found = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
     reply = tuple(found[0, len(prompt) :].tolist())
     return Generated(reply, reply[-1] in set(stop_ids))
+
+
+@contextmanager
+def _without_generation_defaults(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the block the model's generation configuration is empty: `model.generate` takes from it (a temperature, a
+    repetition penalty) whatever the given configuration leaves open."""
+    own = model.generation_config
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _seed(number: int) -> int:
+    """Reduces a seed to the 64 bits that torch accepts."""
+    return number % 2**64
 
 
 def _groups(prompts: Sequence[Sequence[int]]) -> list[range]:
@@ -336,5 +358,5 @@ def _choose(logits: torch.Tensor, temperature: float, generator: torch.Generator
     """(B, vocabulary) -> (B,) token ids."""
     if temperature == 0:
         return logits.argmax(-1)
-    chances = (logits.float() / temperature).softmax(-1)
-    return torch.multinomial(chances, 1, generator=generator)[:, 0]
+    probabilities = (logits.float() / temperature).softmax(-1)
+    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]

@@ -12,20 +12,20 @@ def batches(keys: Sequence[Hashable], batch_size: int, group_size: int, seed: in
     Samples of equal key are shuffled and cut into groups of `group_size`; batches are laid from whole groups in random
     order, then from what is left over, and shuffled. With all keys different this is a plain shuffle.
     """
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     members: dict[Hashable, list[int]] = {}
     for index, key in enumerate(keys):
         members.setdefault(key, []).append(index)
     groups: list[list[int]] = []
     for same in members.values():
-        chance.shuffle(same)
+        rng.shuffle(same)
         groups += [same[start : start + group_size] for start in range(0, len(same), group_size)]
-    chance.shuffle(groups)
+    rng.shuffle(groups)
     groups.sort(key=lambda group: len(group) < group_size)
     order = [index for group in groups for index in group]
     cut = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     last = [cut.pop()] if cut and len(cut[-1]) < batch_size else []
-    chance.shuffle(cut)
+    rng.shuffle(cut)
     return cut + last
 
 

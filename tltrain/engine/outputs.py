@@ -24,7 +24,7 @@ LOGITS = 2**24
 """Most logits in memory at once."""
 
 
-class Reader(Protocol):
+class TokenOutput(Protocol):
     """Something read at each predicted token."""
 
     def __call__(
@@ -43,7 +43,7 @@ class LogProbs:
     def __call__(
         self, model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, predicted: Predicted
     ) -> torch.Tensor:
-        """See `Reader`."""
+        """See `TokenOutput`."""
         if not linear_output(model):
             rows = predicted.rows.to(model.device)
             logits = model(
@@ -88,7 +88,7 @@ class Values:
     def __call__(
         self, model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, predicted: Predicted
     ) -> torch.Tensor:
-        """See `Reader`."""
+        """See `TokenOutput`."""
         hidden = last_hidden(model, ids, positions, predicted)
         values: torch.Tensor = self.head(hidden.to(self.head.weight.dtype))[:, 0]
         return values.float()[predicted.row_of.to(values.device)]

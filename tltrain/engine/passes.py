@@ -1,11 +1,11 @@
 """Running a set of token sequences through a model: every distinct token once, within a budget of memory.
 
-A tree that fits goes through in one pass. Of a larger one a shared prefix goes first and its keys and values stand as
-leaves; the branches follow one group after another, each group's backward pass adding to the leaves' gradients; last
-comes one backward pass through the prefix. So memory holds a prefix and one group of its branches, whatever their
-number, and loss and gradients are those of the separate sequences.
+A tree that fits the budget takes a single pass. In a larger tree a shared prefix is computed first and its keys and
+values become leaf tensors; the groups of branches follow, and each group's backward pass adds to the gradients of the
+leaves; a backward pass through the prefix comes last. Memory holds a prefix and one group of its branches, whatever
+their number, and loss and gradients equal those of the separate sequences.
 
-What is read off the model at each predicted token, a log-probability or a value, is a `Reader`.
+A `TokenOutput` computes a number, such as a log-probability or a value, at each predicted token.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from tltrain.engine.attention import Past, TreeLayout, tree_attention
-from tltrain.engine.capabilities import linear_output, why_not_shared
-from tltrain.engine.outputs import LogProbs, Reader
+from tltrain.engine.capabilities import linear_output, prefix_sharing_obstacle
+from tltrain.engine.outputs import LogProbs, TokenOutput
 from tltrain.engine.tree import Predicted, TokenSequence, TokenTree
 
 if TYPE_CHECKING:
@@ -44,6 +44,19 @@ class Pass:
 def nll(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
     """Scalar: sum of weight times negative log-likelihood. The caller divides by the optimiser step's weights."""
     return -(logprobs * predicted.weights.to(logprobs.device)).sum()
+
+
+def token_logprobs(model: PreTrainedModel, tree: TokenTree, temperature: float = 1.0) -> torch.Tensor:
+    """(R',) fp32 log-probability of each predicted token of a whole tree in one pass, in the order of
+    `tree.predicted()`."""
+    linear_output(model)  # its trial pass must not run inside the tree's pass
+    with tree_attention(model, TreeLayout(tree)):
+        return LogProbs(temperature)(model, *tree.inputs(), tree.predicted())
+
+
+def tree_nll(model: PreTrainedModel, tree: TokenTree) -> torch.Tensor:
+    """Scalar: `nll` of a whole tree in one pass."""
+    return nll(token_logprobs(model, tree), tree.predicted())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +102,25 @@ def backward(
     sequences: Sequence[TokenSequence],
     loss: Loss,
     max_tokens: int,
-    reader: Reader | None = None,
+    output: TokenOutput | None = None,
     accumulate: Callable[[], None] = lambda: None,
     keep_all: bool = False,
 ) -> Passed:
     """Add the gradient of the loss over all sequences to the model's parameters.
 
     Args:
-        model: a causal language model. One that cannot share prefixes gets the sequences one by one.
+        model: a causal language model. If it cannot share prefixes, each sequence is run separately.
         sequences: token sequences with the weights of their replies.
         loss: is given what was read at some of the predicted tokens, and which they are.
         max_tokens: bounds the memory of one pass; changes no result.
-        reader: what is read; log-probabilities at temperature 1 by default.
+        output: what is read; log-probabilities at temperature 1 by default.
         accumulate: called after each backward pass.
         keep_all: read at predicted tokens of weight 0 too.
     """
-    reader = reader or LogProbs()
+    output = output or LogProbs()
     total, tokens, separate = 0.0, 0, 0
     for tree in _trees(model, sequences, keep_all):
-        run = _Backward(model, tree, loss, reader, accumulate)
+        run = _Backward(model, tree, loss, output, accumulate)
         for one in plan_passes(tree, max_tokens):
             run.run(one, ())
         total, tokens, separate = total + run.loss, tokens + len(tree), separate + tree.separate_tokens
@@ -116,7 +129,7 @@ def backward(
 
 @torch.no_grad()
 def measure(
-    model: PreTrainedModel, sequences: Sequence[TokenSequence], reader: Reader, max_tokens: int
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], output: TokenOutput, max_tokens: int
 ) -> list[torch.Tensor]:
     """What is read at every predicted token: a (reply length,) fp32 tensor for each sequence, on the CPU."""
     found = [torch.zeros(len(sequence.weights)) for sequence in sequences]
@@ -125,7 +138,7 @@ def measure(
         layout = TreeLayout(tree, one.begin, one.end, past, keep=bool(one.children))
         predicted = tree.predicted(one.begin, one.end)
         with _attention(model, layout):
-            read = reader(model, *tree.inputs(one.begin, one.end), predicted)
+            read = output(model, *tree.inputs(one.begin, one.end), predicted)
         for owner, offset, value in zip(predicted.owner, predicted.offset, read.tolist(), strict=True):
             found[owner][offset] = value
         for child in one.children:
@@ -139,24 +152,24 @@ def measure(
 
 def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool) -> list[TokenTree]:
     """One tree; or a tree a sequence, for a model that cannot share."""
-    linear_output(model)  # found out now, outside of any pass
-    if why_not_shared(model) is None:
+    linear_output(model)  # its trial pass must not run inside a tree's pass
+    if prefix_sharing_obstacle(model) is None:
         return [TokenTree(sequences, keep_all)]
     return [TokenTree([sequence], keep_all, index) for index, sequence in enumerate(sequences)]
 
 
 def _attention(model: PreTrainedModel, layout: TreeLayout) -> AbstractContextManager[None]:
     """Of a pass; a model that cannot share keeps its own."""
-    return tree_attention(model, layout) if why_not_shared(model) is None else nullcontext()
+    return tree_attention(model, layout) if prefix_sharing_obstacle(model) is None else nullcontext()
 
 
 class _Backward:
     """Forward and backward passes over one tree."""
 
     def __init__(
-        self, model: PreTrainedModel, tree: TokenTree, loss: Loss, reader: Reader, accumulate: Callable[[], None]
+        self, model: PreTrainedModel, tree: TokenTree, loss: Loss, output: TokenOutput, accumulate: Callable[[], None]
     ) -> None:
-        self.model, self.tree, self.criterion, self.reader, self.accumulate = model, tree, loss, reader, accumulate
+        self.model, self.tree, self.criterion, self.output, self.accumulate = model, tree, loss, output, accumulate
         self.loss = 0.0
 
     def run(self, one: Pass, past: tuple[Past, ...]) -> None:
@@ -165,7 +178,7 @@ class _Backward:
         predicted = self.tree.predicted(one.begin, one.end)
         # The block stays open until the way back is over: checkpointed layers run again on it.
         with _attention(self.model, layout):
-            read = self.reader(self.model, *self.tree.inputs(one.begin, one.end), predicted)
+            read = self.output(self.model, *self.tree.inputs(one.begin, one.end), predicted)
             leaves = {layer: (_leaf(key), _leaf(value)) for layer, (key, value) in layout.kept.items()}
             for child in one.children:
                 self.run(child, (*past, leaves))

@@ -13,11 +13,10 @@ import torch
 
 from tltrain.engine import ranks
 from tltrain.engine.attention import TreeLayout, tree_attention
-from tltrain.engine.capabilities import why_not_shared
+from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.layers import layers_of
-from tltrain.engine.logprobs import weighted_nll
-from tltrain.engine.passes import Passed
-from tltrain.engine.tree import TokenSequence, TokenTree, plan
+from tltrain.engine.passes import Passed, tree_nll
+from tltrain.engine.tree import TokenSequence, TokenTree, group_by_budget
 from tltrain.errors import ModelError
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
     """
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-    if why := why_not_shared(model):
+    if why := prefix_sharing_obstacle(model):
         raise ModelError(f"sft.fsdp: {why}: it cannot be trained sharded")
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     for module in (*layers_of(model), model):  # one after another, so that a single layer is whole in fp32
@@ -57,7 +56,7 @@ def backward(
     loss, tokens, separate = 0.0, 0, 0
     for tree in _trees(model, sequences, max_tokens):
         with tree_attention(model, TreeLayout(tree)):  # also for layers that are computed again on the way back
-            part = weighted_nll(model, tree)
+            part = tree_nll(model, tree)
             part.backward()  # type: ignore[no-untyped-call]
         accumulate()
         if part.item():
@@ -68,11 +67,11 @@ def backward(
 @torch.no_grad()
 def measured_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> float:
     """This rank's sum of weight times negative log-likelihood."""
-    return sum(weighted_nll(model, tree).item() for tree in _trees(model, sequences, max_tokens))
+    return sum(tree_nll(model, tree).item() for tree in _trees(model, sequences, max_tokens))
 
 
 def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> Iterator[TokenTree]:
-    groups = plan(sequences, max_tokens)
+    groups = group_by_budget(sequences, max_tokens)
     lacking = ranks.largest(len(groups), model.device) - len(groups)  # before any pass: all ranks meet here
     for group in groups:
         yield TokenTree([sequences[index] for index in group])

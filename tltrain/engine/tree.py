@@ -194,7 +194,7 @@ def _flatten(root: _Node, count: int) -> tuple[list[int], list[int], list[Segmen
     return ids, positions, segments, paths
 
 
-def plan(sequences: Sequence[TokenSequence], max_tokens: int) -> list[list[int]]:
+def group_by_budget(sequences: Sequence[TokenSequence], max_tokens: int) -> list[list[int]]:
     """Split sequences into groups whose trees hold at most `max_tokens` tokens each (or one sequence).
 
     Sequences are taken in the order of their tokens, so that those with long common prefixes meet. Returns indices.

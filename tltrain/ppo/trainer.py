@@ -22,7 +22,7 @@ from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpo
 from tltrain.engine.generate import Generated, generate
 from tltrain.engine.optimiser import Optimiser, cosine
 from tltrain.engine.order import batches
-from tltrain.engine.outputs import LogProbs, Reader, Values
+from tltrain.engine.outputs import LogProbs, TokenOutput, Values
 from tltrain.engine.passes import backward, measure
 from tltrain.engine.tree import Predicted, TokenSequence
 from tltrain.errors import DataError
@@ -221,7 +221,7 @@ class PPOTrainer:
         """Old and reference log-probabilities, values, and the mask, all (N, L) on the CPU."""
         sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
 
-        def read(model: PreTrainedModel, reader: Reader) -> torch.Tensor:
+        def read(model: PreTrainedModel, reader: TokenOutput) -> torch.Tensor:
             return pad_sequence(measure(model, sequences, reader, self.max_tree_tokens), batch_first=True)
 
         logprobs = LogProbs(self.config.temperature)
