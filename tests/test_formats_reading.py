@@ -273,3 +273,25 @@ def test_types_as_python_writes_them(written: str, schema: dict[str, Any]) -> No
 def test_reading_needs_no_torch() -> None:
     code = "import sys, tltrain.formats; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_quoted_tag_does_not_decide_the_format_of_a_file(tmp_path: Path) -> None:
+    """One thought mentions `<tool_call>`; every record has LLaMA-Factory's `system` or turns, which must be kept."""
+    thought = "<think>\nI answer in <tool_call> tags.\n</think>\n\n"
+    call = {"from": "function_call", "value": thought + json.dumps({"name": "get_time", "arguments": {}})}
+    user = {"from": "human", "value": "hi"}
+    quoted = {"system": "Be brief.", "conversations": [user, {"from": "gpt", "value": thought + "Hello."}]}
+    records = [quoted, {"system": "Be kind.", "conversations": [user, call]}]
+    found = list(read(file(tmp_path, lines(*records))))
+    assert [one.messages[0] for one in found] == [Message("system", "Be brief."), Message("system", "Be kind.")]
+    assert found[1].messages[2].calls == (Call("get_time"),)
+    first, _ = read(file(tmp_path, lines(*reversed(records))))
+    assert first.messages[0].content == "Be kind."
+
+
+def test_hermes_keeps_a_system_text_beside_the_turns(tmp_path: Path) -> None:
+    tagged = {"from": "gpt", "value": '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'}
+    path = file(tmp_path, lines({"system": "Be brief.", "conversations": [{"from": "human", "value": "hi"}, tagged]}))
+    (found,) = read(path, format="hermes")
+    assert found.messages[0] == Message("system", "Be brief.")
+    assert found.messages[2].calls == (Call("get_time"),)

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 from tltrain.errors import DataError
 from tltrain.formats import jsonio
 from tltrain.formats.fields import FieldError
-from tltrain.formats.table import FORMATS, Format, format_name
+from tltrain.formats.table import FORMATS, REFUTED_BY, Format, format_name
 from tltrain.formats.tools import tool_of, tools_of
 from tltrain.trajectory import Tool, Trajectory
 
@@ -185,8 +185,9 @@ def _wrapped(value: Any) -> str | None:
 
 
 def _detected(samples: list[Any], name: str) -> Format:
-    for module in FORMATS.values():
-        if any(module.detect(sample) for sample in samples):
+    for format, module in FORMATS.items():
+        refuted = REFUTED_BY.get(format)
+        if any(map(module.detect, samples)) and not (refuted and any(map(refuted, samples))):
             return module
     if all(_is_specification(sample) for sample in samples):
         raise DataError("tool specifications, but no trajectories", name)
