@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,10 @@ def test_wrong_input_is_named_with_file_and_line(tmp_path: Path) -> None:
     assert refusal(unknown, format="openai") == f"{unknown}:1: messages: expected list, but it is missing"
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert refusal(empty) == f"{empty}: no .json, .jsonl, .ndjson files in this folder"
+    assert refusal(empty).startswith(f"{empty}: no .json, .jsonl, .ndjson, .json.gz")
+    table = file(tmp_path, "a,b\n", "logs.csv")
+    assert refusal(table) == f"{table}: CSV cannot hold conversations: expected JSON, JSON Lines or Parquet"
+    assert "needs pyarrow" in refusal(file(tmp_path, "", "logs.parquet")) or find_spec("pyarrow")
     assert "tool specifications, but no trajectories" in refusal(file(tmp_path, lines(WEATHER, TIME)))
     assert "tool specifications, but no trajectories" in refusal(file(tmp_path, lines({"tools": WRAPPED})))
 
@@ -114,6 +119,28 @@ def test_a_folder_is_read_in_order_each_file_by_its_content(tmp_path: Path) -> N
     assert [Path(str(one.source)).name for one in found] == ["a.ndjson:1", "b.json:1", "c.jsonl:2", f"c.jsonl:{second}"]
     assert [problem.path for problem in problems] == [str(bad)]
     assert refusal(folder).startswith(f"{bad}: no known format")
+
+
+def test_gzip_files_are_read_as_they_are(tmp_path: Path) -> None:
+    content = gzip.compress(lines(PLAIN, OPENAI).encode())
+    path = tmp_path / "logs.jsonl.gz"
+    path.write_bytes(content)
+    assert [trajectory.source for trajectory in read(tmp_path)] == [f"{path}:1", f"{path}:2"]
+    path.write_bytes(content[:-20])
+    assert refusal(path).startswith(f"{path}: cannot be read as gzip: ")
+    problems: list[Problem] = []
+    list(read(path, strict=False, problems=problems))
+    assert [problem.line for problem in problems] == [None]
+
+
+@pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
+def test_parquet_files_are_read(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "logs.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([PLAIN, OPENAI]), path)
+    assert [len(found.messages) for found in read(path)] == [len(PLAIN["messages"]), len(OPENAI["messages"])]
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

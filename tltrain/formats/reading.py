@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from tltrain.errors import DataError
 from tltrain.formats import jsonio
@@ -34,7 +37,10 @@ def read(
     strict: bool = True,
     problems: list[Problem] | None = None,
 ) -> Iterator[Trajectory]:
-    """The trajectories of a file, of all `.json`, `.jsonl` and `.ndjson` files below a folder, or of "-", the input.
+    """The trajectories of a file, of all `.json`, `.jsonl`, `.ndjson` (also `.gz`) and `.parquet` files below a folder,
+    or of "-", the standard input.
+
+    gzip is detected from the content; Parquet needs `pyarrow`.
 
     `format` is a name of `FORMATS`; by default each file's first records decide, never its name. `tools` are for logs
     without specifications; such logs get tools inferred from each trajectory's calls otherwise (`infer_tools`). A
@@ -94,6 +100,11 @@ def _read_files(
         try:
             with _opened(file) as stream:
                 yield from _read_records(jsonio.records(stream), name, format, tools, problems)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            reason = f"cannot be read as gzip: {error}"
+            if problems is None:
+                raise DataError(reason, name) from None
+            problems.append(Problem(name, None, reason))
         except DataError as error:
             if problems is None:
                 raise
@@ -204,7 +215,7 @@ def _is_specification(record: Any) -> bool:
 
 def _files(source: Path) -> list[Path]:
     if source.is_dir():
-        found = sorted(file for file in source.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+        found = sorted(file for file in source.rglob("*") if file.name.endswith(_SUFFIXES) and file.is_file())
         if not found:
             raise DataError(f"no {', '.join(_SUFFIXES)} files in this folder", source)
         return found
@@ -213,14 +224,59 @@ def _files(source: Path) -> list[Path]:
     return [source]
 
 
-_SUFFIXES = (".json", ".jsonl", ".ndjson")
+_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".parquet")
+_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Decompressed(gzip.GzipFile):
+    """Closes the compressed stream with itself, which `GzipFile` leaves to the caller."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.compressed = stream
+        super().__init__(fileobj=stream)
+
+    def close(self) -> None:
+        super().close()
+        self.compressed.close()
+
+
+def _parquet_as_json_lines(path: Path) -> BinaryIO:
+    """The rows of a Parquet file as JSON Lines, in a temporary file. Nulls are omitted: Parquet adds them to records
+    in which a field is absent."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise DataError("reading Parquet needs pyarrow: pip install pyarrow", path) from None
+    stream = tempfile.TemporaryFile()  # noqa: SIM115  (closed by whoever reads it)
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
+            for row in batch.to_pylist():
+                stream.write(jsonio.dumps(_without_nulls(row)).encode() + b"\n")
+    except (ArrowException, TypeError, ValueError) as error:
+        stream.close()
+        raise DataError(f"cannot be read as Parquet: {' '.join(str(error).split())[:160]}", path) from None
+    stream.seek(0)
+    return cast(BinaryIO, stream)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _opened(file: str | Path) -> AbstractContextManager[BinaryIO]:
     if str(file) == "-":
         return nullcontext(sys.stdin.buffer)
+    name = str(file).lower()
+    if name.endswith(_TABLES):
+        raise DataError("CSV cannot hold conversations: expected JSON, JSON Lines or Parquet", file)
     try:
-        return Path(file).open("rb")
+        if name.endswith(".parquet"):
+            return _parquet_as_json_lines(Path(file))
+        stream = Path(file).open("rb")  # noqa: SIM115  (opened only once, since it may be a pipe)
+        return cast(BinaryIO, _Decompressed(stream)) if stream.peek(2)[:2] == _GZIP_MAGIC else stream
     except FileNotFoundError:
         raise DataError("no such file or folder", file) from None
     except OSError as error:
