@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from tltrain import formats
@@ -13,13 +16,15 @@ from tltrain.encode import Encoder, EncodingCounts
 from tltrain.errors import ConfigError, DataError
 from tltrain.trajectory import Trajectory
 
+_NUMBER = re.compile(r"\[\d+\]")
+
 MASKED_BY_DEFAULT = ("ms-swift",)
 """Formats of messages whose point is the loss; in others marks of ours would be invented fields."""
 
 
 @dataclass(slots=True)
 class Conversion:
-    """What was done: records written, records skipped and why, and for tokens what became of the replies."""
+    """Result of a conversion: records written, records skipped and why, and for tokens the counts of the encoder."""
 
     written: int = 0
     problems: list[formats.Problem] = field(default_factory=list)
@@ -28,21 +33,26 @@ class Conversion:
     def to_json(self) -> dict[str, Any]:
         """As printed by `--json`."""
         counts = None if self.encoding is None else self.encoding.to_json()
-        return {"written": self.written, "skipped": [asdict(one) for one in self.problems], "encoding": counts}
+        return {"written": self.written, "skipped": [asdict(problem) for problem in self.problems], "encoding": counts}
 
     def summary(self) -> str:
-        """In one line."""
+        """A line with the number of records written and skipped, and a line per reason for skipping."""
         counts = self.encoding
         if counts is None:
-            return f"{self.written} trajectories written, {len(self.problems)} skipped"
-        unlearnt = f"{counts.masked} failed and weigh 0, {counts.dropped} dropped"
-        return f"{self.written} of {counts.replies} replies written: {unlearnt}; {len(self.problems)} records skipped"
+            first = f"{self.written} trajectories written, {len(self.problems)} skipped"
+        else:
+            masked = f"{counts.masked} failed and weigh 0, {counts.dropped} dropped"
+            skipped = f"{len(self.problems)} records skipped"
+            first = f"{self.written} of {counts.replies} replies written: {masked}; {skipped}"
+        reasons = Counter(_NUMBER.sub("[…]", problem.reason) for problem in self.problems)
+        return "\n".join([first, *(f"  {number} skipped: {reason}" for reason, number in reasons.most_common(5))])
 
 
 def convert_file(
     data: str,
     to: str,
     out: str,
+    *,
     format: str | None = None,
     tools: str | None = None,
     model: str | None = None,
@@ -55,9 +65,11 @@ def convert_file(
     tokens of `model`, masked by MAE unless `mask` is False; `steps` carry PKT's weights too, `trl`'s labels cannot.
 
     Raises:
-        ConfigError: an unknown format, or tokens without a model.
+        ConfigError: an unknown format, tokens without a model, or an output that is part of the input.
         DataError: a record cannot be read or written, with `strict`; or nothing at all can be read.
     """
+    if "-" not in (data, out) and Path(out).resolve().is_relative_to(Path(data).resolve()):
+        raise ConfigError(f"--out {out}: is part of the input {data}, which is never overwritten")
     done = Conversion()
     known = (*formats.WRITERS, *formats.STEP_WRITERS)
     name = formats.format_name(to, known)

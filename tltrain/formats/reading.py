@@ -29,6 +29,10 @@ class Problem:
     line: int | None
     reason: str
 
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.reason}" if where else self.reason
+
 
 def read(
     source: str | Path,
