@@ -19,7 +19,7 @@ from tltrain.trajectory import Trajectory
 _NUMBER = re.compile(r"\[\d+\]")
 
 MASKED_BY_DEFAULT = ("ms-swift",)
-"""Formats of messages whose point is the loss; in others marks of ours would be invented fields."""
+"""Formats with a documented field for loss weights; in other formats the weights would be non-standard fields."""
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def convert_file(
     known = (*formats.WRITERS, *formats.STEP_WRITERS)
     name = formats.format_name(to, known)
     given = None if tools is None else formats.read_tools(tools)
-    trajectories = _some(formats.read(data, format, given, strict, done.problems), data, done.problems)
+    trajectories = _at_least_one(formats.read(data, format, given, strict, done.problems), data, done.problems)
     if name in formats.WRITERS:
         marked = name in MASKED_BY_DEFAULT if mask is None else mask
         failed = failed_replies if marked else None
@@ -91,8 +91,10 @@ def convert_file(
     return done
 
 
-def _some(trajectories: Iterable[Trajectory], data: str, problems: list[formats.Problem]) -> Iterator[Trajectory]:
-    """The trajectories, of which there has to be at least one."""
+def _at_least_one(
+    trajectories: Iterable[Trajectory], data: str, problems: list[formats.Problem]
+) -> Iterator[Trajectory]:
+    """Passes the trajectories on. Raises DataError if there are none."""
     empty = True
     for trajectory in trajectories:
         empty = False
