@@ -133,9 +133,9 @@ def test_what_cannot_be_read_is_listed(data: str, tmp_path: Path) -> None:
 
 def test_nothing_at_all_is_no_conversion(tmp_path: Path) -> None:
     path, out = tmp_path / "data.jsonl", tmp_path / "out.jsonl"
-    for text, said in (("", "the file is empty"), ('{"a": 1}\n', "no known format"), ('{"messages": 1}', "")):
+    for text, reason in (("", "the file is empty"), ('{"a": 1}\n', "no known format"), ('{"messages": 1}', "")):
         path.write_text(text)
-        with pytest.raises(DataError, match=f"{path}.*: no trajectory could be read: {said}"):
+        with pytest.raises(DataError, match=f"{path}.*: no trajectory could be read: {reason}"):
             convert_file(str(path), "openai", str(out))
         assert not out.exists()
 

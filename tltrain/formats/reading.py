@@ -130,7 +130,7 @@ def _read_records(
         records = _one_conversation(records)
     module = FORMATS[format] if format else None
     found = False
-    for line, place, record, shared in _samples(records):
+    for line, field, record, shared in _samples(records):
         found = True
         try:
             if isinstance(record, DataError):
@@ -141,7 +141,7 @@ def _read_records(
         except DataError as error:
             if error.path is not None:
                 raise
-            reason = error.inside(place).reason if place and isinstance(error, FieldError) else error.reason
+            reason = error.inside(field).reason if field and isinstance(error, FieldError) else error.reason
             if problems is None:
                 raise DataError(reason, name, line) from None
             problems.append(Problem(name, line, reason))
@@ -170,7 +170,7 @@ _SAMPLES = ("samples", "trajectories", "data")
 
 
 def _samples(records: Iterable[jsonio.Record]) -> Iterator[tuple[int, str, Any, tuple[Tool, ...] | None]]:
-    """Line, place in it, sample, and the tools that its file gives once for all samples.
+    """Line, field of the line that holds the sample, sample, and the tools the file lists for all its samples.
 
     Opens `{"tools": …, "samples": […]}` and takes in `{"tools": …}`.
     """
