@@ -120,7 +120,12 @@ def test_what_cannot_be_read_is_listed(data: str, tmp_path: Path) -> None:
     assert done.written == 1
     (skipped,) = done.to_json()["skipped"]
     assert (skipped["path"], skipped["line"]) == (data, 2)
-    assert done.summary() == "1 trajectories written, 1 skipped"
+    assert done.summary().splitlines() == [
+        "1 trajectories written, 1 skipped",
+        "  1 skipped: messages: expected list, got number",
+    ]
+    assert str(done.problems[0]) == f"{data}:2: messages: expected list, got number"
+    assert str(formats.Problem("logs.jsonl", None, "the file is empty")) == "logs.jsonl: the file is empty"
     with pytest.raises(DataError, match=f"{data}:2: "):
         convert_file(data, "openai", str(tmp_path / "out.jsonl"), strict=True)
     assert len(lines(tmp_path / "out.jsonl")) == 1, "the old file stays"
@@ -128,11 +133,20 @@ def test_what_cannot_be_read_is_listed(data: str, tmp_path: Path) -> None:
 
 def test_nothing_at_all_is_no_conversion(tmp_path: Path) -> None:
     path, out = tmp_path / "data.jsonl", tmp_path / "out.jsonl"
-    for text, said in (("", "the file is empty"), ('{"a": 1}\n', "no known format"), ('{"messages": 1}', "")):
+    for text, reason in (("", "the file is empty"), ('{"a": 1}\n', "no known format"), ('{"messages": 1}', "")):
         path.write_text(text)
-        with pytest.raises(DataError, match=f"{path}.*: no trajectory could be read: {said}"):
+        with pytest.raises(DataError, match=f"{path}.*: no trajectory could be read: {reason}"):
             convert_file(str(path), "openai", str(out))
         assert not out.exists()
+
+
+def test_the_input_is_never_overwritten(data: str, tmp_path: Path) -> None:
+    for out in (data, f"{tmp_path}/./data.jsonl"):
+        with pytest.raises(ConfigError, match="is part of the input"):
+            convert_file(data, "openai", out)
+    with pytest.raises(ConfigError, match="is part of the input"):
+        convert_file(str(tmp_path), "openai", str(tmp_path / "out.jsonl"))
+    assert lines(Path(data)) == [SAMPLE]
 
 
 def test_tokens_need_a_model(data: str, tmp_path: Path) -> None:

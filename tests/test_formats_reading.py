@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,10 @@ def test_wrong_input_is_named_with_file_and_line(tmp_path: Path) -> None:
     assert refusal(unknown, format="openai") == f"{unknown}:1: messages: expected list, but it is missing"
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert refusal(empty) == f"{empty}: no .json, .jsonl, .ndjson files in this folder"
+    assert refusal(empty).startswith(f"{empty}: no .json, .jsonl, .ndjson, .json.gz")
+    table = file(tmp_path, "a,b\n", "logs.csv")
+    assert refusal(table) == f"{table}: CSV cannot hold conversations: expected JSON, JSON Lines or Parquet"
+    assert "needs pyarrow" in refusal(file(tmp_path, "", "logs.parquet")) or find_spec("pyarrow")
     assert "tool specifications, but no trajectories" in refusal(file(tmp_path, lines(WEATHER, TIME)))
     assert "tool specifications, but no trajectories" in refusal(file(tmp_path, lines({"tools": WRAPPED})))
 
@@ -114,6 +119,28 @@ def test_a_folder_is_read_in_order_each_file_by_its_content(tmp_path: Path) -> N
     assert [Path(str(one.source)).name for one in found] == ["a.ndjson:1", "b.json:1", "c.jsonl:2", f"c.jsonl:{second}"]
     assert [problem.path for problem in problems] == [str(bad)]
     assert refusal(folder).startswith(f"{bad}: no known format")
+
+
+def test_gzip_files_are_read_as_they_are(tmp_path: Path) -> None:
+    content = gzip.compress(lines(PLAIN, OPENAI).encode())
+    path = tmp_path / "logs.jsonl.gz"
+    path.write_bytes(content)
+    assert [trajectory.source for trajectory in read(tmp_path)] == [f"{path}:1", f"{path}:2"]
+    path.write_bytes(content[:-20])
+    assert refusal(path).startswith(f"{path}: cannot be read as gzip: ")
+    problems: list[Problem] = []
+    list(read(path, strict=False, problems=problems))
+    assert [problem.line for problem in problems] == [None]
+
+
+@pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
+def test_parquet_files_are_read(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "logs.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([PLAIN, OPENAI]), path)
+    assert [len(found.messages) for found in read(path)] == [len(PLAIN["messages"]), len(OPENAI["messages"])]
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,3 +300,25 @@ def test_types_as_python_writes_them(written: str, schema: dict[str, Any]) -> No
 def test_reading_needs_no_torch() -> None:
     code = "import sys, tltrain.formats; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_quoted_tag_does_not_decide_the_format_of_a_file(tmp_path: Path) -> None:
+    """One thought mentions `<tool_call>`; every record has LLaMA-Factory's `system` or turns, which must be kept."""
+    thought = "<think>\nI answer in <tool_call> tags.\n</think>\n\n"
+    call = {"from": "function_call", "value": thought + json.dumps({"name": "get_time", "arguments": {}})}
+    user = {"from": "human", "value": "hi"}
+    quoted = {"system": "Be brief.", "conversations": [user, {"from": "gpt", "value": thought + "Hello."}]}
+    records = [quoted, {"system": "Be kind.", "conversations": [user, call]}]
+    found = list(read(file(tmp_path, lines(*records))))
+    assert [one.messages[0] for one in found] == [Message("system", "Be brief."), Message("system", "Be kind.")]
+    assert found[1].messages[2].calls == (Call("get_time"),)
+    first, _ = read(file(tmp_path, lines(*reversed(records))))
+    assert first.messages[0].content == "Be kind."
+
+
+def test_hermes_keeps_a_system_text_beside_the_turns(tmp_path: Path) -> None:
+    tagged = {"from": "gpt", "value": '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'}
+    path = file(tmp_path, lines({"system": "Be brief.", "conversations": [{"from": "human", "value": "hi"}, tagged]}))
+    (found,) = read(path, format="hermes")
+    assert found.messages[0] == Message("system", "Be brief.")
+    assert found.messages[2].calls == (Call("get_time"),)

@@ -1,4 +1,4 @@
-"""The judge: every row of the reward table (method, IRM) by hand, boundaries, matching, and what always has to hold."""
+"""The judge: every entry of the reward table (IRM) by hand, boundary cases, matching, and properties."""
 
 from __future__ import annotations
 
@@ -185,6 +185,24 @@ def test_no_gold_is_an_error() -> None:
         judge([GOLD], [], TOOLS)
 
 
+@pytest.mark.parametrize(
+    ("prediction", "golds", "reason"),
+    [
+        ([GOLD], [GOLD], "golds[0]: expected a list of calls, got a single Call: write [Call(…)]"),
+        ([GOLD], GOLD, "golds: expected a list of gold replies, each a list of calls, got Call"),
+        ([GOLD], [["book"]], "golds[0][0]: expected a Call, got str"),
+        ([GOLD], ["book()"], "golds[0]: expected a list of calls, got str"),
+        ([GOLD], [[GOLD], None], "golds[1]: expected a list of calls, got NoneType"),
+        (GOLD, [[GOLD]], "prediction: expected a list of calls, got a single Call: write [Call(…)]"),
+        ("book()", [[GOLD]], "prediction: expected a list of calls, got str"),
+    ],
+)
+def test_calls_in_place_of_replies_are_refused(prediction: Any, golds: Any, reason: str) -> None:
+    with pytest.raises(DataError) as raised:
+        judge(prediction, golds, TOOLS)
+    assert str(raised.value) == reason
+
+
 NUMBER: dict[str, Any] = {"type": "number"}
 
 
@@ -359,8 +377,8 @@ def test_scores() -> None:
     assert scores.se == pytest.approx({"TS": 21.650635, "PI": 21.650635, "CF": 25})
     assert scores.errors == {"missing_call": 1, "value": 1}
     assert scores.calls == Counts(n=8, TS=7, PI=7, CF=6)
-    nothing = summarize([])
-    assert (nothing.n, nothing.CF, nothing.se["CF"], nothing.errors) == (0, 0, 0, {})
+    empty = summarize([])
+    assert (empty.n, empty.CF, empty.se["CF"], empty.errors) == (0, 0, 0, {})
 
 
 def test_a_verdict_as_json() -> None:
@@ -412,14 +430,15 @@ def test_a_line_of_the_command() -> None:
 
 def test_lines() -> None:
     text = '<tool_call>{"name": "book", "arguments": {"city": "Rome", "nights": "2"}}</tool_call>'
-    asked = {"tools": [BARE], "gold": [CALL]}
+    record = {"tools": [BARE], "gold": [CALL]}
     verdicts = lines(
-        asked | {"prediction": [CALL]},
-        asked | {"prediction": text},
-        asked
+        record | {"prediction": [CALL]},
+        record | {"prediction": text},
+        record
         | {"prediction": "book('Rome', 2)", "dialect": "python", "tools": [{"type": "function", "function": BARE}]},
-        asked | {"prediction": text, "dialect": "react"},
-        asked | {"prediction": [{"id": "1", "type": "function", "function": CALL | {"arguments": '{"city": "Rome"}'}}]},
+        record | {"prediction": text, "dialect": "react"},
+        record
+        | {"prediction": [{"id": "1", "type": "function", "function": CALL | {"arguments": '{"city": "Rome"}'}}]},
         {"tools": [], "golds": [[], [CALL, CALL]], "prediction": "Hello"},
         {"tools": [BARE], "gold": CALL, "prediction": {"name": "book", "arguments": "{"}},
     )
@@ -429,9 +448,9 @@ def test_lines() -> None:
 
 def test_tools_may_stand_anywhere_on_a_line_and_differ_from_line_to_line() -> None:
     with_room = {"name": "book", "parameters": {"properties": {**BOOK.properties, "room": {}}}}
-    said = {"gold": CALL, "prediction": "book('Rome', 2, room=1)", "dialect": "python"}
+    fields = {"gold": CALL, "prediction": "book('Rome', 2, room=1)", "dialect": "python"}
     first, last = ({"tools": tools} for tools in ([BARE], [with_room]))
-    verdicts = lines(first | said, last | said, said | first, said | last, first | said)
+    verdicts = lines(first | fields, last | fields, fields | first, fields | last, first | fields)
     assert [verdict["reward"] for verdict in verdicts] == [-0.8, -0.5, -0.8, -0.5, -0.8]
 
 

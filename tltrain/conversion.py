@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tltrain import formats
@@ -12,13 +15,15 @@ from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.errors import ConfigError, DataError
 from tltrain.trajectory import Trajectory
 
+_NUMBER = re.compile(r"\[\d+\]")
+
 MASKED_BY_DEFAULT = ("ms-swift",)
-"""Formats of messages whose point is the loss; in others marks of ours would be invented fields."""
+"""Formats with a documented field for loss weights; in other formats the weights would be non-standard fields."""
 
 
 @dataclass(slots=True)
 class Conversion:
-    """What was done: records written, records skipped and why, and for tokens what became of the replies."""
+    """Result of a conversion: records written, records skipped and why, and for tokens the counts of the encoder."""
 
     written: int = 0
     problems: list[formats.Problem] = field(default_factory=list)
@@ -27,21 +32,26 @@ class Conversion:
     def to_json(self) -> dict[str, Any]:
         """As printed by `--json`."""
         counts = None if self.encoding is None else self.encoding.to_json()
-        return {"written": self.written, "skipped": [asdict(one) for one in self.problems], "encoding": counts}
+        return {"written": self.written, "skipped": [asdict(problem) for problem in self.problems], "encoding": counts}
 
     def summary(self) -> str:
-        """In one line."""
+        """A line with the number of records written and skipped, and a line per reason for skipping."""
         counts = self.encoding
         if counts is None:
-            return f"{self.written} trajectories written, {len(self.problems)} skipped"
-        unlearnt = f"{counts.masked} failed and weigh 0, {counts.dropped} dropped"
-        return f"{self.written} of {counts.replies} replies written: {unlearnt}; {len(self.problems)} records skipped"
+            first = f"{self.written} trajectories written, {len(self.problems)} skipped"
+        else:
+            masked = f"{counts.masked} failed and weigh 0, {counts.dropped} dropped"
+            skipped = f"{len(self.problems)} records skipped"
+            first = f"{self.written} of {counts.replies} replies written: {masked}; {skipped}"
+        reasons = Counter(_NUMBER.sub("[…]", problem.reason) for problem in self.problems)
+        return "\n".join([first, *(f"  {number} skipped: {reason}" for reason, number in reasons.most_common(5))])
 
 
 def convert_file(
     data: str,
     to: str,
     out: str,
+    *,
     format: str | None = None,
     tools: str | None = None,
     model: str | None = None,
@@ -54,14 +64,16 @@ def convert_file(
     tokens of `model`, masked by MAE unless `mask` is False; `steps` carry PKT's weights too, `trl`'s labels cannot.
 
     Raises:
-        ConfigError: an unknown format, or tokens without a model.
+        ConfigError: an unknown format, tokens without a model, or an output that is part of the input.
         DataError: a record cannot be read or written, with `strict`; or nothing at all can be read.
     """
+    if "-" not in (data, out) and Path(out).resolve().is_relative_to(Path(data).resolve()):
+        raise ConfigError(f"--out {out}: is part of the input {data}, which is never overwritten")
     done = Conversion()
     known = (*formats.WRITERS, *formats.STEP_WRITERS)
     name = formats.format_name(to, known)
     given = None if tools is None else formats.read_tools(tools)
-    trajectories = _some(formats.read(data, format, given, strict, done.problems), data, done.problems)
+    trajectories = _at_least_one(formats.read(data, format, given, strict, done.problems), data, done.problems)
     if name in formats.WRITERS:
         marked = name in MASKED_BY_DEFAULT if mask is None else mask
         failed = failed_replies if marked else None
@@ -85,8 +97,10 @@ def _encoded(trajectories: Iterable[Trajectory], encoder: Encoder, done: Convers
         yield from encoded.steps
 
 
-def _some(trajectories: Iterable[Trajectory], data: str, problems: list[formats.Problem]) -> Iterator[Trajectory]:
-    """The trajectories, of which there has to be at least one."""
+def _at_least_one(
+    trajectories: Iterable[Trajectory], data: str, problems: list[formats.Problem]
+) -> Iterator[Trajectory]:
+    """Passes the trajectories on. Raises DataError if there are none."""
     empty = True
     for trajectory in trajectories:
         empty = False

@@ -19,8 +19,7 @@ TOOLWORLD = "toolworld"
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """`overlap` counts, by test split, the trajectories whose messages up to the first reply also begin a training
-    trajectory: a test set that was partly trained on says little."""
+    """The training split, the test splits by name, and the records that could not be read."""
 
     bench: str
     train: list[Trajectory]
@@ -29,7 +28,8 @@ class Data:
 
     @property
     def overlap(self) -> dict[str, int]:
-        """See above."""
+        """By test split, the number of trajectories whose opening (see `opening`) also occurs in the training split:
+        scores on data that were trained on are too high."""
         known = {opening(trajectory) for trajectory in self.train}
         return {name: sum(opening(t) in known for t in split) for name, split in self.tests.items()}
 
@@ -67,7 +67,7 @@ def digests(config: DataConfig) -> dict[str, str]:
 
 
 def file_digests(roots: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of the files, and of all files in the folders, by path; missing ones are left out."""
+    """SHA-256 by path, of the files and of all files in the folders; missing files are omitted."""
     files = [file for root in roots for file in (sorted(root.rglob("*")) if root.is_dir() else [root])]
     return {str(file): file_sha256(file) for file in files if file.is_file()}
 

@@ -1,6 +1,6 @@
-"""Errors a user can cause, as one tree. Anything else that escapes is a bug of ours.
+"""The exceptions that users can cause, in a common hierarchy. Any other exception is a bug.
 
-The command line turns every `TLTrainError` into one line on the error output and exit code 2.
+The command line reports a `TLTrainError` as a single line on stderr and exits with code 2.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class TLTrainError(ValueError):
-    """Something the user gave is wrong; the message says what, where, and what was expected."""
+    """Invalid input; the message names the problem, its location, and what was expected."""
 
 
 class DataError(TLTrainError):
@@ -20,8 +20,8 @@ class DataError(TLTrainError):
 
     def __init__(self, reason: str, path: str | Path | None = None, line: int | None = None) -> None:
         self.reason, self.path, self.line = reason, path, line
-        place = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
-        super().__init__(place + reason)
+        location = "" if path is None else f"{path}: " if line is None else f"{path}:{line}: "
+        super().__init__(location + reason)
 
 
 class ConfigError(TLTrainError):
@@ -37,4 +37,4 @@ class TemplateError(ModelError):
 
 
 class RunError(TLTrainError):
-    """A run directory cannot be continued or written."""
+    """A run directory cannot be resumed or written."""

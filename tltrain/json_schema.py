@@ -1,19 +1,22 @@
-"""Reading JSON Schemas: what a schema says of a property, an item or a type, local `$ref` looked up.
+"""Looks up properties, items and types in JSON Schemas, and resolves local `$ref`.
 
-Neither a schema that refers to itself nor a malformed one raises: what cannot be read says nothing.
+Malformed and self-referential schemas never raise: whatever cannot be read is ignored.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
+
 Scope = tuple[dict[str, Any], dict[str, Any]]
-"""A part of a JSON Schema, and the whole schema in which its `$ref` are looked up."""
+"""A part of a JSON Schema, and the whole schema against which its `$ref` are resolved."""
 
 
 def alternatives(scopes: Iterable[Scope]) -> Iterator[Scope]:
-    """The scopes and all that their `anyOf`, `oneOf`, `allOf` and local `$ref` name, each once."""
+    """The scopes and all schemas they include by `anyOf`, `oneOf`, `allOf` and local `$ref`, without repetition."""
     pending, seen = list(scopes), set[int]()
     while pending:
         node, root = pending.pop()
@@ -34,7 +37,7 @@ def property_names(scopes: Iterable[Scope]) -> set[str]:
 
 
 def property_scopes(scopes: Iterable[Scope], name: str) -> list[Scope]:
-    """The schemas of a property, declared ones or those of all further ones."""
+    """The schemas of a property: from `properties`, or from `additionalProperties` if it is not declared."""
     found: list[Scope] = []
     for node, root in scopes:
         declared, others = node.get("properties"), node.get("additionalProperties")
@@ -53,20 +56,29 @@ def item_scopes(scopes: Iterable[Scope], index: int) -> list[Scope]:
 
 
 def types_of(scopes: Iterable[Scope]) -> Iterator[Any]:
-    """What the scopes say of the type, each name apart."""
+    """The elements of all `type` keywords; None for a scope without the keyword."""
     types = (node.get("type") for node, _ in scopes)
-    return (name for said in types for name in (said if isinstance(said, list) else [said]))
+    return (name for declared in types for name in (declared if isinstance(declared, list) else [declared]))
 
 
 def _scopes(nodes: Any, root: dict[str, Any]) -> list[Scope]:
     return [(node, root) for node in nodes if isinstance(node, dict)] if isinstance(nodes, list) else []
 
 
-def resolve_reference(reference: str, root: dict[str, Any]) -> Any:
-    """The part of `root` that a local reference (`#/$defs/name`) names, None where there is none."""
-    if not reference.startswith("#"):
+def resolve_reference(reference: object, root: Any) -> Any:
+    """The part of `root` at a local reference (`#`, or a JSON Pointer as in `#/$defs/name`, RFC 6901).
+
+    None if `reference` is not a local reference, or if it points to nothing.
+    """
+    if not isinstance(reference, str) or not reference.startswith("#"):
         return None
-    node: Any = root
-    for key in reference[1:].split("/")[1:]:
-        node = node.get(key.replace("~1", "/").replace("~0", "~")) if isinstance(node, dict) else None
+    node = root
+    for part in reference[1:].split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(node, dict):
+            node = node.get(key)
+        elif isinstance(node, list) and _INDEX.fullmatch(key) and int(key) < len(node):
+            node = node[int(key)]
+        else:
+            return None
     return node

@@ -70,9 +70,9 @@ def convert(
     """Any format to another; `steps` and `trl` are tokens with their masks and weights."""
     from tltrain.conversion import convert_file
 
-    done = convert_file(data, to, out, format, tools, model, strict, mask)
+    done = convert_file(data, to, out, format=format, tools=tools, model=model, strict=strict, mask=mask)
     for problem in done.problems[:10]:
-        stderr.print(f"skipped {problem.path}:{problem.line}: {problem.reason}", highlight=False, soft_wrap=True)
+        stderr.print(f"skipped {problem}", highlight=False, soft_wrap=True)
     if as_json:
         print(json.dumps(done.to_json(), ensure_ascii=False), file=sys.stderr if out == "-" else sys.stdout)
     else:

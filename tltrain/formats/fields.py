@@ -29,10 +29,10 @@ class FieldError(DataError):
         self.field, self.why = field, reason
         super().__init__(f"{field}: {reason}" if field else reason)
 
-    def inside(self, place: str) -> FieldError:
-        """The same error seen from the record that holds the field under `place`."""
-        joint = "" if not self.field or self.field.startswith("[") else "."
-        return FieldError(f"{place}{joint}{self.field}", self.why)
+    def inside(self, parent: str) -> FieldError:
+        """The same error with the field's path prefixed by that of its parent."""
+        separator = "" if not self.field or self.field.startswith("[") else "."
+        return FieldError(f"{parent}{separator}{self.field}", self.why)
 
 
 def expected(what: str, got: object, field: str = "") -> FieldError:

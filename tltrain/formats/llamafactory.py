@@ -43,6 +43,14 @@ def detect(record: Any) -> bool:
     return conversations.turns_of(record) is not None
 
 
+def is_certain(record: Any) -> bool:
+    """Turns from `function_call` or `observation`, or a `system` text beside the turns: no other format has these."""
+    turns = conversations.turns_of(record)
+    if turns is None:
+        return False
+    return bool(record.get("system")) or any(turn["from"] in ("function_call", "observation") for turn in turns)
+
+
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
     """The conversation in `record`."""
     sample = record_of(record)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from tltrain.errors import DataError
 from tltrain.formats import jsonio
 from tltrain.formats.fields import FieldError
-from tltrain.formats.table import FORMATS, Format, format_name
+from tltrain.formats.table import FORMATS, REFUTED_BY, Format, format_name
 from tltrain.formats.tools import tool_of, tools_of
 from tltrain.trajectory import Tool, Trajectory
 
@@ -26,6 +29,10 @@ class Problem:
     line: int | None
     reason: str
 
+    def __str__(self) -> str:
+        where = self.path if self.line is None else f"{self.path}:{self.line}"
+        return f"{where}: {self.reason}" if where else self.reason
+
 
 def read(
     source: str | Path,
@@ -34,7 +41,10 @@ def read(
     strict: bool = True,
     problems: list[Problem] | None = None,
 ) -> Iterator[Trajectory]:
-    """The trajectories of a file, of all `.json`, `.jsonl` and `.ndjson` files below a folder, or of "-", the input.
+    """The trajectories of a file, of all `.json`, `.jsonl`, `.ndjson` (also `.gz`) and `.parquet` files below a folder,
+    or of "-", the standard input.
+
+    gzip is detected from the content; Parquet needs `pyarrow`.
 
     `format` is a name of `FORMATS`; by default each file's first records decide, never its name. `tools` are for logs
     without specifications; such logs get tools inferred from each trajectory's calls otherwise (`infer_tools`). A
@@ -94,6 +104,11 @@ def _read_files(
         try:
             with _opened(file) as stream:
                 yield from _read_records(jsonio.records(stream), name, format, tools, problems)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            reason = f"cannot be read as gzip: {error}"
+            if problems is None:
+                raise DataError(reason, name) from None
+            problems.append(Problem(name, None, reason))
         except DataError as error:
             if problems is None:
                 raise
@@ -115,7 +130,7 @@ def _read_records(
         records = _one_conversation(records)
     module = FORMATS[format] if format else None
     found = False
-    for line, place, record, shared in _samples(records):
+    for line, field, record, shared in _samples(records):
         found = True
         try:
             if isinstance(record, DataError):
@@ -126,7 +141,7 @@ def _read_records(
         except DataError as error:
             if error.path is not None:
                 raise
-            reason = error.inside(place).reason if place and isinstance(error, FieldError) else error.reason
+            reason = error.inside(field).reason if field and isinstance(error, FieldError) else error.reason
             if problems is None:
                 raise DataError(reason, name, line) from None
             problems.append(Problem(name, line, reason))
@@ -155,7 +170,7 @@ _SAMPLES = ("samples", "trajectories", "data")
 
 
 def _samples(records: Iterable[jsonio.Record]) -> Iterator[tuple[int, str, Any, tuple[Tool, ...] | None]]:
-    """Line, place in it, sample, and the tools that its file gives once for all samples.
+    """Line, field of the line that holds the sample, sample, and the tools the file lists for all its samples.
 
     Opens `{"tools": …, "samples": […]}` and takes in `{"tools": …}`.
     """
@@ -185,8 +200,9 @@ def _wrapped(value: Any) -> str | None:
 
 
 def _detected(samples: list[Any], name: str) -> Format:
-    for module in FORMATS.values():
-        if any(module.detect(sample) for sample in samples):
+    for format, module in FORMATS.items():
+        refuted = REFUTED_BY.get(format)
+        if any(map(module.detect, samples)) and not (refuted and any(map(refuted, samples))):
             return module
     if all(_is_specification(sample) for sample in samples):
         raise DataError("tool specifications, but no trajectories", name)
@@ -203,7 +219,7 @@ def _is_specification(record: Any) -> bool:
 
 def _files(source: Path) -> list[Path]:
     if source.is_dir():
-        found = sorted(file for file in source.rglob("*") if file.suffix in _SUFFIXES and file.is_file())
+        found = sorted(file for file in source.rglob("*") if file.name.endswith(_SUFFIXES) and file.is_file())
         if not found:
             raise DataError(f"no {', '.join(_SUFFIXES)} files in this folder", source)
         return found
@@ -212,14 +228,59 @@ def _files(source: Path) -> list[Path]:
     return [source]
 
 
-_SUFFIXES = (".json", ".jsonl", ".ndjson")
+_SUFFIXES = (".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".ndjson.gz", ".parquet")
+_TABLES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class _Decompressed(gzip.GzipFile):
+    """Closes the compressed stream with itself, which `GzipFile` leaves to the caller."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self.compressed = stream
+        super().__init__(fileobj=stream)
+
+    def close(self) -> None:
+        super().close()
+        self.compressed.close()
+
+
+def _parquet_as_json_lines(path: Path) -> BinaryIO:
+    """The rows of a Parquet file as JSON Lines, in a temporary file. Nulls are omitted: Parquet adds them to records
+    in which a field is absent."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError:
+        raise DataError("reading Parquet needs pyarrow: pip install pyarrow", path) from None
+    stream = tempfile.TemporaryFile()  # noqa: SIM115  (closed by whoever reads it)
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
+            for row in batch.to_pylist():
+                stream.write(jsonio.dumps(_without_nulls(row)).encode() + b"\n")
+    except (ArrowException, TypeError, ValueError) as error:
+        stream.close()
+        raise DataError(f"cannot be read as Parquet: {' '.join(str(error).split())[:160]}", path) from None
+    stream.seek(0)
+    return cast(BinaryIO, stream)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _opened(file: str | Path) -> AbstractContextManager[BinaryIO]:
     if str(file) == "-":
         return nullcontext(sys.stdin.buffer)
+    name = str(file).lower()
+    if name.endswith(_TABLES):
+        raise DataError("CSV cannot hold conversations: expected JSON, JSON Lines or Parquet", file)
     try:
-        return Path(file).open("rb")
+        if name.endswith(".parquet"):
+            return _parquet_as_json_lines(Path(file))
+        stream = Path(file).open("rb")  # noqa: SIM115  (opened only once, since it may be a pipe)
+        return cast(BinaryIO, _Decompressed(stream)) if stream.peek(2)[:2] == _GZIP_MAGIC else stream
     except FileNotFoundError:
         raise DataError("no such file or folder", file) from None
     except OSError as error:

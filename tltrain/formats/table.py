@@ -54,6 +54,10 @@ FORMATS: dict[str, Format] = {
 }
 """Formats that can be read, in the order in which they are tried on content: the more telling first."""
 
+REFUTED_BY: dict[str, Callable[[Any], bool]] = {"hermes": llamafactory.is_certain}
+"""Records that rule a format out for the whole file, whatever other records look like: tags are weak evidence, since
+any text can quote them, while the roles of LLaMA-Factory's calls and feedback are its own."""
+
 WriteRecord = Callable[[Trajectory, Collection[int]], dict[str, Any]]
 
 WRITERS: dict[str, WriteRecord] = {

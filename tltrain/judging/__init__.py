@@ -1,15 +1,18 @@
-"""The judge: one comparison of a prediction with golds, for rewards, scores and error analyses."""
+"""The judge: compares a predicted reply with gold replies, for rewards, scores and error analyses."""
 
-from tltrain.judging.verdicts import (
-    ANY,
-    CATEGORIES,
-    ROWS,
-    CallVerdict,
-    Counts,
-    Scores,
-    Verdict,
-    judge,
-    summarize,
-)
+from tltrain.judging.equality import ANY
+from tltrain.judging.rewards import CATEGORIES, REWARDS, Outcome
+from tltrain.judging.verdicts import CallVerdict, Counts, Scores, Verdict, judge, summarize
 
-__all__ = ["ANY", "CATEGORIES", "ROWS", "CallVerdict", "Counts", "Scores", "Verdict", "judge", "summarize"]
+__all__ = [
+    "ANY",
+    "CATEGORIES",
+    "REWARDS",
+    "CallVerdict",
+    "Counts",
+    "Outcome",
+    "Scores",
+    "Verdict",
+    "judge",
+    "summarize",
+]

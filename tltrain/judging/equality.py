@@ -1,4 +1,4 @@
-"""When two argument values are the same: as JSON values, and as the tool's schema lets a text stand for a number."""
+"""Equality of argument values: equal as JSON, or a string that spells the number where the schema wants a number."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from tltrain.json_schema import Scope, alternatives, item_scopes, property_scope
 
 
 class Placeholder(Enum):
-    """Gold values that stand for others."""
+    """Gold values with a special meaning."""
 
     ANY = "any value"
 
 
 ANY: Final = Placeholder.ANY
-"""As a gold value, or anywhere inside one: whatever the prediction has there is right."""
+"""A gold value, or a part of one, that equals any predicted value."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?P<real>(?:\.\d+)?(?:[eE][-+]?\d+)?)", re.ASCII)
 
 
 def same_value(value: Any, gold: Any, scopes: Sequence[Scope] = ()) -> bool:
-    """Whether the JSON values are equal: numbers by value, objects by keys, arrays by order, true never 1.
+    """Whether two JSON values are equal: 1 equals 1.0 but not true, objects ignore key order, arrays do not.
 
-    A text equals the number it writes where one of `scopes` (or their `anyOf` and the like) says number or integer.
-    Neither deep values nor a schema that refers to itself make it recurse.
+    A string equals the number it spells if `scopes`, or a schema they include by `anyOf` and the like, has the type
+    number or integer. Iterative: deep values and self-referential schemas are safe.
     """
     pending: list[tuple[Any, Any, list[Scope]]] = [(value, gold, list(scopes))]
     while pending:
-        left, right, inside = pending.pop()
+        left, right, schemas = pending.pop()
         if right is ANY or (type(left) is type(right) is str and left == right):
             continue
-        inside = [*alternatives(inside)]
+        schemas = [*alternatives(schemas)]
         if isinstance(left, dict) and isinstance(right, dict):
             if left.keys() != right.keys():
                 return False
-            pending.extend((left[key], right[key], property_scopes(inside, key)) for key in right)
+            pending.extend((left[key], right[key], property_scopes(schemas, key)) for key in right)
         elif isinstance(left, list) and isinstance(right, list):
             if len(left) != len(right):
                 return False
-            pending.extend((left[at], right[at], item_scopes(inside, at)) for at in range(len(right)))
-        elif not _same_scalar(left, right, inside):
+            pending.extend((left[index], right[index], item_scopes(schemas, index)) for index in range(len(right)))
+        elif not _same_scalar(left, right, schemas):
             return False
     return True
 
@@ -66,7 +66,7 @@ def _is_numeric(scopes: list[Scope]) -> bool:
 
 
 def _number(text: str) -> int | float | None:
-    """The number that a JSON text is, None where it is none."""
+    """The number that a string spells in JSON's syntax; None for any other string."""
     match = _NUMBER.fullmatch(text)
     try:
         return None if match is None else float(text) if match["real"] else int(text)

@@ -1,4 +1,4 @@
-"""`tltrain judge`: JSON Lines of predictions and golds to verdicts."""
+"""`tltrain judge`: verdicts on JSON Lines of predictions and gold replies."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ _DECODER = json.JSONDecoder()
 
 
 def judge_lines(lines: Iterable[str], path: str | Path | None = None) -> Iterator[dict[str, Any]]:
-    """A verdict as JSON, with its `line` (1-based), for each line that is not blank.
+    """Yields a verdict as JSON, with its `line` number (1-based), for each line that is not blank.
 
-    The verdict has `category`, `reward`, `ts`, `pi`, `cf`, the sets of wrong argument names of the worst call, and
-    what `Verdict.to_json` has for each call.
+    A line is an object with `tools` (in OpenAI's format, wrapped or bare), `prediction`, and either `gold` (a reply)
+    or `golds` (a list of replies). A reply is a list of calls `{"name", "arguments"}` (or in OpenAI's format), a
+    single call, or the raw text, which is parsed in the line's `dialect` (default: hermes).
 
-    A line is an object of `tools` (OpenAI's form or bare), `prediction`, and `gold` (one reply) or `golds` (several).
-    A reply is a list of calls `{"name", "arguments"}` (OpenAI's form too; one alone without the list), or its raw text,
-    read in `dialect` (hermes where none is named). Raises DataError with path and line.
+    A verdict has `category`, `reward`, `ts`, `pi`, `cf`, the wrong argument names of the call with the lowest reward,
+    and the other fields of `Verdict.to_json`.
+
+    Raises:
+        DataError: a line cannot be read; with path and line number.
     """
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -43,7 +46,7 @@ def judge_lines(lines: Iterable[str], path: str | Path | None = None) -> Iterato
 
 
 def _read(line: str) -> tuple[dict[str, Any], tuple[Tool, ...]]:
-    """The record and its tools. Most of the time goes into reading tools, so those of the same text are read once."""
+    """The record and its tools. Parsing tools takes most of the time, so equal texts are parsed only once."""
     if match := _TOOLS_FIRST.match(line):
         try:
             _, end = _DECODER.raw_decode(line, match.end())
@@ -52,7 +55,7 @@ def _read(line: str) -> tuple[dict[str, Any], tuple[Tool, ...]]:
             if rest and "tools" not in rest:
                 return rest, _tools_in(line[match.end() : end])
         except (ValueError, RecursionError):
-            pass  # told below, with its place in the whole line
+            pass  # raised again below, with the position in the whole line
     record = record_of(loads(line))
     return record, tools_of(list_of(record, "tools"))
 
@@ -65,16 +68,16 @@ def _tools_in(text: str) -> tuple[Tool, ...]:
 def _judge_record(record: dict[str, Any], tools: tuple[Tool, ...]) -> dict[str, Any]:
     dialect = dialects.get(text_of({"dialect": "hermes", **record}, "dialect"))
     if ("gold" in record) == ("golds" in record):
-        raise FieldError("gold", 'expected either "gold", one reply, or "golds", a list of replies')
+        raise FieldError("gold", 'expected either "gold" (a reply) or "golds" (a list of replies)')
     golds = [record["gold"]] if "gold" in record else list_of(record, "golds")
     if "prediction" not in record:
         raise FieldError("prediction", "expected text or a list of calls, but it is missing")
     prediction = _reply(record["prediction"], "prediction", dialect, tools)
-    return _shown(judge(prediction, [_gold(gold, dialect, tools) for gold in golds], tools))
+    return _verdict_json(judge(prediction, [_gold(gold, dialect, tools) for gold in golds], tools))
 
 
-def _shown(verdict: Verdict) -> dict[str, Any]:
-    """The names of the metrics are in lower case here, as all fields of the command's lines."""
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    """The verdict with all field names in lower case, those of the metrics included."""
     value = verdict.to_json()
     worst: dict[str, Any] = min(value["calls"], key=lambda call: call["reward"], default={})
     return {

@@ -1,4 +1,4 @@
-"""The best one-to-one assignment of rows to columns."""
+"""Optimal one-to-one assignment of rows to columns (the Hungarian algorithm)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 
 def best_matching(gain: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """Pairs (row, column) of the largest total gain, ordered by row; as many as the shorter side has.
+    """The `min(rows, columns)` pairs (row, column) of the largest total gain, sorted by row.
 
-    gain: `(rows, columns)`, whole numbers. Time grows with `min(rows, columns)^2 * max(rows, columns)`.
+    Args:
+        gain: integers of shape `(rows, columns)`. Time is O(`min(rows, columns)^2 * max(rows, columns)`).
     """
     if not gain or not gain[0]:
         return []
@@ -20,10 +21,10 @@ def best_matching(gain: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
 
 
 def _owners(gain: Sequence[Sequence[int]]) -> list[int]:
-    """The row of each column, -1 for none; at least as many columns as rows.
+    """The row assigned to each column, -1 for none. Needs at least as many columns as rows.
 
-    One shortest augmenting path a row, with prices that keep all distances non-negative (Kuhn 1955, Munkres 1957).
-    The column past the last is where each path starts.
+    Finds a shortest augmenting path per row, with dual prices that keep all distances non-negative (Kuhn 1955,
+    Munkres 1957). Paths start at an extra column after the last.
     """
     start = len(gain[0])
     row_price, column_price = [0] * len(gain), [0] * (start + 1)

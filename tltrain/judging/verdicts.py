@@ -1,6 +1,7 @@
-"""One comparison of a prediction with golds and tools: the reward, TS, PI and CF, and what was wrong (method, IRM).
+"""Compares a predicted reply with gold replies: the reward, TS, PI and CF, and what is wrong (the paper's IRM).
 
-Reward, evaluation and the error analyses all ask `judge`. It knows nothing of where a prediction came from.
+`judge` is the only judge: PPO's reward, the evaluation and the error analyses all call it. It does not depend on where
+a prediction comes from.
 """
 
 from __future__ import annotations
@@ -9,54 +10,23 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 from tltrain.dialects import Parsed
 from tltrain.errors import DataError
 from tltrain.json_schema import Scope, property_names
-from tltrain.judging.equality import ANY, same_value
+from tltrain.judging.equality import same_value
 from tltrain.judging.matching import best_matching
+from tltrain.judging.rewards import CATEGORIES, REWARDS, reward_in_hundredths
 from tltrain.trajectory import Arguments, Call, Tool
 
-__all__ = ["ANY", "CATEGORIES", "ROWS", "CallVerdict", "Counts", "Scores", "Verdict", "judge", "summarize"]
-
-
-class Row(NamedTuple):
-    """What a finding is worth, and the coarse group it is counted in."""
-
-    reward: float
-    category: str
-
-
-ROWS = {
-    "right": Row(1.0, "right"),
-    "not_a_call": Row(-2.0, "missing_call"),
-    "format": Row(-2.0, "format"),
-    "tool_hallucinated": Row(-2.0, "tool_hallucinated"),
-    "tool_wrong": Row(-1.5, "tool_wrong"),
-    "arguments_hallucinated_redundant_missing": Row(-1.8, "argument_hallucinated"),
-    "arguments_hallucinated_redundant": Row(-1.3, "argument_hallucinated"),
-    "arguments_hallucinated_missing": Row(-1.3, "argument_hallucinated"),
-    "arguments_redundant_missing": Row(-1.0, "argument_missing"),
-    "arguments_hallucinated": Row(-0.8, "argument_hallucinated"),
-    "arguments_redundant": Row(-0.5, "argument_redundant"),
-    "arguments_missing": Row(-0.5, "argument_missing"),
-    "value": Row(-0.25, "value"),
-    "call_extra": Row(-2.0, "unwanted_call"),
-    "call_lacking": Row(-1.5, "missing_call"),
-    "call_unwanted": Row(-1.5, "unwanted_call"),
-}
-"""The reward table by finding. `not_a_call`: calls are wanted, the reply has none. `format`: call markup that cannot be
-read, or cut. `call_extra`, `call_lacking`: a predicted or a gold call too many in replies that both have calls.
-`call_unwanted`: a call where the gold reply has none. With several kinds of wrong argument names, the category is
-the first of hallucinated, missing, redundant."""
 _METRICS = ("TS", "PI", "CF")
-CATEGORIES = tuple(dict.fromkeys(row.category for row in ROWS.values()))
+"""Tool selection, parameter identification (argument names), content filling (argument values); see `Verdict`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallVerdict:
-    """A predicted call beside the gold call it was matched with: indices into the two replies, None for no partner."""
+    """A predicted call and the gold call it was matched with, as indices into the two replies; None if unmatched."""
 
     finding: str
     prediction: int | None
@@ -67,8 +37,8 @@ class CallVerdict:
 
     @property
     def reward(self) -> float:
-        """What the finding is worth."""
-        return ROWS[self.finding].reward
+        """The reward of the finding, from `REWARDS`."""
+        return REWARDS[self.finding].reward
 
     def to_json(self) -> dict[str, Any]:
         """All fields and the reward."""
@@ -85,7 +55,10 @@ class CallVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many calls were right in tool, names, and values, of `n` (the larger number of predicted and gold calls)."""
+    """Numbers of calls with the right tool (TS), the right argument names too (PI), and the right values too (CF).
+
+    `n` is their maximum: the larger of the numbers of predicted and gold calls.
+    """
 
     n: int
     TS: int
@@ -95,11 +68,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A judged reply. CF implies PI implies TS; `reward` lies in [-2, 1] and is 1 exactly where CF holds.
+    """A judged reply. CF implies PI implies TS; `reward` is in [-2, 1], and is 1 exactly if CF holds.
 
-    `finding` is the row of the worst of `calls`, those matched with the gold (number `gold`) of the best reward.
-    TS and PI hold where they do for any gold. As a right tool with three kinds of wrong names is worth less than a
-    wrong tool, best matches can show `tool_wrong` beside TS, in rare replies.
+    `gold` is the index of the gold reply with the best reward, `calls` are matched with that reply, and `finding` is
+    the finding of the lowest reward among them. TS and PI hold if they hold for any gold reply. The right tool with
+    three kinds of wrong argument names has a lower reward than a wrong tool, so in rare replies the best matching
+    contains `tool_wrong` although TS holds.
     """
 
     reward: float
@@ -113,8 +87,8 @@ class Verdict:
 
     @property
     def category(self) -> str:
-        """The coarse group of the finding, one of `CATEGORIES`."""
-        return ROWS[self.finding].category
+        """The category of the finding, an element of `CATEGORIES`."""
+        return REWARDS[self.finding].category
 
     def to_json(self) -> dict[str, Any]:
         """All fields, `category`, and the reward of each call."""
@@ -131,7 +105,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Per cent (0-100) of `n` items with TS, PI and CF, with binomial standard errors; all 0 where `n` is 0."""
+    """Percentages (0-100) of `n` items with TS, PI and CF, and their binomial standard errors; all 0 if `n` is 0."""
 
     n: int
     TS: float
@@ -139,23 +113,28 @@ class Scores:
     CF: float
     se: dict[str, float]
     errors: dict[str, int]
-    """Items by category of error; categories that do not occur are left out."""
+    """Number of items by category of error; categories without items are omitted."""
     calls: Counts
-    """The single calls of all items."""
+    """Sums over the calls of all items."""
 
 
 def judge(prediction: Parsed | Sequence[Call], golds: Sequence[Sequence[Call]], tools: Sequence[Tool]) -> Verdict:
-    """Compares a reply with each gold reply; the best reward counts, the first gold's where several are as good.
+    """Compares a predicted reply with each gold reply and returns the verdict of the best reward (the first, if equal).
 
-    A gold reply without calls is an empty sequence. Given tools and argument names are those listed and those that
-    golds use. Raises DataError where there is no gold.
+    Args:
+        prediction: the calls of the reply, or the parsed reply.
+        golds: acceptable replies, each a sequence of calls; a gold reply without calls is an empty sequence.
+        tools: the tools the model was given. Tools and argument names that occur in a gold reply are not hallucinated
+            either, whether they are listed or not.
+
+    Raises:
+        DataError: there is no gold reply, or a gold reply or the prediction is not a sequence of calls.
     """
-    if not golds:
-        raise DataError("nothing to judge with: an item needs at least one gold reply (an empty one for no call)")
+    _check_replies(prediction, golds)
     if not isinstance(prediction, Parsed):
         prediction = Parsed(tuple(prediction), "")
-    known = _Known(tools, golds)
-    verdicts = [_judge_one(prediction, gold, number, known) for number, gold in enumerate(golds)]
+    allowed = _Allowed(tools, golds)
+    verdicts = [_judge_against(prediction, gold, number, allowed) for number, gold in enumerate(golds)]
     if len(verdicts) == 1:
         return verdicts[0]
     best = max(verdicts, key=lambda verdict: verdict.reward)
@@ -171,8 +150,30 @@ def judge(prediction: Parsed | Sequence[Call], golds: Sequence[Sequence[Call]], 
     )
 
 
+def _check_replies(prediction: Any, golds: Any) -> None:
+    """Refuses calls in place of replies: `golds=[Call(…)]` is a likely slip for `golds=[[Call(…)]]`."""
+    if isinstance(golds, (str, Call, Parsed)) or not isinstance(golds, Sequence):
+        raise DataError(f"golds: expected a list of gold replies, each a list of calls, got {type(golds).__name__}")
+    if not golds:
+        raise DataError("golds: expected at least one gold reply (an empty list of calls if no call is right)")
+    for index, gold in enumerate(golds):
+        _check_calls(gold, f"golds[{index}]")
+    if not isinstance(prediction, Parsed):
+        _check_calls(prediction, "prediction")
+
+
+def _check_calls(reply: Any, field: str) -> None:
+    if isinstance(reply, Call):
+        raise DataError(f"{field}: expected a list of calls, got a single Call: write [Call(…)]")
+    if isinstance(reply, str) or not isinstance(reply, Sequence):
+        raise DataError(f"{field}: expected a list of calls, got {type(reply).__name__}")
+    for index, call in enumerate(reply):
+        if not isinstance(call, Call):
+            raise DataError(f"{field}[{index}]: expected a Call, got {type(call).__name__}")
+
+
 def summarize(verdicts: Iterable[Verdict]) -> Scores:
-    """TS, PI and CF over items, with counts and standard errors."""
+    """TS, PI and CF in per cent of the items, with counts and standard errors."""
     verdicts = list(verdicts)
     n = len(verdicts)
     counts = [verdict.counts for verdict in verdicts]
@@ -187,8 +188,8 @@ def summarize(verdicts: Iterable[Verdict]) -> Scores:
     )
 
 
-class _Known:
-    """What a prediction may use. Each tool's schema is looked at when it is asked for: most never are."""
+class _Allowed:
+    """The tools and argument names a prediction may use. Schemas are read on first use: most are never needed."""
 
     def __init__(self, tools: Sequence[Tool], golds: Sequence[Sequence[Call]]) -> None:
         self.golds = [call for gold in golds for call in gold]
@@ -198,33 +199,33 @@ class _Known:
             self._schemas.setdefault(tool.name, []).append((tool.parameters, tool.parameters))
 
     def schemas(self, name: str) -> list[Scope]:
-        """The schemas of a tool, several where its name is listed twice."""
+        """The schemas of a tool: several if its name is listed more than once."""
         return self._schemas.get(name, [])
 
-    def gives(self, name: str) -> bool:
-        """Whether there is a tool of that name: a listed one, or one that a gold uses."""
+    def has_tool(self, name: str) -> bool:
+        """Whether a tool of that name is listed or used by a gold reply."""
         return name in self._schemas or any(call.name == name for call in self.golds)
 
     def arguments(self, name: str) -> set[str]:
-        """The names of a tool's arguments: those declared, and those that golds use."""
+        """The names of a tool's arguments: those declared and those used by a gold reply."""
         if name not in self._arguments:
             names = property_names(self.schemas(name))
             self._arguments[name] = names.union(*(_names(call.arguments) for call in self.golds if call.name == name))
         return self._arguments[name]
 
 
-def _judge_one(prediction: Parsed, gold: Sequence[Call], number: int, known: _Known) -> Verdict:
-    calls = _compare_replies(prediction, gold, known)
+def _judge_against(prediction: Parsed, gold: Sequence[Call], number: int, allowed: _Allowed) -> Verdict:
+    calls = _compare_replies(prediction, gold, allowed)
     findings = [call.finding for call in calls]
-    nothing = "format" if prediction.broken else "right"
+    without_calls = "format" if prediction.broken else "right"
     counts = _count(prediction, gold, calls)
     return Verdict(
-        # Added as whole hundredths, so that the sum does not depend on the order of the calls.
-        reward=sum(map(_worth, findings)) / 100 / len(calls) if calls else ROWS[nothing].reward,
+        # A sum of integers does not depend on the order of the calls; a sum of floats can.
+        reward=sum(map(reward_in_hundredths, findings)) / 100 / len(calls) if calls else REWARDS[without_calls].reward,
         TS=not prediction.broken and counts.n == counts.TS,
         PI=not prediction.broken and counts.n == counts.PI,
         CF=not prediction.broken and counts.n == counts.CF,
-        finding=min(findings, key=_worth, default=nothing),
+        finding=min(findings, key=reward_in_hundredths, default=without_calls),
         gold=number,
         calls=calls,
         counts=counts,
@@ -232,33 +233,33 @@ def _judge_one(prediction: Parsed, gold: Sequence[Call], number: int, known: _Kn
 
 
 def _count(prediction: Parsed, gold: Sequence[Call], calls: Sequence[CallVerdict]) -> Counts:
-    """Tools, and tools with their argument names, are compared as multisets, which depend on no order or matching."""
+    """TS and PI compare multisets of tools and of argument names, so they depend on neither order nor matching."""
     unreadable = {call.prediction for call in calls if call.finding == "format"}
     readable = () if prediction.broken else prediction.calls
     predicted = [call for index, call in enumerate(readable) if index not in unreadable]
-    names = _common((call.name for call in predicted), (call.name for call in gold))
-    uses = _common(map(_use, predicted), map(_use, gold)) if names else 0
+    names = _intersection_size((call.name for call in predicted), (call.name for call in gold))
+    uses = _intersection_size(map(_name_and_arguments, predicted), map(_name_and_arguments, gold)) if names else 0
     right = sum(call.finding == "right" for call in calls)
     return Counts(len(calls), names, uses, right)
 
 
-def _common(predicted: Iterable[Hashable], gold: Iterable[Hashable]) -> int:
-    """The size of the two multisets' intersection."""
-    left, common = Counter(gold), 0
+def _intersection_size(predicted: Iterable[Hashable], gold: Iterable[Hashable]) -> int:
+    """The size of the intersection of two multisets."""
+    remaining, common = Counter(gold), 0
     for item in predicted:
-        if left[item] > 0:
-            left[item] -= 1
+        if remaining[item] > 0:
+            remaining[item] -= 1
             common += 1
     return common
 
 
-def _use(call: Call) -> tuple[str, frozenset[str] | str]:
-    """The tool and the names of the arguments; their text where it is no JSON object."""
+def _name_and_arguments(call: Call) -> tuple[str, frozenset[str] | str]:
+    """The tool and its argument names; the arguments' text if it is not a JSON object."""
     return call.name, call.arguments if isinstance(call.arguments, str) else frozenset(call.arguments)
 
 
-def _compare_replies(prediction: Parsed, gold: Sequence[Call], known: _Known) -> tuple[CallVerdict, ...]:
-    """One verdict for each pair of the best matching and each call left over; none where neither reply has calls."""
+def _compare_replies(prediction: Parsed, gold: Sequence[Call], allowed: _Allowed) -> tuple[CallVerdict, ...]:
+    """A verdict for each pair of the best matching and each unmatched call; none if neither reply has calls."""
     if prediction.broken or not prediction.calls:
         finding = "format" if prediction.broken else "not_a_call"
         return tuple(CallVerdict(finding, None, index) for index in range(len(gold)))
@@ -267,10 +268,10 @@ def _compare_replies(prediction: Parsed, gold: Sequence[Call], known: _Known) ->
         finding = "call_unwanted" if readable else "format"
         return tuple(CallVerdict(finding, index, None) for index in range(len(prediction.calls)))
     table = [
-        [_compare_calls(call, wanted, row, column, known) for column, wanted in enumerate(gold)]
+        [_compare_calls(call, wanted, row, column, allowed) for column, wanted in enumerate(gold)]
         for row, call in enumerate(prediction.calls)
     ]
-    pairs = best_matching([[_worth(verdict.finding) for verdict in row] for row in table])
+    pairs = best_matching([[reward_in_hundredths(verdict.finding) for verdict in row] for row in table])
     extra = set(range(len(prediction.calls))) - {row for row, _ in pairs}
     lacking = set(range(len(gold))) - {column for _, column in pairs}
     return (
@@ -280,19 +281,19 @@ def _compare_replies(prediction: Parsed, gold: Sequence[Call], known: _Known) ->
     )
 
 
-def _compare_calls(call: Call, gold: Call, row: int, column: int, known: _Known) -> CallVerdict:
-    """The first row of the table that applies."""
+def _compare_calls(call: Call, gold: Call, row: int, column: int, allowed: _Allowed) -> CallVerdict:
+    """The verdict on a pair of calls."""
     same_tool = call.name == gold.name
-    if same_tool and same_value(call.arguments, gold.arguments, known.schemas(gold.name)):
+    if same_tool and same_value(call.arguments, gold.arguments, allowed.schemas(gold.name)):
         return CallVerdict("right", row, column)
     if not isinstance(call.arguments, dict):
         return CallVerdict("format", row, column)
     if not same_tool:
-        return CallVerdict("tool_wrong" if known.gives(call.name) else "tool_hallucinated", row, column)
+        return CallVerdict("tool_wrong" if allowed.has_tool(call.name) else "tool_hallucinated", row, column)
     used, wanted = _names(call.arguments), _names(gold.arguments)
     if used == wanted:
         return CallVerdict("value", row, column)
-    given = known.arguments(call.name)
+    given = allowed.arguments(call.name)
     wrong = {
         "hallucinated": tuple(sorted(used - given)),
         "redundant": tuple(sorted((used - wanted) & given)),
@@ -300,11 +301,6 @@ def _compare_calls(call: Call, gold: Call, row: int, column: int, known: _Known)
     }
     kinds = [kind for kind, names in wrong.items() if names]
     return CallVerdict("_".join(["arguments", *kinds]), row, column, **wrong)
-
-
-_HUNDREDTHS = {finding: round(100 * row.reward) for finding, row in ROWS.items()}
-_worth = _HUNDREDTHS.__getitem__
-"""The reward in hundredths, exact."""
 
 
 def _names(arguments: Arguments) -> frozenset[str]:
