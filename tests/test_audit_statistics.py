@@ -391,16 +391,19 @@ def test_headline(categories: dict[str, int], sentence: str) -> None:
     everything = dict.fromkeys(("unknown_tool", "unknown_argument", "missing_argument", "bad_value"), 0)
     everything |= {"execution": 0, "labelled": 0, "not_an_object": 0} | categories
     calls = {"total": 1217, "failed": sum(categories.values()), "by_category": everything}
+    calls |= {"form_not_judged": 0, "not_judged": 0}
     assert headline(900, calls) == sentence
 
 
 def test_headline_of_little() -> None:
-    assert headline(0, {"total": 0, "failed": 0}) == "Nothing could be read: there is no trajectory to audit."
-    assert headline(1, {"total": 0, "failed": 0}) == "1 trajectory, and not one call to a tool."
-    assert headline(1, {"total": 1, "failed": 0}) == "The only call did not fail."
-    assert headline(9, {"total": 4, "failed": 0}, 2) == (
-        "None of 4 calls failed, but 2 of 9 trajectories end without an answer."
-    )
+    def sentence(trajectories: int, total: int, without_answer: int = 0) -> str:
+        calls = {"total": total, "failed": 0, "form_not_judged": 0, "not_judged": 0}
+        return headline(trajectories, calls, without_answer)
+
+    assert sentence(0, 0) == "Nothing could be read: there is no trajectory to audit."
+    assert sentence(1, 0) == "1 trajectory, and not one call to a tool."
+    assert sentence(1, 1) == "The only call did not fail."
+    assert sentence(9, 4, 2) == "None of 4 calls failed, but 2 of 9 trajectories end without an answer."
 
 
 def test_an_audit_is_json(data: list[Trajectory]) -> None:

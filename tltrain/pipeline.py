@@ -9,7 +9,6 @@ import gc
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ import torch
 
 from tltrain import dialects
 from tltrain import model as models
-from tltrain.audit.run import audit
+from tltrain.audit.run import audit, write_audit
 from tltrain.config import Base, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
@@ -27,7 +26,7 @@ from tltrain.engine.capabilities import why_not_shared
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.own_splits import evaluate, score_row
-from tltrain.files import discard, write_json, write_json_lines
+from tltrain.files import discard, write_json_lines
 from tltrain.report.report import write_report
 from tltrain.run_directory import RunDirectory
 from tltrain.sft import Progress, SFTTrainer, draw, silent, torch_dtype
@@ -124,11 +123,9 @@ class Pipeline:
                 self.config.max_length,
                 lambda done: show("trajectories", done, len(self.data.train)),
             )
-            problems = [asdict(problem) for problem in self.data.problems]
-            write_json(
-                self.folder / "audit.json",
-                found | {"overlap": self.data.overlap, "problems": {"number": len(problems), "shown": problems[:20]}},
-            )
+            write_audit(self.folder, found, self.data.problems, overlap=self.data.overlap)
+            for warning in found["warnings"]:
+                logging.getLogger("tltrain").warning("%s", warning)
 
     def sft(self, arm: str) -> None:
         """Supervised fine-tuning of one arm."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError as JinjaError
 
 from tltrain.audit.counting import common_prefix, digest, shorten
-from tltrain.audit.failure_detectors import CallReading
+from tltrain.audit.failure_detectors import CallAssessment
 from tltrain.errors import ModelError
 from tltrain.trajectory import Message, Trajectory
 
@@ -45,12 +45,12 @@ class Masking:
     calls: frozenset[int] = frozenset()
 
 
-def maskings(trajectory: Trajectory, readings: Iterable[CallReading]) -> list[Masking]:
+def maskings(trajectory: Trajectory, assessments: Iterable[CallAssessment]) -> list[Masking]:
     """One masking for each reply: a failed call masks its whole reply, but of parallel calls only itself."""
     failed: dict[int, set[int]] = {}
-    for reading in readings:
-        if reading.failed:
-            failed.setdefault(reading.message, set()).add(reading.index)
+    for assessment in assessments:
+        if assessment.failed:
+            failed.setdefault(assessment.message, set()).add(assessment.index)
     return [_masking(reply, failed.get(position, set())) for position, reply in trajectory.replies()]
 
 

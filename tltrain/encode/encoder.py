@@ -9,7 +9,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
-from tltrain.audit.failure_detectors import CallReading, read_calls
+from tltrain.audit.failure_detectors import CallAssessment, assess_calls
 from tltrain.errors import TemplateError
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
@@ -159,14 +159,14 @@ class Encoder:
         Raises:
             TemplateError: the chat template cannot render this, or its generation prompt is no prefix of the rendering.
         """
-        readings = _by_message(read_calls(trajectory, self.mode)) if self.mae else {}
+        readings = _by_message(assess_calls(trajectory, self.mode)) if self.mae else {}
         made = (self._step(trajectory, index, readings.get(index, [])) for index, _ in trajectory.replies())
         return [step for step in made if step is not None]
 
     def prompts(self, trajectory: Trajectory) -> Iterator[Prompt]:
         """What a model is asked at every unfailed reply, with the gold history. Prompts that reach the length limit
         are missing, and counted as `dropped`."""
-        readings = _by_message(read_calls(trajectory, self.mode))
+        readings = _by_message(assess_calls(trajectory, self.mode))
         for index, message in trajectory.replies():
             if message.weight == 0 or any(reading.failed for reading in readings.get(index, [])):
                 continue
@@ -180,7 +180,7 @@ class Encoder:
         """What a model receives that is to write the next reply."""
         return self._ids(self._prompt_text(trajectory, len(trajectory.messages)))
 
-    def _step(self, trajectory: Trajectory, index: int, readings: Sequence[CallReading]) -> Step | None:
+    def _step(self, trajectory: Trajectory, index: int, readings: Sequence[CallAssessment]) -> Step | None:
         prompt = self._prompt_text(trajectory, index)
         text = self._reply_text(trajectory, index, prompt)
         prompt_ids = self._ids(prompt)
@@ -216,7 +216,7 @@ class Encoder:
         self,
         trajectory: Trajectory,
         index: int,
-        readings: Sequence[CallReading],
+        readings: Sequence[CallAssessment],
         spans: list[tuple[int, int]],
         prompt: str,
         text: str,
@@ -373,8 +373,8 @@ def template_message(message: Message) -> dict[str, Any]:
     return value | {"content": message.content or ""}
 
 
-def _by_message(readings: Iterable[CallReading]) -> dict[int, list[CallReading]]:
-    grouped: dict[int, list[CallReading]] = {}
+def _by_message(readings: Iterable[CallAssessment]) -> dict[int, list[CallAssessment]]:
+    grouped: dict[int, list[CallAssessment]] = {}
     for reading in readings:
         grouped.setdefault(reading.message, []).append(reading)
     return grouped

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tltrain.audit.failure_detectors import read_calls
+from tltrain.audit.failure_detectors import assess_calls
 from tltrain.errors import ConfigError
 from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.toolworld import generate
@@ -31,7 +31,7 @@ def load(folder: Path, split: str) -> TestSet:
 
 
 def _prompts(trajectory: Trajectory) -> Iterator[tuple[Trajectory, Gold]]:
-    failed = {reading.message for reading in read_calls(trajectory) if reading.failed}
+    failed = {reading.message for reading in assess_calls(trajectory) if reading.failed}
     for index, reply in trajectory.replies():
         if index not in failed and reply.weight != 0:
             name = f"{trajectory.id or trajectory.source}#{index}"

@@ -1,6 +1,6 @@
 """Precision and recall of the feedback reader on the labelled set, by half and by kind, ours beside the paper's rule.
 
-    python tests/support/score_readers.py [FOLDER OF PUBLIC DATA]
+    python tests/support/score_failure_detectors.py [FOLDER OF PUBLIC DATA]
 
 `data/feedback_labels.jsonl` was labelled by reading, before the rules were written. Its own texts stand in it;
 messages of public data sets stand there only as a place (`at`: file and JSON pointer; `obs`: which <obs> part of that
