@@ -17,6 +17,7 @@ from tltrain.audit.patterns import fault_pattern, feedback_pattern
 from tltrain.audit.run import audit
 from tltrain.audit.specifications import troubles
 from tltrain.audit.statistics import Statistics, count, ending
+from tltrain.report.audit_page import audit_page
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 WEATHER = Tool(
@@ -413,3 +414,35 @@ def test_an_audit_is_json(data: list[Trajectory]) -> None:
     lone = ask(Message("assistant", None, (Call("f", "{not json"),)), said("\ud800"), query="\ud800")
     assert audit([lone])["calls"]["by_category"]["unknown_tool"] == 1
     assert Duplicates().to_json()["exact"]["copies"] == 0
+
+
+def inferred(name: str = "get_weather", feedback: str | None = "{}") -> Trajectory:
+    """A log without specifications, as `formats.read` returns it."""
+    turns = (call(name, city="Oslo"), *(() if feedback is None else (said(feedback),)), ANSWER)
+    return Trajectory((Message("user", "How is the weather?"), *turns), (Tool(name, inferred=True),))
+
+
+def test_an_audit_of_inferred_tools_reports_what_it_could_not_judge() -> None:
+    found = audit([inferred(), inferred(feedback="Error: down"), inferred(feedback=None)])
+    assert (found["calls"]["form_not_judged"], found["calls"]["not_judged"]) == (3, 1)
+    assert found["headline"] == (
+        "1 of 3 calls failed: it failed when executed. "
+        "Tools were inferred from the calls, so the form of calls was not judged; pass them with --tools."
+    )
+    (warning,) = found["warnings"]
+    for part in ("for 3 of 3 calls", "unknown tools", "bad values cannot be detected", "1 of them has", "--tools FILE"):
+        assert part in warning
+    page = audit_page(found)
+    assert found["headline"] in page and warning in page
+    assert f"B: {warning}" in audit_page(audit([ask(ANSWER)]), found)
+
+
+def test_calls_without_specification_and_feedback_are_not_reported_as_good() -> None:
+    assert audit([inferred(feedback=None)] * 2)["headline"].startswith("None of 2 calls could be judged: ")
+
+
+def test_only_the_calls_of_inferred_tools_are_reported(data: list[Trajectory]) -> None:
+    assert audit(data)["warnings"] == [] and "--tools" not in audit(data)["headline"]
+    mixed = audit([*data, inferred()])
+    assert mixed["calls"]["form_not_judged"] == 1 and "for 1 of 11 calls" in mixed["warnings"][0]
+    assert audit([inferred()], mode="paper")["warnings"] == []

@@ -1,4 +1,4 @@
-"""Who failed, and why: the feedback reader line by line of its guide, the released rule, and both readers together."""
+"""The feedback detector line by line of its guide, the released rule, and both detectors together."""
 
 from __future__ import annotations
 

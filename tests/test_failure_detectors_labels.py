@@ -1,4 +1,4 @@
-"""The feedback reader against messages labelled by assessment, before its rules were written (see `score_failure_detectors`)."""
+"""The feedback detector on messages labelled by hand before its rules were written (see `score_failure_detectors`)."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 Lengths are those of the trajectory rendered by the chat template, so they are exact. A reply's length is that of its
 rendering after the generation prompt, up to its stop token: what a step is trained on. Speed comes from splitting the
-rendered text at special tokens, across which no token reaches, and from remembering the pieces that come again: the
-tools in the first place.
+rendered text at special tokens, across which no token reaches, and from caching the counts of repeated pieces,
+mostly the tools.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SPARE_USER = {"role": "user", "content": "Hello."}
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Of one trajectory, in the unit of who measured it: all of it, its replies, and the masked part of each reply."""
+    """Lengths in one trajectory, in tokens or characters: the whole, each reply, and the masked part of each reply."""
 
     total: int
     replies: tuple[int, ...]
@@ -39,7 +39,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """What MAE takes from one reply: all of it, some of its calls, or (`whole` False, no calls) nothing."""
+    """What MAE masks of one reply: all of it, some of its calls, or (`whole` False, no calls) nothing."""
 
     whole: bool
     calls: frozenset[int] = frozenset()

@@ -116,7 +116,8 @@ def _agreement(counts: Mapping[str, Any]) -> Markup:
     kappa = "" if counts["kappa"] is None else f" (Cohen’s kappa {counts['kappa']:.2f})"
     text = (
         "Two independent detectors assess a call: one its form, the other its feedback. On the "
-        f"{counts['read_by_both']:,} calls that both could assess, they agree on {per_cent(counts['agreement'])}{kappa}. "
+        f"{counts['read_by_both']:,} calls that both could assess, they agree on {per_cent(counts['agreement'])}"
+        f"{kappa}. "
         "Full agreement is not expected: a well-formed call can fail, and a lenient tool can accept a malformed one."
     )
     columns = [Column(""), Column("feedback: failed", True), Column("feedback: succeeded", True)]
@@ -164,8 +165,8 @@ def tool_sections(audit: Audit) -> list[Section]:
     notes = []
     if tools["inferred"]:
         notes.append(
-            f"The specifications of {tools['inferred']:,} tools were inferred from the calls: tools that are never called "
-            "are unknown, and these specifications are not checked."
+            f"The specifications of {tools['inferred']:,} tools were inferred from the calls: tools that are never "
+            "called are unknown, and these specifications are not checked."
         )
     if tools["several_specifications"]:
         notes.append(f"{tools['several_specifications']:,} further specifications have the name of another tool.")
