@@ -3,8 +3,8 @@
     python tests/support/score_failure_detectors.py [FOLDER OF PUBLIC DATA]
 
 `data/feedback_labels.jsonl` was labelled by reading, before the rules were written. Its own texts stand in it;
-messages of public data sets are referenced only by location (`at`: file and JSON pointer; `obs`: which <obs> part of that
-text) and a SHA-256, and are left out without the data. The halves are drawn by hash: rules were written looking at
+messages of public data sets are referenced by location (`at`: file and JSON pointer; `obs`: which <obs> part of that
+text) and a SHA-256, and are skipped without the data. The halves are drawn by hash: rules were written looking at
 `dev` alone. `data/feedback_probes.jsonl` are messages written afterwards to break the rules, which learned from them.
 """
 

@@ -155,7 +155,7 @@ class CallStatistics:
             self.agreement[bool(call.faults), call.assessment.feedback_reason is not None] += 1
 
     def _add_failure(self, call: _AssessedCall) -> None:
-        kinds = {fault.category for fault in call.faults}
+        kinds: set[str] = {fault.category for fault in call.faults}
         self.categories[call.category] += 1
         self.faults.update(kinds)
         self._count_unknown_names(call, kinds)
