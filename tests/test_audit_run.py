@@ -14,9 +14,9 @@ from support.micro import micro_tokenizer
 from tltrain.audit import run
 from tltrain.audit.compare import compare
 from tltrain.audit.lengths import Masking, Tokens, without_calls
-from tltrain.audit.page import audit_page
 from tltrain.encode import Encoder
 from tltrain.errors import DataError, ModelError, RunError
+from tltrain.report.audit_page import audit_page
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 PARAMETERS = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
@@ -146,19 +146,20 @@ def test_processes_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run.audit(data) == alone
 
 
-def test_run_audit_writes_both_files(file: Path, tmp_path: Path) -> None:
+def test_run_audit_writes_the_audit_that_the_page_shows(file: Path, tmp_path: Path) -> None:
     with file.open("a") as stream:
         stream.write('{"messages": 5}\n')
-    result = run.run_audit(str(file), tmp_path / "out", progress=False)
+    result, other = run.run_audit(str(file), tmp_path / "out", progress=False)
+    assert other is None
     assert json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8")) == result
     assert result["calls"]["share"] == 0.25
     assert result["headline"] == "3 of 12 calls failed; all of them name an argument that does not exist."
     assert result["problems"]["number"] == 1
     assert result["problems"]["shown"][0]["line"] == 13
-    page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+    page = audit_page(result)
     assert result["headline"] in page
-    assert "1 record could not be read and is left out." in page
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["audit.html", "audit.json"]
+    assert "1 record could not be read and was skipped." in page
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["audit.json"]
 
 
 def test_run_audit_refuses_what_it_cannot_read(file: Path, tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_run_audit_refuses_what_it_cannot_read(file: Path, tmp_path: Path) -> No
 
 def test_compare(file: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other.jsonl", [trajectory(number) for number in range(8)])
-    result = run.run_audit(str(file), tmp_path / "out", compare=str(other), progress=False)
+    result, second = run.run_audit(str(file), tmp_path / "out", compare=str(other), progress=False)
     rows = {row["name"]: row for row in result["comparison"]["measures"]}
     assert rows["trajectories"] == {"name": "trajectories", "unit": "number", "a": 12, "b": 8, "difference": -4}
     assert (rows["calls that failed"]["a"], rows["calls that failed"]["difference"]) == (0.25, -0.25)
@@ -182,7 +183,7 @@ def test_compare(file: Path, tmp_path: Path) -> None:
     assert category == {"category": "unknown_argument", "a": 0.25, "b": 0.0, "difference": -0.25}
     same = compare(result, result)
     assert {row["difference"] for row in same["measures"]} <= {0, None}
-    page = (tmp_path / "out" / "audit.html").read_text(encoding="utf-8")
+    page = audit_page(result, second)
     assert "Side by side" in page and "\u221225.0 points" in page
 
 
@@ -256,7 +257,7 @@ def test_public_data(shared_data: Path, tmp_path: Path) -> None:
     if not source.is_file():
         pytest.skip("needs tau-bench's logs")
     records = json.loads(source.read_text(encoding="utf-8"))
-    result = run.run_audit(str(source), tmp_path, progress=False)
+    result, _ = run.run_audit(str(source), tmp_path, progress=False)
     assert result["trajectories"]["total"] == len(records)
     calls = sum(len(message.get("tool_calls") or []) for record in records for message in record["traj"])
     assert result["calls"]["total"] == calls

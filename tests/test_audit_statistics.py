@@ -17,6 +17,7 @@ from tltrain.audit.patterns import fault_pattern, feedback_pattern
 from tltrain.audit.run import audit
 from tltrain.audit.specifications import troubles
 from tltrain.audit.statistics import Statistics, count, ending
+from tltrain.report.audit_page import audit_page
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 WEATHER = Tool(
@@ -391,16 +392,19 @@ def test_headline(categories: dict[str, int], sentence: str) -> None:
     everything = dict.fromkeys(("unknown_tool", "unknown_argument", "missing_argument", "bad_value"), 0)
     everything |= {"execution": 0, "labelled": 0, "not_an_object": 0} | categories
     calls = {"total": 1217, "failed": sum(categories.values()), "by_category": everything}
+    calls |= {"form_not_judged": 0, "not_judged": 0}
     assert headline(900, calls) == sentence
 
 
 def test_headline_of_little() -> None:
-    assert headline(0, {"total": 0, "failed": 0}) == "Nothing could be read: there is no trajectory to audit."
-    assert headline(1, {"total": 0, "failed": 0}) == "1 trajectory, and not one call to a tool."
-    assert headline(1, {"total": 1, "failed": 0}) == "The only call did not fail."
-    assert headline(9, {"total": 4, "failed": 0}, 2) == (
-        "None of 4 calls failed, but 2 of 9 trajectories end without an answer."
-    )
+    def sentence(trajectories: int, total: int, without_answer: int = 0) -> str:
+        calls = {"total": total, "failed": 0, "form_not_judged": 0, "not_judged": 0}
+        return headline(trajectories, calls, without_answer)
+
+    assert sentence(0, 0) == "Nothing could be read: there is no trajectory to audit."
+    assert sentence(1, 0) == "1 trajectory, and not one call to a tool."
+    assert sentence(1, 1) == "The only call did not fail."
+    assert sentence(9, 4, 2) == "None of 4 calls failed, but 2 of 9 trajectories end without an answer."
 
 
 def test_an_audit_is_json(data: list[Trajectory]) -> None:
@@ -410,3 +414,35 @@ def test_an_audit_is_json(data: list[Trajectory]) -> None:
     lone = ask(Message("assistant", None, (Call("f", "{not json"),)), said("\ud800"), query="\ud800")
     assert audit([lone])["calls"]["by_category"]["unknown_tool"] == 1
     assert Duplicates().to_json()["exact"]["copies"] == 0
+
+
+def inferred(name: str = "get_weather", feedback: str | None = "{}") -> Trajectory:
+    """A log without specifications, as `formats.read` returns it."""
+    turns = (call(name, city="Oslo"), *(() if feedback is None else (said(feedback),)), ANSWER)
+    return Trajectory((Message("user", "How is the weather?"), *turns), (Tool(name, inferred=True),))
+
+
+def test_an_audit_of_inferred_tools_reports_what_it_could_not_judge() -> None:
+    found = audit([inferred(), inferred(feedback="Error: down"), inferred(feedback=None)])
+    assert (found["calls"]["form_not_judged"], found["calls"]["not_judged"]) == (3, 1)
+    assert found["headline"] == (
+        "1 of 3 calls failed: it failed when executed. "
+        "Tools were inferred from the calls, so the form of calls was not judged; pass them with --tools."
+    )
+    (warning,) = found["warnings"]
+    for part in ("for 3 of 3 calls", "unknown tools", "bad values cannot be detected", "1 of them has", "--tools FILE"):
+        assert part in warning
+    page = audit_page(found)
+    assert found["headline"] in page and warning in page
+    assert f"B: {warning}" in audit_page(audit([ask(ANSWER)]), found)
+
+
+def test_calls_without_specification_and_feedback_are_not_reported_as_good() -> None:
+    assert audit([inferred(feedback=None)] * 2)["headline"].startswith("None of 2 calls could be judged: ")
+
+
+def test_only_the_calls_of_inferred_tools_are_reported(data: list[Trajectory]) -> None:
+    assert audit(data)["warnings"] == [] and "--tools" not in audit(data)["headline"]
+    mixed = audit([*data, inferred()])
+    assert mixed["calls"]["form_not_judged"] == 1 and "for 1 of 11 calls" in mixed["warnings"][0]
+    assert audit([inferred()], mode="paper")["warnings"] == []

@@ -317,6 +317,19 @@ def test_audit(place: Path, tmp_path: Path) -> None:
     assert "<html" in (tmp_path / "a/audit.html").read_text()
 
 
+def test_audit_warns_of_inferred_tools(place: Path, tmp_path: Path) -> None:
+    logs = tmp_path / "logs.jsonl"
+    turns = [
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "tool_calls": [{"function": {"name": "weather", "arguments": "{}"}}]},
+    ]
+    logs.write_text(json.dumps({"messages": turns}) + "\n")
+    code, out, err = call("audit", logs, "--out", tmp_path / "a")
+    assert (code, "pass them with --tools" in out) == (0, True), err
+    assert "warning: " in err and "--tools FILE" in err
+    assert "--tools FILE" in (tmp_path / "a/audit.html").read_text()
+
+
 def test_audit_is_a_gate(place: Path, tmp_path: Path) -> None:
     for limit, expected in ((0, 1), (1, 0)):
         code, out, err = call("audit", place / "data/train.jsonl", "--out", tmp_path, "--fail-over", limit)

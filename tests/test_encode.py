@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tltrain import formats
-from tltrain.audit.failure_detectors import read_calls
+from tltrain.audit.failure_detectors import assess_calls
 from tltrain.encode import Encoder, EncodingCounts, Step, key_weight
 from tltrain.engine.tree import TokenTree
 from tltrain.errors import TemplateError
@@ -442,7 +442,7 @@ def test_any_trajectory(make: Make, drawn: list[tuple[Message, list[Message]]]) 
         assert step.reply_ids[-1] in encoder.stop_ids
         assert len(step.weights) == len(step.notes) == len(step.reply_ids)
         reply = messages[step.message]
-        failed = [reading.failed for reading in read_calls(trajectory) if reading.message == step.message]
+        failed = [reading.failed for reading in assess_calls(trajectory) if reading.message == step.message]
         assert step.masked == (reply.weight == 0 or (bool(failed) and all(failed)))
         assert step.masked or step.weights[-1] == 1
         for weight, note in zip(step.weights, step.notes, strict=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain import formats
-from tltrain.audit.failure_detectors import read_calls
+from tltrain.audit.failure_detectors import assess_calls
 from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.errors import ConfigError, DataError
 from tltrain.trajectory import Trajectory
@@ -113,4 +113,4 @@ def _at_least_one(
 
 def failed_replies(trajectory: Trajectory) -> set[int]:
     """Message indices of the replies that hold a failed call."""
-    return {reading.message for reading in read_calls(trajectory) if reading.failed}
+    return {reading.message for reading in assess_calls(trajectory) if reading.failed}

@@ -9,26 +9,24 @@ import gc
 import logging
 from collections.abc import Iterable
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltrain import model as models
-from tltrain.audit.run import audit
+from tltrain.audit.run import audit, write_audit
 from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine import ranks
-from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
-from tltrain.files import discard, write_json
+from tltrain.files import discard
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
 from tltrain.report.comparison import write_comparison
 from tltrain.report.report import write_report
@@ -124,11 +122,9 @@ class Pipeline:
                 self.config.max_length,
                 lambda done: show("trajectories", done, len(self.data.train)),
             )
-            problems = [asdict(problem) for problem in self.data.problems]
-            write_json(
-                self.folder / "audit.json",
-                found | {"overlap": self.data.overlap, "problems": {"number": len(problems), "shown": problems[:20]}},
-            )
+            write_audit(self.folder, found, self.data.problems, overlap=self.data.overlap)
+            for warning in found["warnings"]:
+                logging.getLogger("tltrain").warning("%s", warning)
 
     def sft(self, arm: str) -> None:
         """Supervised fine-tuning of one arm."""
@@ -225,7 +221,7 @@ class Pipeline:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
         model = models.load_model(place, torch_dtype(self.config.dtype), self.device, base)
-        reason = why_not_shared(model)
+        reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
         self.warned_about_sharing = reason is not None

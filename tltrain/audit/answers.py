@@ -168,17 +168,17 @@ def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any
 
 def _message_failed(fields: list[Field], depth: int) -> str | None:
     """Judge the messages of an envelope. A remark (a title, a note) counts beside a message or code, or alone."""
-    telling = ["message", "status", "code"]
+    judged = ["message", "status", "code"]
     if len(fields) == 1 or any(part in ("message", "code", "status") for part, _, _ in fields):
-        telling.append("remark")
+        judged.append("remark")
     for part, _, item in fields:
-        if part not in telling:
+        if part not in judged:
             continue
-        told = (
+        reason = (
             text_failed(item.strip()) or code_failed(item) if isinstance(item, str) else value_failed(item, depth + 1)
         )
-        if told:
-            return told
+        if reason:
+            return reason
     return None
 
 

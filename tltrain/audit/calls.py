@@ -1,4 +1,4 @@
-"""What the two readers found, call by call: categories, tools, steps, the commonest failures with examples."""
+"""Statistics over calls: failure categories, tools, steps, and the commonest failures with examples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from tltrain.audit.confusable import nearest
 from tltrain.audit.counting import Sample, Tally, digest, share, shorten
-from tltrain.audit.failure_detectors import CallReading
+from tltrain.audit.failure_detectors import CallAssessment
 from tltrain.audit.feedback import Mode
 from tltrain.audit.patterns import fault_pattern, feedback_pattern
 from tltrain.audit.schema import SchemaFault, schema_faults
@@ -19,14 +19,15 @@ from tltrain.trajectory import CallSite, Trajectory
 
 CATEGORIES = {
     "unknown_tool": "a tool that was not given",
-    "not_an_object": "arguments that are no JSON object",
+    "not_an_object": "arguments that are not a JSON object",
     "unknown_argument": "an argument that the tool does not have",
     "missing_argument": "a required argument left out",
     "bad_value": "a value that the tool cannot take",
-    "execution": "well-formed, but failed when executed",
+    "execution": "failed when executed",
     "labelled": "labelled as failed in the data",
 }
-"""The categories of failed calls, the most telling first; a call counts in the first that applies."""
+"""The categories of failed calls, the most severe first; a call counts in the first that applies."""
+_FORM_CATEGORIES = tuple(name for name in CATEGORIES if name not in ("execution", "labelled"))
 MAX_GROUPS = 3_000
 GROUPS_SHOWN = 20
 TOOLS_SHOWN = 500
@@ -34,140 +35,192 @@ EXAMPLES = 3
 
 
 @dataclass
-class Group:
-    """Failures of one kind: how many, a few of them, and the commonest wordings."""
+class FailureGroup:
+    """Failures of one kind: their number, a few examples, and the commonest messages."""
 
     count: int = 0
     sample: Sample = field(default_factory=lambda: Sample(EXAMPLES))
     wordings: Tally = field(default_factory=lambda: Tally(500))
 
-    def merge(self, later: Group) -> None:
-        """Take in the same kind of failures of another part of the data."""
+    def merge(self, later: FailureGroup) -> None:
+        """Add the failures of the same kind from another part of the data."""
         self.count += later.count
         self.sample.merge(later.sample)
         self.wordings.merge(later.wordings)
 
 
+@dataclass(frozen=True, slots=True)
+class _AssessedCall:
+    """A call with everything that the statistics need to know about it."""
+
+    trajectory: Trajectory
+    site: CallSite
+    assessment: CallAssessment
+    faults: list[SchemaFault]
+    location: str
+    step: int
+
+    @property
+    def feedback(self) -> str:
+        return "" if self.site.feedback is None else self.site.feedback.content or ""
+
+    @property
+    def arguments(self) -> str:
+        arguments = self.site.call.arguments
+        return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+    @property
+    def category(self) -> str:
+        if self.faults:
+            return self.faults[0].category
+        return "execution" if self.assessment.feedback_reason else "labelled"
+
+    @property
+    def reason(self) -> str:
+        return self.faults[0].message if self.faults else self.assessment.reason or ""
+
+    def example(self) -> dict[str, Any]:
+        """The call as `audit.json` shows it."""
+        earlier = self.trajectory.messages[: self.site.message]
+        queries = [message.content for message in earlier if message.role == "user"]
+        return {
+            "place": self.location,
+            "step": self.step,
+            "query": shorten((queries[-1] if queries else None) or "", 300),
+            "tool": shorten(self.site.call.name, 120),
+            "arguments": shorten(self.arguments, 500),
+            "reason": shorten(self.reason, 300),
+            "feedback": shorten(self.feedback, 600),
+        }
+
+
 @dataclass
 class CallStatistics:
-    """Counts over the calls seen."""
+    """Counts over the calls of a data set. `agreement` counts (schema detector, feedback detector) results."""
 
     mode: Mode = "default"
     total: int = 0
     failed: int = 0
     with_feedback: int = 0
-    put_right: int = 0
+    recovered: int = 0
+    form_not_judged: int = 0
+    not_judged: int = 0
     categories: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     tools: Tally = field(default_factory=Tally)
     tools_failed: Tally = field(default_factory=Tally)
     steps: Counter[int] = field(default_factory=Counter)
     steps_failed: Counter[int] = field(default_factory=Counter)
-    groups: dict[tuple[str, str], Group] = field(default_factory=dict)
+    groups: dict[tuple[str, str], FailureGroup] = field(default_factory=dict)
     groups_lost: int = 0
     agreement: Counter[tuple[bool, bool]] = field(default_factory=Counter)
     unknown_tools: Tally = field(default_factory=Tally)
     unknown_arguments: Tally = field(default_factory=Tally)
 
-    def add(self, trajectory: Trajectory, readings: Sequence[CallReading], place: str) -> None:
-        """Take in the calls of one trajectory; `place` says in examples where it stands."""
+    def add(self, trajectory: Trajectory, assessments: Sequence[CallAssessment], location: str) -> None:
+        """Count the calls of one trajectory; `location` identifies it in examples."""
         sites = list(trajectory.call_sites())
-        steps = {position: step for step, position in enumerate(dict.fromkeys(site.message for site in sites), 1)}
-        broken = {reading.message for reading in readings if reading.failed}
-        for site, reading in zip(sites, readings, strict=True):
-            self._count(site, reading, steps[site.message])
-            faults = [] if self._sound(reading) else schema_faults(site.call, trajectory.tools)
-            self._compare_readers(trajectory, site, reading, bool(faults))
-            if reading.failed:
-                self._add_failure(trajectory, site, reading, faults, place, steps[site.message])
-                later = [position for position in steps if position > site.message]
-                self.put_right += bool(later) and later[0] not in broken
+        steps = {message: step for step, message in enumerate(dict.fromkeys(site.message for site in sites), 1)}
+        failed_replies = {assessment.message for assessment in assessments if assessment.failed}
+        for site, assessment in zip(sites, assessments, strict=True):
+            # Only paper mode has not run the schema detector yet, and a fault that is there has to be categorised.
+            known_faultless = self.mode == "default" and assessment.schema_reason is None
+            faults = [] if known_faultless else schema_faults(site.call, trajectory.tools)
+            call = _AssessedCall(trajectory, site, assessment, faults, location, steps[site.message])
+            self._count(call)
+            self._compare_detectors(call)
+            if assessment.failed:
+                self._add_failure(call)
+                later = [message for message in steps if message > site.message]
+                self.recovered += bool(later) and later[0] not in failed_replies
 
-    def _sound(self, reading: CallReading) -> bool:
-        """Whether the schema reader looked at the call and found nothing."""
-        return self.mode == "default" and reading.schema is None
-
-    def _count(self, site: CallSite, reading: CallReading, step: int) -> None:
+    def _count(self, call: _AssessedCall) -> None:
+        name, assessment = call.site.call.name, call.assessment
         self.total += 1
-        self.failed += reading.failed
-        self.with_feedback += site.feedback is not None
-        self.tools.add(site.call.name)
-        self.steps[step] += 1
-        if reading.failed:
-            self.tools_failed.add(site.call.name)
-            self.steps_failed[step] += 1
+        self.failed += assessment.failed
+        self.with_feedback += call.site.feedback is not None
+        if self.mode == "default" and assessment.tool_inferred:
+            self.form_not_judged += 1
+            self.not_judged += call.site.feedback is None and assessment.label is None
+        self.tools.add(name)
+        self.steps[call.step] += 1
+        if assessment.failed:
+            self.tools_failed.add(name)
+            self.steps_failed[call.step] += 1
 
-    def _compare_readers(self, trajectory: Trajectory, site: CallSite, reading: CallReading, faulty: bool) -> None:
-        """Only where both can read: there is feedback, and a specification that was not itself read off the calls."""
-        if site.feedback is not None and trajectory.tools and not any(tool.inferred for tool in trajectory.tools):
-            self.agreement[faulty, reading.feedback is not None] += 1
+    def _compare_detectors(self, call: _AssessedCall) -> None:
+        """Compare only where both detectors have something to look at: feedback, and specifications that were given."""
+        tools = call.trajectory.tools
+        if call.site.feedback is not None and tools and not any(tool.inferred for tool in tools):
+            self.agreement[bool(call.faults), call.assessment.feedback_reason is not None] += 1
 
-    def _add_failure(
-        self,
-        trajectory: Trajectory,
-        site: CallSite,
-        reading: CallReading,
-        faults: list[SchemaFault],
-        place: str,
-        step: int,
-    ) -> None:
-        feedback = "" if site.feedback is None else site.feedback.content or ""
-        category = faults[0].category if faults else "execution" if reading.feedback else "labelled"
-        self.categories[category] += 1
-        self.faults.update({fault.category for fault in faults})
-        self._note_unknown_names(trajectory, site, {fault.category for fault in faults})
-        pattern = feedback_pattern(feedback, reading.feedback or "") if category == "execution" else ""
-        wording = fault_pattern(faults[0].message) if faults else reading.feedback or ""
-        group = self._group(category, pattern)
+    def _add_failure(self, call: _AssessedCall) -> None:
+        kinds: set[str] = {fault.category for fault in call.faults}
+        self.categories[call.category] += 1
+        self.faults.update(kinds)
+        self._count_unknown_names(call, kinds)
+        reported = call.assessment.feedback_reason or ""
+        pattern = feedback_pattern(call.feedback, reported) if call.category == "execution" else ""
+        group = self._group(call.category, pattern)
         if group is None:
             return
         group.count += 1
-        group.wordings.add(wording)
-        arguments = _text(site.call.arguments)
-        key = digest(site.call.name, arguments, feedback)
+        group.wordings.add(fault_pattern(call.faults[0].message) if call.faults else reported)
+        key = digest(call.site.call.name, call.arguments, call.feedback)
         if group.sample.wants(key):
-            reason = faults[0].message if faults else reading.reason or ""
-            group.sample.add(key, _example(trajectory, site, reason, arguments, feedback, place, step))
+            group.sample.add(key, call.example())
 
-    def _group(self, category: str, pattern: str) -> Group | None:
+    def _group(self, category: str, pattern: str) -> FailureGroup | None:
         if (category, pattern) not in self.groups and len(self.groups) >= MAX_GROUPS:
             self.groups_lost += 1
             return None
-        return self.groups.setdefault((category, pattern), Group())
+        return self.groups.setdefault((category, pattern), FailureGroup())
 
-    def _note_unknown_names(self, trajectory: Trajectory, site: CallSite, faults: set[str]) -> None:
-        name, arguments = site.call.name, site.call.arguments
-        if "unknown_tool" in faults:
-            self.unknown_tools.add((name, _meant(name, tuple(tool.name for tool in trajectory.tools))))
-        if "unknown_argument" in faults and isinstance(arguments, dict):
-            given = next(tuple(tool.properties) for tool in trajectory.tools if tool.name == name)
-            for unknown in arguments.keys() - set(given):
-                self.unknown_arguments.add((name, unknown, _meant(unknown, given)))
+    def _count_unknown_names(self, call: _AssessedCall, kinds: set[str]) -> None:
+        name, arguments, tools = call.site.call.name, call.site.call.arguments, call.trajectory.tools
+        if "unknown_tool" in kinds:
+            self.unknown_tools.add((name, _nearest(name, tuple(tool.name for tool in tools))))
+        if "unknown_argument" in kinds and isinstance(arguments, dict):
+            declared = next(tuple(tool.properties) for tool in tools if tool.name == name)
+            for unknown in arguments.keys() - set(declared):
+                self.unknown_arguments.add((name, unknown, _nearest(unknown, declared)))
 
     def merge(self, later: CallStatistics) -> None:
-        """Take in the counts of the part of the data that follows."""
-        for name in ("total", "failed", "with_feedback", "put_right", "groups_lost"):
-            setattr(self, name, getattr(self, name) + getattr(later, name))
-        for name in ("categories", "faults", "steps", "steps_failed", "agreement"):
-            getattr(self, name).update(getattr(later, name))
-        for name in ("tools", "tools_failed", "unknown_tools", "unknown_arguments"):
-            getattr(self, name).merge(getattr(later, name))
+        """Add the counts of the part of the data that follows."""
+        self.total += later.total
+        self.failed += later.failed
+        self.with_feedback += later.with_feedback
+        self.recovered += later.recovered
+        self.form_not_judged += later.form_not_judged
+        self.not_judged += later.not_judged
+        self.groups_lost += later.groups_lost
+        self.categories.update(later.categories)
+        self.faults.update(later.faults)
+        self.steps.update(later.steps)
+        self.steps_failed.update(later.steps_failed)
+        self.agreement.update(later.agreement)
+        self.tools.merge(later.tools)
+        self.tools_failed.merge(later.tools_failed)
+        self.unknown_tools.merge(later.unknown_tools)
+        self.unknown_arguments.merge(later.unknown_arguments)
         for key, group in later.groups.items():
             mine = self._group(*key)
             if mine is not None:
                 mine.merge(group)
 
     def to_json(self) -> dict[str, Any]:
-        """The `calls` part of an audit (see `statistics.audit`)."""
+        """The `calls` part of an audit (see `run.audit`)."""
         categories = {name: self.categories[name] for name in CATEGORIES}
         return {
             "total": self.total,
             "failed": self.failed,
             "share": share(self.failed, self.total),
             "with_feedback": self.with_feedback,
-            "put_right": self.put_right,
+            "put_right": self.recovered,
+            "form_not_judged": self.form_not_judged,
+            "not_judged": self.not_judged,
             "by_category": categories,
-            "any_fault": {name: self.faults[name] for name in CATEGORIES if name not in ("execution", "labelled")},
+            "any_fault": {name: self.faults[name] for name in _FORM_CATEGORIES},
             "by_tool": self._by_tool(),
             "tools": len(self.tools.counts),
             "by_step": [
@@ -207,8 +260,8 @@ class CallStatistics:
         rest = sum(group.count for _, group in ordered[GROUPS_SHOWN:]) + self.groups_lost
         return {"kinds": len(ordered), "shown": rows, "rest": rest}
 
-    def readers_json(self) -> dict[str, Any]:
-        """The `readers` part of an audit: the 2x2 table, agreement, and Cohen's kappa (None where undefined)."""
+    def agreement_json(self) -> dict[str, Any]:
+        """The `readers` part of an audit: both detectors in a 2x2 table, agreement, Cohen's kappa (None: undefined)."""
         both, schema = self.agreement[True, True], self.agreement[True, False]
         feedback, neither = self.agreement[False, True], self.agreement[False, False]
         number = both + schema + feedback + neither
@@ -224,38 +277,22 @@ class CallStatistics:
 
 
 def kappa(both: int, first: int, second: int, neither: int) -> float | None:
-    """Cohen's kappa of two yes/no readers: agreement beyond chance, 1 at most; None where chance explains all."""
+    """Cohen's kappa of two binary raters, at most 1; None where the agreement expected by chance is already 1.
+
+    The arguments are the cells of the 2x2 table: positive for both raters, for one of them only, for neither.
+    """
     number = both + first + second + neither
     if not number:
         return None
-    yes_first, yes_second = both + first, both + second
-    chance = (yes_first * yes_second + (number - yes_first) * (number - yes_second)) / number**2
-    return None if chance == 1 else round(((both + neither) / number - chance) / (1 - chance), 4)
+    positive_first, positive_second = both + first, both + second
+    expected = (positive_first * positive_second + (number - positive_first) * (number - positive_second)) / number**2
+    return None if expected == 1 else round(((both + neither) / number - expected) / (1 - expected), 4)
 
 
 @lru_cache(maxsize=20_000)
-def _meant(name: str, given: tuple[str, ...]) -> str | None:
+def _nearest(name: str, given: tuple[str, ...]) -> str | None:
     return nearest(name, given)
 
 
 def _rows(tally: Tally, names: Sequence[str]) -> list[dict[str, Any]]:
     return [{**dict(zip(names, key, strict=True)), "count": count} for key, count in tally.common(50)]
-
-
-def _text(arguments: Any) -> str:
-    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-
-
-def _example(
-    trajectory: Trajectory, site: CallSite, reason: str, arguments: str, feedback: str, place: str, step: int
-) -> dict[str, Any]:
-    asked = [message.content for message in trajectory.messages[: site.message] if message.role == "user"]
-    return {
-        "place": place,
-        "step": step,
-        "query": shorten((asked[-1] if asked else None) or "", 300),
-        "tool": shorten(site.call.name, 120),
-        "arguments": shorten(arguments, 500),
-        "reason": shorten(reason, 300),
-        "feedback": shorten(feedback, 600),
-    }

@@ -1,4 +1,4 @@
-"""Two audits side by side: the same measures of both, and their differences."""
+"""Two audits compared: the same measures of both, and their differences."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Unit = Literal["number", "share"]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """One line of a comparison: `take` reads it off an audit, None where the audit has no such figure."""
+    """One row of a comparison: `take` extracts its value from an audit, None where the audit has no such value."""
 
     name: str
     unit: Unit
@@ -30,10 +30,15 @@ def _of_trajectories(part: Callable[[Audit], float]) -> Callable[[Audit], float]
 MEASURES = (
     Measure("trajectories", "number", lambda audit: audit["trajectories"]["total"]),
     Measure("calls", "number", lambda audit: audit["calls"]["total"]),
-    Measure("calls a trajectory", "number", lambda audit: audit["trajectories"]["calls_each"]["mean"]),
+    Measure("calls per trajectory", "number", lambda audit: audit["trajectories"]["calls_each"]["mean"]),
     Measure("calls that failed", "share", lambda audit: audit["calls"]["share"]),
     Measure(
-        "failed calls put right in the next reply",
+        "calls of inferred tools, form not judged",
+        "share",
+        lambda audit: share(audit["calls"]["form_not_judged"], audit["calls"]["total"]),
+    ),
+    Measure(
+        "failed calls recovered from in the next reply",
         "share",
         lambda audit: share(audit["calls"]["put_right"], audit["calls"]["failed"]),
     ),
@@ -44,14 +49,14 @@ MEASURES = (
     Measure("exact copies", "share", _of_trajectories(lambda a: a["duplicates"]["exact"]["copies"])),
     Measure("near duplicates", "share", _of_trajectories(lambda a: a["duplicates"]["near"]["copies"])),
     Measure("tools offered", "number", lambda audit: audit["tools"]["distinct"]),
-    Measure("tools a trajectory", "number", lambda audit: audit["tools"]["per_trajectory"]["mean"]),
+    Measure("tools per trajectory", "number", lambda audit: audit["tools"]["per_trajectory"]["mean"]),
     Measure("tools never called", "number", lambda audit: audit["tools"]["never_used"]["number"]),
     Measure("pairs of confusable tools", "number", lambda audit: audit["tools"]["confusable"]["pairs"]),
     Measure("invalid tool specifications", "number", lambda audit: audit["tools"]["invalid"]["number"]),
     Measure("length, median", "number", lambda audit: audit["lengths"]["p50"]),
     Measure("length, 95th percentile", "number", lambda audit: audit["lengths"]["p95"]),
     Measure("length of the replies that MAE masks", "share", lambda audit: audit["mae"]["share_masked"]),
-    Measure("agreement of the two readers", "share", lambda audit: _agreement(audit)),
+    Measure("agreement of the two failure detectors", "share", lambda audit: _agreement(audit)),
 )
 
 
@@ -59,8 +64,8 @@ def compare(a: Audit, b: Audit) -> dict[str, Any]:
     """Two audits measure by measure.
 
     Returns:
-        `a`, `b`: the names of the data. `measures`: rows `{name, unit, a, b, difference}` (b less a; shares from 0 to
-        1; None where an audit has no such figure). `by_category`: rows `{category, a, b, difference}`, shares of all
+        `a`, `b`: the names of the data. `measures`: rows `{name, unit, a, b, difference}` (b minus a; shares from 0 to
+        1; None where an audit has no such value). `by_category`: rows `{category, a, b, difference}`, shares of all
         calls. `endings`: rows `{ending, a, b, difference}`, shares of the trajectories.
     """
     return {

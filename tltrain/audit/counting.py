@@ -41,7 +41,7 @@ class Tally:
         return True
 
     def merge(self, later: Tally) -> None:
-        """Take in the counts of another part of the data."""
+        """Add the counts of another part of the data."""
         self.other += later.other
         for key, count in later.counts.items():
             self.add(key, count)
@@ -79,7 +79,7 @@ class Sample:
                 del self.kept[max(self.kept)]
 
     def merge(self, later: Sample) -> None:
-        """Take in the sample of another part of the data."""
+        """Add the sample of another part of the data."""
         self.kept.update((key, value) for key, value in later.kept.items() if key not in self.kept)
         self.kept = {key: self.kept[key] for key in heapq.nsmallest(self.size, self.kept)}
 
@@ -99,7 +99,7 @@ class Spread:
         self.counts[value] += 1
 
     def merge(self, later: Spread) -> None:
-        """Take in the numbers of another part of the data."""
+        """Add the numbers of another part of the data."""
         self.counts.update(later.counts)
 
     @property

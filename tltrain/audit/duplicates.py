@@ -40,7 +40,7 @@ class Duplicates:
     labels: list[str] = field(default_factory=list)
 
     def add(self, trajectory: Trajectory) -> None:
-        """Take in one trajectory."""
+        """Add one trajectory."""
         content = _content(trajectory)
         self.exact.append(int.from_bytes(content, "little"))
         self.signatures.append(signature(units(trajectory) or {content.hex()}).tobytes())
@@ -48,7 +48,7 @@ class Duplicates:
         self.labels.append(shorten(" ".join((query or "").split()), 100))
 
     def merge(self, later: Duplicates) -> None:
-        """Take in the hashes of the part of the data that follows."""
+        """Add the hashes of the part of the data that follows."""
         self.exact.extend(later.exact)
         self.signatures += later.signatures
         self.labels += later.labels

@@ -1,4 +1,7 @@
-"""Who failed, and why: the schema and the feedback reader side by side, for every call of a trajectory (MAE)."""
+"""Which calls of a trajectory failed: the schema detector and the feedback detector, and labels that override both.
+
+The result decides what MAE (masking of erroneous calls) keeps out of the loss.
+"""
 
 from __future__ import annotations
 
@@ -10,40 +13,57 @@ from tltrain.trajectory import CallSite, Trajectory
 
 
 @dataclass(frozen=True, slots=True)
-class CallReading:
-    """What the readers say of `messages[message].calls[index]`: a reason each, None where they find nothing.
+class CallAssessment:
+    """Whether the call `messages[message].calls[index]` failed, and according to which detector.
 
-    `label` is the source's own word on the reply (its `weight`): True where labelled failed (weight 0), False where
-    labelled good, None where unlabelled. It wins over both readers.
+    Attributes:
+        message: index of the reply in the trajectory's messages.
+        index: index of the call in the reply.
+        schema_reason: how the call violates its tool's specification; None where it does not, or in paper mode.
+        feedback_reason: how the environment's feedback reports failure; None where it does not.
+        label: the `weight` of the reply in the data: True for weight 0 (failed), False for any other weight, None
+            where there is none. A label overrides both detectors.
+        tool_inferred: whether the tool's specification was inferred from the calls themselves, so that the schema
+            detector cannot find anything.
     """
 
     message: int
     index: int
-    schema: str | None
-    feedback: str | None
+    schema_reason: str | None
+    feedback_reason: str | None
     label: bool | None
+    tool_inferred: bool = False
 
     @property
     def failed(self) -> bool:
-        """Whether this call is to be kept out of the loss."""
+        """Whether this call is excluded from the loss."""
         return self.reason is not None
 
     @property
     def reason(self) -> str | None:
-        """Why the call is failed, in one sentence; None where it is not."""
+        """Why the call counts as failed; None where it does not."""
         if self.label is not None:
             return "labelled" if self.label else None
-        return self.schema or self.feedback
+        return self.schema_reason or self.feedback_reason
 
 
-def read_calls(trajectory: Trajectory, mode: Mode = "default") -> list[CallReading]:
-    """A reading of every call, in order. `mode="paper"` looks at the feedback alone, by the released rule."""
-    return [_read(trajectory, site, mode) for site in trajectory.call_sites()]
+def assess_calls(trajectory: Trajectory, mode: Mode = "default") -> list[CallAssessment]:
+    """An assessment of every call, in order.
+
+    `mode="paper"` is the rule of the TL-Training release: it looks at the feedback only.
+    """
+    inferred = {tool.name for tool in trajectory.tools if tool.inferred}
+    return [_assess(trajectory, site, mode, inferred) for site in trajectory.call_sites()]
 
 
-def _read(trajectory: Trajectory, site: CallSite, mode: Mode) -> CallReading:
+def _assess(trajectory: Trajectory, site: CallSite, mode: Mode, inferred: set[str]) -> CallAssessment:
     weight = trajectory.messages[site.message].weight
-    schema = None if mode == "paper" else schema_failed(site.call, trajectory.tools)
     text = None if site.feedback is None else site.feedback.content
-    feedback = None if text is None else feedback_failed(text, mode)
-    return CallReading(site.message, site.index, schema, feedback, None if weight is None else weight == 0)
+    return CallAssessment(
+        message=site.message,
+        index=site.index,
+        schema_reason=None if mode == "paper" else schema_failed(site.call, trajectory.tools),
+        feedback_reason=None if text is None else feedback_failed(text, mode),
+        label=None if weight is None else weight == 0,
+        tool_inferred=site.call.name in inferred,
+    )

@@ -1,4 +1,4 @@
-"""The feedback reader of failed calls: does the environment's answer report failure? It never looks at the call."""
+"""The feedback detector of failed calls: does the environment's feedback report failure? It ignores the call."""
 
 from __future__ import annotations
 

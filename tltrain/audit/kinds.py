@@ -1,4 +1,4 @@
-"""A way to report failure in plain text, as a value: the tables of such ways are `statements` and `languages`."""
+"""A way to report failure in plain text; `statements` and `languages` hold the tables of them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Kind:
     """A way to report failure: its name in reasons, its pattern (over lower-cased text unless `cased`), its reach.
 
-    `longest` is the longest text, in characters, in which it is trusted; `within` looks at any place of the text, not
-    at its beginning alone. One of `needs` (parts of words, lower-cased) stands in every text that tells it: looking for
+    `longest` is the longest text, in characters, to which it is applied; `within` searches the whole text, not only
+    its beginning. Every text that matches contains one of `needs` (parts of words, lower-cased): searching for
     those is many times faster than trying the pattern.
     """
 
@@ -22,7 +22,7 @@ class Kind:
     within: bool = False
     needs: tuple[str, ...] = ("",)
 
-    def told_by(self, text: str, lowered: str) -> bool:
+    def matches(self, text: str, lowered: str) -> bool:
         """Whether `text`, given with its lower-cased form, reports failure in this way."""
         if len(text) > self.longest:
             return False
@@ -36,7 +36,7 @@ class Kind:
 
 
 def kind(name: str, *patterns: str, longest: int, cased: bool = False, within: bool = False, needs: str = "") -> Kind:
-    """A kind that any of the patterns tells; `needs` is written with `|` between the parts."""
+    """A kind that any of the patterns matches; `needs` are separated by `|`."""
     pattern = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
     return Kind(name, pattern, longest, cased, within, tuple(needs.split("|")))
 

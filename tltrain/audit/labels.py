@@ -1,7 +1,7 @@
-"""MAE's reading set against labels, where the data say which calls really went wrong (toolworld's do).
+"""How well MAE detects failed calls, where the data label which calls really went wrong (toolworld's do).
 
 A trajectory is labelled where its `extra["toolworld"]["sites"]` is a list of `{message, index, error}`: all its other
-calls are right. Some of the errors are silent, so the list also shows what MAE cannot see.
+calls are correct. Some of the errors leave no trace in form or feedback, so the recall also shows what MAE cannot see.
 """
 
 from __future__ import annotations
@@ -12,35 +12,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tltrain.audit.counting import share
-from tltrain.audit.failure_detectors import CallReading
+from tltrain.audit.failure_detectors import CallAssessment
 from tltrain.trajectory import Trajectory
 
 
 @dataclass
 class LabelStatistics:
-    """Calls of labelled trajectories: by kind of error how many there are and how many were found."""
+    """Calls of labelled trajectories: for each kind of error, how many there are and how many were detected."""
 
     calls: int = 0
     false_alarms: int = 0
     wrong: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
 
-    def add(self, trajectory: Trajectory, readings: Sequence[CallReading]) -> None:
-        """Take in one trajectory; without labels it is left out."""
+    def add(self, trajectory: Trajectory, assessments: Sequence[CallAssessment]) -> None:
+        """Count the calls of one trajectory; trajectories without labels are skipped."""
         errors = _errors(trajectory)
         if errors is None:
             return
-        self.calls += len(readings)
-        for reading in readings:
-            error = errors.get((reading.message, reading.index))
+        self.calls += len(assessments)
+        for assessment in assessments:
+            error = errors.get((assessment.message, assessment.index))
             if error is None:
-                self.false_alarms += reading.failed
+                self.false_alarms += assessment.failed
             else:
                 self.wrong[error] += 1
-                self.found[error] += reading.failed
+                self.found[error] += assessment.failed
 
     def merge(self, later: LabelStatistics) -> None:
-        """Take in another part of the data."""
+        """Add the counts of another part of the data."""
         self.calls += later.calls
         self.false_alarms += later.false_alarms
         self.wrong.update(later.wrong)

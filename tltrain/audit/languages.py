@@ -156,11 +156,11 @@ _BEYOND_LATIN = re.compile(r"[^\x00-\u024f\u1e00-\u1eff\u2000-\u206f]")
 
 
 def said_elsewhere(text: str, lowered: str) -> Kind | None:
-    """The kind that a short answer in another language tells; None where it tells none."""
+    """The kind of failure that a short answer in another language reports; None where it reports none."""
     if len(text) > LONGEST:
         return None
     latin = _BEYOND_LATIN.search(text) is None
     if latin and _ENGLISH.search(lowered):
         return None
-    told = next((kind for kind in (LATIN if latin else OTHER_SCRIPTS) if kind.told_by(text, lowered)), None)
-    return None if told is None or _EXCUSES.search(lowered) else told
+    found = next((kind for kind in (LATIN if latin else OTHER_SCRIPTS) if kind.matches(text, lowered)), None)
+    return None if found is None or _EXCUSES.search(lowered) else found

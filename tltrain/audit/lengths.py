@@ -2,8 +2,8 @@
 
 Lengths are those of the trajectory rendered by the chat template, so they are exact. A reply's length is that of its
 rendering after the generation prompt, up to its stop token: what a step is trained on. Speed comes from splitting the
-rendered text at special tokens, across which no token reaches, and from remembering the pieces that come again: the
-tools in the first place.
+rendered text at special tokens, across which no token reaches, and from caching the counts of repeated pieces,
+mostly the tools.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError as JinjaError
 
 from tltrain.audit.counting import common_prefix, digest, shorten
-from tltrain.audit.failure_detectors import CallReading
+from tltrain.audit.failure_detectors import CallAssessment
 from tltrain.errors import ModelError
 from tltrain.trajectory import Message, Trajectory
 
@@ -30,7 +30,7 @@ _SPARE_USER = {"role": "user", "content": "Hello."}
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Of one trajectory, in the unit of who measured it: all of it, its replies, and the masked part of each reply."""
+    """Lengths in one trajectory, in tokens or characters: the whole, each reply, and the masked part of each reply."""
 
     total: int
     replies: tuple[int, ...]
@@ -39,18 +39,18 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """What MAE takes from one reply: all of it, some of its calls, or (`whole` False, no calls) nothing."""
+    """What MAE masks of one reply: all of it, some of its calls, or (`whole` False, no calls) nothing."""
 
     whole: bool
     calls: frozenset[int] = frozenset()
 
 
-def maskings(trajectory: Trajectory, readings: Iterable[CallReading]) -> list[Masking]:
+def maskings(trajectory: Trajectory, assessments: Iterable[CallAssessment]) -> list[Masking]:
     """One masking for each reply: a failed call masks its whole reply, but of parallel calls only itself."""
     failed: dict[int, set[int]] = {}
-    for reading in readings:
-        if reading.failed:
-            failed.setdefault(reading.message, set()).add(reading.index)
+    for assessment in assessments:
+        if assessment.failed:
+            failed.setdefault(assessment.message, set()).add(assessment.index)
     return [_masking(reply, failed.get(position, set())) for position, reply in trajectory.replies()]
 
 

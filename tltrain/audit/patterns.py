@@ -1,4 +1,4 @@
-"""What messages of the same kind have in common: feedback and reasons without their particulars."""
+"""Patterns that group messages of the same kind: feedback and reasons without their particular values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_PATTERN = 110
 _MESSAGE_KEYS = ("error", "errors", "error_message", "message", "msg", "detail", "details", "reason", "description")
 _WRAPPERS = ("response", "result", "data", "output", "content", "observation")
 _QUOTED_MESSAGE = re.compile(r"""['"](?:error|message|msg|detail|reason)['"]: ?(?:"([^"]{3,300})|'([^']{3,300}))""")
-"""A message in what is no JSON but looks like it: Python's own way of writing an object."""
+"""A message in a text that resembles JSON but is not: the `repr` of a Python dict."""
 _MASKS = (
     (re.compile(r"https?://\S+"), "<url>"),
     (re.compile(r"\b[\w.+-]+@[\w-]+\.[\w.]+"), "<address>"),
@@ -25,35 +25,35 @@ _NUMBERS = re.compile(r"#([ ,:./x-]*#)+")
 
 
 def feedback_pattern(text: str, reason: str = "") -> str:
-    """The message in a feedback text with quotations, numbers, ids and addresses left out, on one line.
+    """The message in a feedback text, on one line, with placeholders for quotations, numbers and ids.
 
-    `reason` is what the feedback reader says of it: it stands in where an object names no message.
+    `reason` is the reason that the feedback detector gives: it is used where an object has no message.
     """
     text = text[:MAX_READ].strip()
     message = _message(text, depth=0) or reason or text
-    for mask, stand_in in _MASKS:
-        message = mask.sub(stand_in, message)
+    for mask, placeholder in _MASKS:
+        message = mask.sub(placeholder, message)
     message = _NUMBERS.sub("#", _NUMBER.sub(_numberless, message))
     return shorten(" ".join(message.split()), MAX_PATTERN) or "(empty)"
 
 
 def _numberless(match: re.Match[str]) -> str:
-    """The stand-in of a number or id; an HTTP status tells too much to be left out."""
+    """The placeholder of a number or id; an HTTP status is kept, as it identifies the kind of failure."""
     before = match.string[max(0, match.start() - 12) : match.start()]
     return match[0] if re.fullmatch(r"[45]\d\d", match[0]) and _STATUS.search(before) else "#"
 
 
 def fault_pattern(message: str) -> str:
-    """A schema reader's sentence without the value at hand and without the list of what would be right."""
+    """A message of the schema detector without the particular value and without the list of accepted ones."""
     message = re.sub(r" \((it has|it takes) .*\)$", "", message, flags=re.DOTALL)
     message = re.sub(r"( is ).*(, (which|where) )", r"\1…\2", message, count=1, flags=re.DOTALL)
     return shorten(re.sub(r"(not a JSON object): .*$", r"\1", message, flags=re.DOTALL), 140)
 
 
 def _message(text: str, depth: int) -> str:
-    """The part of the text that says what went wrong: an error field, a traceback's last line, or the first line.
+    """The part of the text that describes the failure: an error field, a traceback's last line, or the first line.
 
-    Empty where the text is an object that names no message.
+    Empty where the text is an object without a message.
     """
     if text[:1] in ("{", "[") and depth < 4:
         return _in_object(text, depth) or ""

@@ -1,10 +1,10 @@
-"""An audit from end to end: read, count (in several processes where there is much to count), write."""
+"""An audit from end to end: read the data, count (in several processes for large data), write `audit.json`."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
@@ -19,10 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tltrain.audit.compare import compare as compared
 from tltrain.audit.feedback import Mode
 from tltrain.audit.lengths import Characters, Tokens
-from tltrain.audit.page import audit_page
 from tltrain.audit.statistics import PROBLEMS_SHOWN, Statistics, count
 from tltrain.errors import DataError, RunError
-from tltrain.files import write_json, write_text
+from tltrain.files import write_json
 from tltrain.formats import Problem, read
 from tltrain.trajectory import Tool, Trajectory
 
@@ -31,10 +30,10 @@ if TYPE_CHECKING:
 
 CHUNK = 500
 POOL_FROM = 4_000
-"""Trajectories from which starting processes (about three seconds each) is worth it."""
+"""Number of trajectories from which starting worker processes (about three seconds each) pays off."""
 
 Chunk = tuple[int, list[Trajectory]]
-"""Number of the first trajectory, from 0, and some trajectories."""
+"""Some consecutive trajectories, with the index of the first of them."""
 
 
 def audit(
@@ -48,28 +47,30 @@ def audit(
     """The audit of a data set, as plain JSON values, in one pass and in bounded memory (0.5 KB a trajectory).
 
     Args:
-        tokenizer: a fast tokenizer with a chat template; lengths are in its tokens, else in characters.
-        max_length: a length limit in tokens to report on, beside the usual ones.
-        progress: told the number of trajectories counted so far.
-        workers: processes to count in. More than one needs the caller's main module to be importable (`spawn`).
+        tokenizer: a fast tokenizer with a chat template, to measure lengths in tokens; None for characters.
+        max_length: a length limit in tokens to report on, in addition to the usual ones.
+        progress: called with the number of trajectories counted so far.
+        workers: number of processes. More than one needs the caller's main module to be importable (`spawn`).
 
     Returns:
-        `headline`: one sentence. `mode`.
+        `headline`: the summary. `warnings`: what could not be judged, such as the form of calls of inferred tools.
+        `mode`.
         `trajectories`: `total`, `messages`, `replies`, `with_failed_calls`, `with_parallel_calls`, `without_calls`,
         `calls_each` (a spread), `endings` {how: number}, `without_answer`, `labelled_replies`.
-        `calls`: `total`, `failed`, `share` (0 to 1), `with_feedback`, `put_right` (failed calls after which the next
-        reply's calls all work), `by_category` {category: failed calls, each in the first that applies},
+        `calls`: `total`, `failed`, `share` (0 to 1), `with_feedback`, `put_right` (failed calls after which all
+        calls of the next reply succeed), `form_not_judged` (calls of inferred tools), `not_judged` (those of them with
+        neither feedback nor label), `by_category` {category: failed calls, each in the first that applies},
         `any_fault` {category: failed calls with that fault}, `by_tool`, `by_step`, `failures` (kinds with examples),
-        `unknown_tools`, `unknown_arguments` (hallucinated names and the nearest given one).
-        `readers`: the 2x2 table of the schema and the feedback reader, `agreement`, `kappa`.
+        `unknown_tools`, `unknown_arguments` (hallucinated names and the nearest existing name).
+        `readers`: the 2x2 table of the schema and the feedback detector, `agreement`, `kappa`.
         `tools`: `distinct`, `never_used`, `invalid`, `confusable`, and more.
         `mae`: replies masked, and how much of the replies' length is `masked` and `kept`.
-        `lengths`: spread, `histogram`, `limits` (what each would cut), `refused` (by the chat template).
-        `duplicates`: `exact` and `near`. `labels`: MAE against labels, None where the data have none.
+        `lengths`: spread, `histogram`, `limits` (what each would truncate), `refused` (by the chat template).
+        `duplicates`: `exact` and `near`. `labels`: MAE compared with labels, None for unlabelled data.
         A spread is `{number, sum, mean, min, max, p5, p25, p50, p75, p95, p99}`; shares have four digits.
 
     Raises:
-        ModelError: the tokenizer is of no use for this.
+        ModelError: the tokenizer is not a fast one, or has no chat template.
     """
     chunks = _chunks(trajectories)
     head = list(islice(chunks, POOL_FROM // CHUNK)) if workers > 1 else []
@@ -89,6 +90,7 @@ def audit(
 def run_audit(
     data: str,
     out: Path,
+    *,
     format: str | None = None,
     tools: Sequence[Tool] | None = None,
     strict: bool = False,
@@ -97,16 +99,19 @@ def run_audit(
     mode: Mode = "default",
     compare: str | None = None,
     progress: bool = True,
-) -> dict[str, Any]:
-    """Audit a file, folder or the standard input ("-") and write `audit.json` and `audit.html` into `out`, each whole.
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Audit a file, folder or the standard input ("-"), and write `audit.json` into the folder `out`.
 
-    `format`, `tools` and `strict` are those of `formats.read`, also for the data set `compare`. The result has the keys
-    of `audit` and `data`, `model`, `problems` {`number`, `shown`: rows of `path`, `line`, `reason`}, and `comparison`
-    (see `compare.compare`; None without another data set).
+    `format`, `tools` and `strict` are those of `formats.read`, and apply to the data set `compare` too.
+
+    Returns:
+        The audit as written, and that of `compare` (or None). They have the keys of `audit` and `data`, `model`,
+        `problems` {`number`, `shown`: rows of `path`, `line`, `reason`}; the first also has `comparison` (see
+        `compare.compare`; None without another data set).
 
     Raises:
         RunError: `out` cannot be written to.
-        DataError: nothing can be read, or with `strict` not all of it.
+        DataError: nothing can be read, or with `strict` not everything.
         ModelError: the model's tokenizer cannot be loaded.
     """
     try:
@@ -115,23 +120,35 @@ def run_audit(
         raise RunError(f"{out}: cannot be written to: {error.strerror}") from None
     tokenizer = None if model is None else _tokenizer(model)
 
-    def one(source: str) -> dict[str, Any]:
+    def audit_source(source: str) -> tuple[dict[str, Any], list[Problem]]:
         problems: list[Problem] = []
         trajectories = read(source, format, tools, strict, problems)
-        with _progress(source) if progress else nullcontext() as tell:
-            found = audit(trajectories, mode, tokenizer, max_length, tell, workers=_cores())
+        with _progress(source) if progress else nullcontext() as advance:
+            found = audit(trajectories, mode, tokenizer, max_length, advance, workers=_cores())
         if not found["trajectories"]["total"]:
-            first = f": {problems[0].reason}" if problems else ""
-            raise DataError(f"no trajectory could be read{first}", source, problems[0].line if problems else None)
-        shown = [asdict(problem) for problem in problems[:PROBLEMS_SHOWN]]
-        return {"data": source, "model": model, **found, "problems": {"number": len(problems), "shown": shown}}
+            reason = f": {problems[0].reason}" if problems else ""
+            raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)
+        return {"data": source, "model": model, **found}, problems
 
-    result = one(data)
-    other = None if compare is None else one(compare)
-    result["comparison"] = None if other is None else compared(result, other)
-    write_json(out / "audit.json", result)
-    write_text(out / "audit.html", audit_page(result, other))
+    result, problems = audit_source(data)
+    other = None if compare is None else _with_problems(*audit_source(compare))
+    comparison = None if other is None else compared(result, other)
+    return write_audit(out, result, problems, comparison=comparison), other
+
+
+def write_audit(folder: Path, audit: Mapping[str, Any], problems: Sequence[Problem], **more: Any) -> dict[str, Any]:
+    """Write an audit to `audit.json` in `folder`, atomically, and return what was written.
+
+    `problems` are the records that could not be read; `more` are further top-level keys.
+    """
+    result = _with_problems(audit, problems) | more
+    write_json(folder / "audit.json", result)
     return result
+
+
+def _with_problems(audit: Mapping[str, Any], problems: Sequence[Problem]) -> dict[str, Any]:
+    shown = [asdict(problem) for problem in problems[:PROBLEMS_SHOWN]]
+    return {**audit, "problems": {"number": len(problems), "shown": shown}}
 
 
 def _chunks(trajectories: Iterable[Trajectory]) -> Iterator[Chunk]:
@@ -152,25 +169,25 @@ def _ruler(tokenizer: PreTrainedTokenizerBase | None) -> Tokens | Characters:
 
 
 _worker: dict[str, Any] = {}
-"""In a worker process: the mode and the ruler it counts with."""
+"""The mode and the length measure of a worker process."""
 
 
 def _in_processes(
     chunks: Iterator[Chunk], mode: Mode, tokenizer: PreTrainedTokenizerBase | None, workers: int
 ) -> Iterator[Statistics]:
-    """The statistics of the chunks, in order; few chunks wait at any time, however many there are."""
+    """The statistics of the chunks, in order; the number of pending chunks is bounded."""
     arguments = (mode, tokenizer)
     with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start, initargs=arguments) as pool:
-        waiting: deque[Future[Statistics]] = deque()
+        pending: deque[Future[Statistics]] = deque()
         try:
             for chunk in chunks:
-                waiting.append(pool.submit(_count, chunk))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                pending.append(pool.submit(_count, chunk))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()
 
 
@@ -196,7 +213,7 @@ def _cores() -> int:
 
 @contextmanager
 def _progress(source: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on the error output: the share of a JSON Lines file's lines, of anything else a count."""
+    """A progress bar on stderr: a share of the lines of a JSON Lines file, a count for anything else."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(f"auditing {Path(source).name}", total=_lines(Path(source)))
@@ -204,7 +221,7 @@ def _progress(source: str) -> Iterator[Callable[[int], None]]:
 
 
 def _lines(path: Path) -> int | None:
-    """Lines of a JSON Lines file; None for anything else."""
+    """The number of lines of a JSON Lines file; None for anything else."""
     if path.suffix not in (".jsonl", ".ndjson") or not path.is_file():
         return None
     with path.open("rb") as stream:

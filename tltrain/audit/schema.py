@@ -1,8 +1,9 @@
-"""The schema reader of failed calls: does a call break its tool's specification? It never looks at feedback.
+"""The schema detector of failed calls: does a call violate its tool's specification? It never looks at feedback.
 
-The specification is read as it is meant, not as a validator would: the text "12" can be read as an integer, a number as
-a text. Only types, `enum`, `const`, names and nesting count; ranges, formats and patterns do not. A schema comes from
-users and may be malformed, endless or hostile: what cannot be understood excuses the call, and the work is bounded.
+The specification is applied more leniently than by a validator: the string "12" is accepted as an integer, a number as
+a string. Only types, `enum`, `const`, names and nesting count; ranges, formats and patterns do not. A schema comes from
+users and may be malformed, recursive or hostile: parts that cannot be understood accept everything, and the work is
+bounded.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tltrain.json_schema import resolve_reference
 from tltrain.trajectory import Call, Tool
 
 Category = Literal["unknown_tool", "not_an_object", "unknown_argument", "missing_argument", "bad_value"]
 
 MAX_VISITS = 2_000
-"""Schema nodes looked at for one call; a schema that asks for more is taken to allow the rest."""
+"""Schema nodes visited for one call; whatever lies beyond this bound is accepted."""
 MAX_DEPTH = 60
 MAX_TEXT_READ = 100_000
-"""Longest text, in characters, that is tried as JSON where an array or object is declared."""
+"""Longest string, in characters, that is parsed as JSON where an array or object is declared."""
 
 _TYPES = {
     **dict.fromkeys(("string", "str", "text"), "string"),
@@ -40,22 +42,23 @@ _ARTICLES = {"integer": "an integer", "array": "an array", "object": "an object"
 
 @dataclass(frozen=True, slots=True)
 class SchemaFault:
-    """One way in which a call breaks its tool's specification; `message` is a sentence for people."""
+    """One violation of a tool's specification; `message` is shown to users."""
 
     category: Category
     message: str
 
 
 def schema_failed(call: Call, tools: Sequence[Tool]) -> str | None:
-    """The most telling reason why `call` breaks the specification of its tool; None where it does not."""
+    """The most severe way in which `call` violates the specification of its tool; None where it does not."""
     faults = schema_faults(call, tools)
     return faults[0].message if faults else None
 
 
 def schema_faults(call: Call, tools: Sequence[Tool]) -> list[SchemaFault]:
-    """All faults of `call`, the most telling first: tool, form, unknown, missing, values. Never raises.
+    """All faults of `call`, the most severe first: tool, form, unknown and missing arguments, values. Never raises.
 
-    An inferred tool excuses its calls. Of several tools with the call's name, the one it fits best counts.
+    Calls of an inferred tool have no faults, as its specification was derived from them. Of several tools with the
+    call's name, the one with the fewest faults counts.
     """
     named = [tool for tool in tools if tool.name == call.name]
     if not named:
@@ -128,13 +131,8 @@ class _Specification:
             waiting += [self.resolve(part.get("$ref")), *_sequence(part.get("allOf"))]
 
     def resolve(self, reference: Any) -> Any:
-        """What a reference inside the schema (`#/$defs/name`) points to; None where it is not there."""
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            return None
-        node: Any = self.root
-        for key in reference[1:].split("/")[1:]:
-            node = _mapping(node).get(key.replace("~1", "/").replace("~0", "~"))
-        return node
+        """The part of the schema that a local reference names; None where there is none."""
+        return resolve_reference(reference, self.root) if isinstance(reference, str) else None
 
     def trouble(self, value: Any, schema: Any, depth: int = 0) -> str | None:
         """Why `value` cannot be read as `schema` declares; None where it can, or where the bounds are reached."""

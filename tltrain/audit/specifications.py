@@ -1,4 +1,4 @@
-"""Whether a tool's specification is sound: valid JSON Schema, references that lead somewhere, required names declared.
+"""Whether a tool's specification is valid: JSON Schema, references that can be resolved, required names declared.
 
 Nothing is fetched and no reference is expanded, so that a schema that refers to itself costs no more than any other.
 """
@@ -17,12 +17,12 @@ from tltrain.trajectory import Tool
 
 MAX_NODES = 5_000
 MAX_DEPTH = 200
-"""Objects and lists inside each other; larger schemas are reported as too large to check."""
+"""Levels of nested objects and lists; larger schemas are reported as too large to check."""
 MAX_TROUBLES = 5
 
 
 def troubles(tool: Tool) -> list[str]:
-    """What is wrong with a tool's specification, at most `MAX_TROUBLES` sentences; empty where it is sound."""
+    """The problems of a tool's specification, at most `MAX_TROUBLES` messages; empty where it is valid."""
     schema = tool.parameters
     if not isinstance(schema, dict):
         return ["the parameters are not a JSON Schema object"]
@@ -32,7 +32,7 @@ def troubles(tool: Tool) -> list[str]:
     found = [] if tool.name else ["the tool has no name"]
     found += _top_level(schema)
     found += _metaschema(schema)
-    found += [trouble for place, node in nodes for trouble in _references(place, node, schema)]
+    found += [trouble for pointer, node in nodes for trouble in _references(pointer, node, schema)]
     return list(dict.fromkeys(found))[:MAX_TROUBLES]
 
 
@@ -62,44 +62,44 @@ def _metaschema(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _nodes(schema: Any) -> list[tuple[str, dict[str, Any]]] | None:
-    """Every object in the schema with its place; None where the schema is too large."""
-    waiting: list[tuple[str, Any, int]] = [("", schema, 0)]
+    """Every object in the schema with its JSON pointer; None where the schema is too large."""
+    pending: list[tuple[str, Any, int]] = [("", schema, 0)]
     objects: list[tuple[str, dict[str, Any]]] = []
     for _ in range(MAX_NODES):
-        if not waiting:
+        if not pending:
             return objects
-        place, node, depth = waiting.pop()
+        pointer, node, depth = pending.pop()
         if depth > MAX_DEPTH:
             return None
         inner = node.items() if isinstance(node, dict) else enumerate(node)
-        waiting += [(f"{place}/{key}", value, depth + 1) for key, value in inner if isinstance(value, dict | list)]
+        pending += [(f"{pointer}/{key}", value, depth + 1) for key, value in inner if isinstance(value, dict | list)]
         if isinstance(node, dict):
-            objects.append((place, node))
+            objects.append((pointer, node))
     return None
 
 
-def _references(place: str, node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
+def _references(pointer: str, node: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[str]:
     reference = node.get("$ref")
     if not isinstance(reference, str):
         return
     if not reference.startswith("#"):
-        yield f"{place or '/'}: refers to {shorten(reference, 80)}, outside the specification"
+        yield f"{pointer or '/'}: refers to {shorten(reference, 80)}, outside the specification"
         return
     target, seen = node, set[str]()
     while isinstance(reference, str):
         if reference in seen:
-            yield f"{place or '/'}: {shorten(reference, 80)} refers to itself without end"
+            yield f"{pointer or '/'}: {shorten(reference, 80)} refers to itself without end"
             return
         seen.add(reference)
         target = _follow(reference, root)
         if target is None:
-            yield f"{place or '/'}: {shorten(reference, 80)} leads nowhere"
+            yield f"{pointer or '/'}: {shorten(reference, 80)} leads nowhere"
             return
         reference = target.get("$ref") if set(target) <= {"$ref"} else None
 
 
 def _follow(reference: str, root: Mapping[str, Any]) -> Any:
-    """The object that a local reference points to; None where there is none."""
+    """The object that a local reference names, through lists too (`#/allOf/0`); None where there is none."""
     node: Any = root
     for part in reference[1:].split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")

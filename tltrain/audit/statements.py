@@ -15,7 +15,7 @@ from tltrain.audit.kinds import Kind, excerpt, kind
 from tltrain.audit.languages import said_elsewhere
 
 HEAD, TAIL = 4_000, 1_500
-"""Characters looked at: failure is told at the beginning, an exception's own line also at the end."""
+"""Characters searched: failure is reported at the beginning, the line of an exception also at the end."""
 ANY = HEAD + TAIL + 1
 
 _REASON = (
@@ -339,23 +339,23 @@ _CODE_WORD = re.compile(
 
 
 def text_failed(text: str) -> str | None:
-    """Why a plain text (stripped) reports failure: the kind and the words that tell it; None where it does not."""
+    """Why a plain text (stripped) reports failure: its kind and an excerpt; None where it does not."""
     if len(text) > ANY:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     lowered = text.lower()
     if _ABOUT_A_TEXT.match(lowered):
         return None
-    told = _first(PROGRAMS, text, lowered)
-    if told is None:
-        told = _first(SENTENCES, text, lowered) or said_elsewhere(text, lowered)
-        if told is None or _EXCUSES.match(lowered):
+    found = _first(PROGRAMS, text, lowered)
+    if found is None:
+        found = _first(SENTENCES, text, lowered) or said_elsewhere(text, lowered)
+        if found is None or _EXCUSES.match(lowered):
             return None
-    return f"{told.name}: {excerpt(text)}"
+    return f"{found.name}: {excerpt(text)}"
 
 
 def _first(kinds: tuple[Kind, ...], text: str, lowered: str) -> Kind | None:
     for kind_ in kinds:
-        if kind_.told_by(text, lowered):
+        if kind_.matches(text, lowered):
             return kind_
     return None
 

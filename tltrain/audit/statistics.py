@@ -1,4 +1,4 @@
-"""The statistics of a data set: who failed and why, tools, endings, duplicates, lengths; one pass, bounded memory."""
+"""The statistics of a data set: failed calls, tools, endings, duplicates, lengths; one pass, bounded memory."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 from tltrain.audit.calls import CallStatistics
 from tltrain.audit.counting import Spread, Tally, share
 from tltrain.audit.duplicates import Duplicates
-from tltrain.audit.failure_detectors import CallReading, read_calls
+from tltrain.audit.failure_detectors import CallAssessment, assess_calls
 from tltrain.audit.feedback import Mode
-from tltrain.audit.headline import headline
+from tltrain.audit.headline import headline, inferred_tools_warning
 from tltrain.audit.labels import LabelStatistics
 from tltrain.audit.lengths import Characters, Lengths, Masking, Tokens, maskings
 from tltrain.audit.toolsets import ToolStatistics
 from tltrain.trajectory import Message, Trajectory
 
 LIMITS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
-"""Length limits that every audit looks at, beside the one asked for."""
+"""Length limits, in tokens, that every audit reports on, in addition to the requested limit."""
 PROBLEMS_SHOWN = 50
 ENDINGS = {
     "answer": "an answer",
-    "finish": "a call of finish",
-    "user": "a message of the user's",
+    "finish": "a call to finish",
+    "user": "a message from the user",
     "call": "a call without feedback",
     "feedback": "feedback, unanswered",
     "gave_up": "giving up",
@@ -36,7 +36,7 @@ WITHOUT_ANSWER = ("call", "feedback", "gave_up", "empty", "no_reply")
 
 @dataclass
 class Masked:
-    """What MAE masks, in replies and in the unit of the lengths."""
+    """What MAE masks: numbers of replies, and `length` and `masked` in the unit of the lengths."""
 
     replies: int = 0
     whole: int = 0
@@ -53,14 +53,18 @@ class Masked:
         self.nothing_left += bool(masks) and all(mask.whole for mask in masks)
 
     def merge(self, later: Masked) -> None:
-        """Take in another part of the data."""
-        for name in ("replies", "whole", "in_part", "length", "masked", "nothing_left"):
-            setattr(self, name, getattr(self, name) + getattr(later, name))
+        """Add the counts of another part of the data."""
+        self.replies += later.replies
+        self.whole += later.whole
+        self.in_part += later.in_part
+        self.length += later.length
+        self.masked += later.masked
+        self.nothing_left += later.nothing_left
 
 
 @dataclass
 class Statistics:
-    """Everything an audit counts. Parts of a data set can be counted apart and merged in their order."""
+    """Everything an audit counts. Parts of a data set can be counted separately and merged in order."""
 
     mode: Mode = "default"
     trajectories: int = 0
@@ -84,23 +88,23 @@ class Statistics:
     def add(
         self,
         trajectory: Trajectory,
-        readings: list[CallReading],
+        assessments: list[CallAssessment],
         masks: list[Masking],
         lengths: Lengths | str,
-        place: str,
+        location: str,
     ) -> None:
-        """Take in one trajectory. `lengths` is a reason where they could not be measured."""
+        """Count one trajectory. `lengths` is an error message where the chat template refuses the trajectory."""
         self.trajectories += 1
         self.messages += len(trajectory.messages)
         self.parallel += any(len(reply.calls) > 1 for _, reply in trajectory.replies())
         self.endings[ending(trajectory)] += 1
         self.weights.update(_label(reply) for _, reply in trajectory.replies())
-        self.calls_per_trajectory.add(len(readings))
-        self.failing += any(reading.failed for reading in readings)
-        self.calls.add(trajectory, readings, place)
+        self.calls_per_trajectory.add(len(assessments))
+        self.failing += any(assessment.failed for assessment in assessments)
+        self.calls.add(trajectory, assessments, location)
         self.tools.add(trajectory)
         self.duplicates.add(trajectory)
-        self.labels.add(trajectory, readings)
+        self.labels.add(trajectory, assessments)
         self.masked.add_replies(masks)
         if isinstance(lengths, str):
             self.refused.add(lengths)
@@ -110,24 +114,34 @@ class Statistics:
         self.masked.masked += sum(lengths.masked)
 
     def merge(self, later: Statistics) -> None:
-        """Take in the statistics of the part of the data that follows this one."""
-        for name in ("trajectories", "messages", "parallel", "failing"):
-            setattr(self, name, getattr(self, name) + getattr(later, name))
-        for name in ("endings", "weights"):
-            getattr(self, name).update(getattr(later, name))
-        for name in ("calls_per_trajectory", "lengths", "refused", "masked", "calls", "tools", "duplicates", "labels"):
-            getattr(self, name).merge(getattr(later, name))
+        """Add the statistics of the part of the data that follows."""
+        self.trajectories += later.trajectories
+        self.messages += later.messages
+        self.parallel += later.parallel
+        self.failing += later.failing
+        self.endings.update(later.endings)
+        self.weights.update(later.weights)
+        self.calls_per_trajectory.merge(later.calls_per_trajectory)
+        self.lengths.merge(later.lengths)
+        self.refused.merge(later.refused)
+        self.masked.merge(later.masked)
+        self.calls.merge(later.calls)
+        self.tools.merge(later.tools)
+        self.duplicates.merge(later.duplicates)
+        self.labels.merge(later.labels)
 
     def to_json(self, unit: str, max_length: int | None = None) -> dict[str, Any]:
-        """The audit but for what was read with problems (see `run.audit` for the keys)."""
+        """The audit without the records that could not be read (see `run.audit` for the keys)."""
         calls = self.calls.to_json()
         trajectories = self._trajectories()
+        warning = inferred_tools_warning(calls["total"], calls["form_not_judged"], calls["not_judged"])
         return {
             "headline": headline(self.trajectories, calls, trajectories["without_answer"]),
+            "warnings": [] if warning is None else [warning],
             "mode": self.mode,
             "trajectories": trajectories,
             "calls": calls,
-            "readers": self.calls.readers_json(),
+            "readers": self.calls.agreement_json(),
             "tools": self.tools.to_json(self.calls.tools.counts.keys()),
             "mae": self._mae(unit),
             "lengths": self._lengths(unit, max_length),
@@ -170,11 +184,11 @@ class Statistics:
             "max_length": max_length,
             **self.lengths.summary(),
             "histogram": self.lengths.histogram(),
-            "limits": [self._cut(limit) for limit in limits],
+            "limits": [self._truncated(limit) for limit in limits],
             "refused": {"number": self.refused.total, "reasons": [list(row) for row in self.refused.common(5)]},
         }
 
-    def _cut(self, limit: int) -> dict[str, Any]:
+    def _truncated(self, limit: int) -> dict[str, Any]:
         longer = {length: count for length, count in self.lengths.counts.items() if length > limit}
         number, lost = sum(longer.values()), sum((length - limit) * count for length, count in longer.items())
         return {
@@ -187,15 +201,15 @@ class Statistics:
 
 
 def count(trajectories: Iterable[Trajectory], mode: Mode, ruler: Tokens | Characters, start: int = 0) -> Statistics:
-    """The statistics of some trajectories, the first of which is number `start` (from 0) of the data set."""
+    """The statistics of some trajectories; `start` is the index of the first of them in the data set."""
     statistics = Statistics(mode)
     chosen = list(trajectories)
-    readings = [read_calls(trajectory, mode) for trajectory in chosen]
-    masks = [maskings(trajectory, found) for trajectory, found in zip(chosen, readings, strict=True)]
+    assessments = [assess_calls(trajectory, mode) for trajectory in chosen]
+    masks = [maskings(trajectory, found) for trajectory, found in zip(chosen, assessments, strict=True)]
     lengths = ruler.measure(list(zip(chosen, masks, strict=True)))
-    for number, trajectory in enumerate(chosen):
-        place = _place(trajectory, start + number + 1)
-        statistics.add(trajectory, readings[number], masks[number], lengths[number], place)
+    for index, trajectory in enumerate(chosen):
+        location = _location(trajectory, start + index + 1)
+        statistics.add(trajectory, assessments[index], masks[index], lengths[index], location)
     return statistics
 
 
@@ -217,7 +231,7 @@ def ending(trajectory: Trajectory) -> str:
 
 
 def _gives_up(arguments: Any) -> bool:
-    """ToolBench's way of ending a path without an answer."""
+    """Whether the arguments of `finish` give up, as ToolBench writes it."""
     return isinstance(arguments, dict) and str(arguments.get("return_type", "")).startswith("give_up")
 
 
@@ -225,6 +239,6 @@ def _label(reply: Message) -> str:
     return "unlabelled" if reply.weight is None else "trained" if reply.weight else "masked"
 
 
-def _place(trajectory: Trajectory, number: int) -> str:
+def _location(trajectory: Trajectory, number: int) -> str:
     name = trajectory.source or f"trajectory {number}"
     return name if trajectory.id is None else f"{name} ({trajectory.id})"

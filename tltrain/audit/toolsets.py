@@ -32,7 +32,7 @@ class ToolStatistics:
     troubles: dict[tuple[str, bytes], tuple[str, ...]] = field(default_factory=dict)
 
     def add(self, trajectory: Trajectory) -> None:
-        """Take in the tools of one trajectory."""
+        """Count the tools of one trajectory."""
         names = tuple(tool.name for tool in trajectory.tools)
         self.per_trajectory.add(len(names))
         self.without_tools += not names
@@ -57,7 +57,7 @@ class ToolStatistics:
                 self.troubles[version] = found
 
     def merge(self, later: ToolStatistics) -> None:
-        """Take in the tools of the part of the data that follows."""
+        """Add the tools of the part of the data that follows."""
         self.offered.merge(later.offered)
         self.descriptions = later.descriptions | self.descriptions
         self.inferred |= later.inferred
@@ -68,7 +68,7 @@ class ToolStatistics:
         self.troubles = later.troubles | self.troubles
 
     def to_json(self, called: Collection[str]) -> dict[str, Any]:
-        """The `tools` part of an audit (see `statistics.audit`); `called` are the names that occur in calls."""
+        """The `tools` part of an audit (see `run.audit`); `called` are the names that occur in calls."""
         offered = self.offered.counts
         never = [(name, count) for name, count in self.offered.common() if name not in called]
         return {
@@ -104,5 +104,5 @@ class ToolStatistics:
 
 @lru_cache(maxsize=20_000)
 def _troubles(name: str, parameters: str) -> tuple[str, ...]:
-    """What is wrong with a specification, remembered: tool sets come again and again."""
+    """The problems of a specification, cached because tool sets repeat."""
     return tuple(troubles(Tool(name, parameters=json.loads(parameters))))

@@ -36,15 +36,31 @@ def audit(
     """Who failed and why, in a data set of any format."""
     from tltrain import formats
     from tltrain.audit.run import run_audit
+    from tltrain.files import write_text
+    from tltrain.report.audit_page import audit_page
 
     if mode not in ("default", "paper"):
         raise ConfigError(f"--mode {mode}: expected default or paper")
     given = None if tools is None else formats.read_tools(tools)
-    result = run_audit(data, out, format, given, strict, model, max_length, mode, compare, stderr.is_terminal)  # type: ignore[arg-type]
+    result, other = run_audit(
+        data,
+        out,
+        format=format,
+        tools=given,
+        strict=strict,
+        model=model,
+        max_length=max_length,
+        mode=mode,  # type: ignore[arg-type]
+        compare=compare,
+        progress=stderr.is_terminal,
+    )
+    write_text(out / "audit.html", audit_page(result, other))
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
         print(result["headline"])
+        for warning in result["warnings"]:
+            print_status(f"warning: {warning}")
         if number := result["problems"]["number"]:
             stderr.print(f"{number} record{'s' * (number > 1)} could not be read: see the audit", highlight=False)
         stderr.print(f"written: {out / 'audit.html'}, {out / 'audit.json'}", highlight=False, soft_wrap=True)

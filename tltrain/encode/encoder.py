@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from tltrain.audit.failure_detectors import CallReading, read_calls
+from tltrain.audit.failure_detectors import CallAssessment, assess_calls
 from tltrain.encode.key_tokens import DEFAULT_W_MAX, reply_key_positions, token_weights
 from tltrain.encode.masks import mask_reasons
 from tltrain.encode.rendering import Renderer, Span
@@ -208,15 +208,15 @@ class Encoder:
         """Token ids of each of `names` when it replaces `text[offset : offset + length]`."""
         return self.renderer.substituted_names(text, offset, length, names)
 
-    def _readings(self, trajectory: Trajectory) -> dict[int, list[CallReading]]:
+    def _readings(self, trajectory: Trajectory) -> dict[int, list[CallAssessment]]:
         """Whether each call failed, by message index."""
-        grouped: dict[int, list[CallReading]] = {}
-        for reading in read_calls(trajectory, self.mode):
+        grouped: dict[int, list[CallAssessment]] = {}
+        for reading in assess_calls(trajectory, self.mode):
             grouped.setdefault(reading.message, []).append(reading)
         return grouped
 
     def _step(
-        self, trajectory: Trajectory, index: int, readings: Sequence[CallReading]
+        self, trajectory: Trajectory, index: int, readings: Sequence[CallAssessment]
     ) -> tuple[Step | None, EncodingCounts]:
         reply = self.renderer.reply(trajectory, index)
         prompt_ids = self.renderer.token_ids(reply.prompt)

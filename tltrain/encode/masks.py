@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tltrain.audit.failure_detectors import CallReading
+from tltrain.audit.failure_detectors import CallAssessment
 from tltrain.encode.rendering import RenderedReply, Renderer, Span
 
 
 def mask_reasons(
-    renderer: Renderer, reply: RenderedReply, readings: Sequence[CallReading], spans: Sequence[Span]
+    renderer: Renderer, reply: RenderedReply, readings: Sequence[CallAssessment], spans: Sequence[Span]
 ) -> list[str]:
     """For each reply token the reason why it is excluded from the loss; empty for tokens that are learned.
 

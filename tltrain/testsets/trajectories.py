@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
 
-from tltrain.audit.failure_detectors import read_calls
+from tltrain.audit.failure_detectors import assess_calls
 from tltrain.errors import ConfigError
 from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.trajectory import Trajectory
@@ -53,7 +53,7 @@ class TrajectorySet(TestSet):
 
 
 def _prompts(trajectory: Trajectory, mode: Mode) -> Iterator[tuple[Trajectory, Gold]]:
-    failed = {reading.message for reading in read_calls(trajectory, mode) if reading.failed}
+    failed = {reading.message for reading in assess_calls(trajectory, mode) if reading.failed}
     for index, reply in trajectory.replies():
         if index not in failed and reply.weight != 0:
             name = f"{trajectory.id or trajectory.source}#{index}"

@@ -1,10 +1,10 @@
-"""Precision and recall of the feedback reader on the labelled set, by half and by kind, ours beside the paper's rule.
+"""Precision and recall of the feedback detector on the labelled set, by half and by kind, ours beside the paper's rule.
 
-    python tests/support/score_readers.py [FOLDER OF PUBLIC DATA]
+    python tests/support/score_failure_detectors.py [FOLDER OF PUBLIC DATA]
 
 `data/feedback_labels.jsonl` was labelled by reading, before the rules were written. Its own texts stand in it;
-messages of public data sets stand there only as a place (`at`: file and JSON pointer; `obs`: which <obs> part of that
-text) and a SHA-256, and are left out without the data. The halves are drawn by hash: rules were written looking at
+messages of public data sets are referenced by location (`at`: file and JSON pointer; `obs`: which <obs> part of that
+text) and a SHA-256, and are skipped without the data. The halves are drawn by hash: rules were written looking at
 `dev` alone. `data/feedback_probes.jsonl` are messages written afterwards to break the rules, which learned from them.
 """
 
@@ -69,7 +69,7 @@ def load(data: Path | None, path: Path = LABELS) -> list[Labelled]:
 
 
 def resolve(data: Path | None, row: dict[str, Any]) -> str:
-    """The text of a public message; an error where the place holds another text."""
+    """The text of a public message; an error where another text is found there."""
     assert data is not None
     file, pointer = row["at"].split("#")
     node: Any = _document(data / file)

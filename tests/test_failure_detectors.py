@@ -1,4 +1,4 @@
-"""Who failed, and why: the feedback reader line by line of its guide, the released rule, and both readers together."""
+"""The feedback detector line by line of its guide, the released rule, and both detectors together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tltrain.audit import feedback_failed, read_calls
+from tltrain.audit import assess_calls, feedback_failed
 from tltrain.audit.literals import read_value
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
@@ -109,44 +109,44 @@ def test_read_calls_gives_each_call_both_readings():
     calls = (Call("weather", {"town": "Oslo"}, "a"), Call("weather", {"city": "Oslo"}, "b"))
     sunny = Message("tool", '{"weather": "sunny"}', call_id="b")
     refused = Message("tool", "Unknown parameter: town", call_id="a")
-    first, second = read_calls(trajectory(Message("assistant", None, calls), sunny, refused))
+    first, second = assess_calls(trajectory(Message("assistant", None, calls), sunny, refused))
     assert (first.message, first.index, second.message, second.index) == (1, 0, 1, 1)
-    assert first.schema == 'weather has no argument "town" (it has city)'
-    assert first.feedback == "request to correct: Unknown parameter: town"
+    assert first.schema_reason == 'weather has no argument "town" (it has city)'
+    assert first.feedback_reason == "request to correct: Unknown parameter: town"
     assert first.failed
-    assert first.reason == first.schema
+    assert first.reason == first.schema_reason
     assert not second.failed
     assert second.reason is None
 
 
 def test_a_call_without_feedback_is_read_by_the_schema_alone():
     unanswered = Message("assistant", None, (Call("weather", {"city": "Oslo"}), Call("wether", {})))
-    assert [reading.failed for reading in read_calls(trajectory(unanswered))] == [False, True]
+    assert [assessment.failed for assessment in assess_calls(trajectory(unanswered))] == [False, True]
 
 
 @pytest.mark.parametrize(("weight", "failed"), [(0, True), (0.0, True), (1, False), (None, True)])
 def test_an_explicit_label_wins(weight: float | None, failed: bool):
     reply = Message("assistant", None, (Call("weather", {}),), weight=weight)
-    (reading,) = read_calls(trajectory(reply, Message("tool", "Error: city is missing")))
-    assert reading.failed == failed
-    assert reading.label == (None if weight is None else weight == 0)
+    (assessment,) = assess_calls(trajectory(reply, Message("tool", "Error: city is missing")))
+    assert assessment.failed == failed
+    assert assessment.label == (None if weight is None else weight == 0)
     if weight == 0:
-        assert reading.reason == "labelled"
+        assert assessment.reason == "labelled"
 
 
 def test_a_label_can_fail_a_good_call_in_both_modes():
     reply = Message("assistant", None, (Call("weather", {"city": "Oslo"}),), weight=0)
     for mode in ("default", "paper"):
-        (reading,) = read_calls(trajectory(reply, Message("tool", "sunny")), mode)
-        assert reading.failed
+        (assessment,) = assess_calls(trajectory(reply, Message("tool", "sunny")), mode)
+        assert assessment.failed
 
 
 def test_paper_mode_reads_the_feedback_alone():
     reply = Message("assistant", None, (Call("wether", {"town": 1}),))
-    (reading,) = read_calls(trajectory(reply, Message("tool", "sunny")), mode="paper")
-    assert not reading.failed
-    (reading,) = read_calls(trajectory(reply, Message("tool", "sunny, terrorless")), mode="paper")
-    assert reading.feedback == "matches 'error'"
+    (assessment,) = assess_calls(trajectory(reply, Message("tool", "sunny")), mode="paper")
+    assert not assessment.failed
+    (assessment,) = assess_calls(trajectory(reply, Message("tool", "sunny, terrorless")), mode="paper")
+    assert assessment.feedback_reason == "matches 'error'"
 
 
 @pytest.mark.parametrize(

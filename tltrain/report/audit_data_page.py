@@ -1,4 +1,4 @@
-"""The parts of the audit page on the data themselves: what MAE masks, endings, readers, tools, lengths, duplicates."""
+"""Sections of the audit page: what MAE masks, endings, failure detectors, tools, lengths, duplicates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tltrain.report.page import (
 Audit = Mapping[str, Any]
 OPEN_ROWS = 15
 SHORT_CATEGORIES = {
-    "unknown_tool": "tool not given",
+    "unknown_tool": "unknown tool",
     "not_an_object": "arguments unreadable",
     "unknown_argument": "argument does not exist",
     "missing_argument": "argument missing",
@@ -37,17 +37,17 @@ SHORT_CATEGORIES = {
 
 
 def per_cent(part: float) -> str:
-    """A share from 0 to 1 for people."""
+    """A share from 0 to 1 as a percentage."""
     return f"{100 * part:.1f} %"
 
 
 def block(*parts: Markup) -> Markup:
-    """Parts that stay together where others stand beside them."""
+    """Parts that stay together in a row of `side_by_side`."""
     return Markup("<div>{}</div>").format(join(parts))
 
 
 def listing(columns: list[Column], rows: list[list[Any]], what: str, total: int) -> Markup:
-    """A short table as it is, a long one folded with its first rows in view."""
+    """A table; a long table is collapsed, with its first rows visible."""
     if len(rows) <= OPEN_ROWS:
         return table(columns, rows)
     title = f"All {total:,} {what}" if len(rows) == total else f"The first {len(rows)} of {total:,} {what}"
@@ -55,7 +55,7 @@ def listing(columns: list[Column], rows: list[list[Any]], what: str, total: int)
 
 
 def mae_section(audit: Audit) -> Section | None:
-    """What stays to be learnt once failed calls are masked."""
+    """How much is left to train on once failed calls are masked."""
     mae = audit["mae"]
     if not mae["replies"]:
         return None
@@ -68,14 +68,14 @@ def mae_section(audit: Audit) -> Section | None:
         [
             (f"{unit} of replies kept", f"{mae['kept']:,}"),
             (f"{unit} masked", f"{mae['masked']:,} ({per_cent(mae['share_masked'])})"),
-            ("replies masked whole", f"{mae['masked_whole']:,} of {mae['replies']:,}"),
-            ("replies masked in part", mae["masked_in_part"]),
-            ("trajectories with nothing left", mae["trajectories_with_nothing_left"]),
+            ("replies masked completely", f"{mae['masked_whole']:,} of {mae['replies']:,}"),
+            ("replies masked partly", mae["masked_in_part"]),
+            ("trajectories masked completely", mae["trajectories_with_nothing_left"]),
         ]
     )
     text = (
-        "A reply with a failed call stays in the context of later steps and out of the loss; of parallel calls only "
-        "the failed ones are masked. Green is what a model would learn from."
+        "A reply with a failed call stays in the context of later steps but is excluded from the loss; of parallel "
+        "calls, only the failed ones are masked. Green is what the model would be trained on."
     )
     return Section("What MAE would mask", join([bar, figures, paragraph(text)]))
 
@@ -91,39 +91,39 @@ def ending_section(audit: Audit) -> Section | None:
     text = (
         f"{bad:,} of {trajectories['total']:,} trajectories end without an answer."
         if bad
-        else "None ends without an answer."
+        else "No trajectory ends without an answer."
     )
     if trajectories["endings"]["user"]:
-        text += " Where the user has the last word, an answer came before it or was not given: this is not judged."
+        text += " Trajectories that end with a message from the user count as neither answered nor unanswered."
     labels = trajectories["labelled_replies"]
     if labels["masked"] or labels["trained"]:
         text += (
-            f" {labels['masked']:,} replies are labelled as not to be learnt and {labels['trained']:,} as to be "
-            "learnt; such labels win over the readers."
+            f" {labels['masked']:,} replies are labelled with weight 0 and {labels['trained']:,} with another weight; "
+            "labels override the failure detectors."
         )
     return Section("How trajectories end", join([paragraph(text), figure(chart)]))
 
 
-def reader_section(audit: Audit) -> Section | None:
-    """The two readers against each other, and against labels where there are any."""
+def detector_section(audit: Audit) -> Section | None:
+    """Agreement of the two failure detectors, and their precision and recall where the data are labelled."""
     parts = [part for part in (_agreement(audit["readers"]), _labels(audit.get("labels"))) if part]
-    return Section("How sure is this?", join(parts)) if parts else None
+    return Section("How reliable is this?", join(parts)) if parts else None
 
 
-def _agreement(readers: Mapping[str, Any]) -> Markup:
-    if not readers["read_by_both"]:
+def _agreement(counts: Mapping[str, Any]) -> Markup:
+    if not counts["read_by_both"]:
         return Markup()
-    kappa = "" if readers["kappa"] is None else f" (Cohen’s kappa {readers['kappa']:.2f})"
+    kappa = "" if counts["kappa"] is None else f" (Cohen’s kappa {counts['kappa']:.2f})"
     text = (
-        "Two readers that know nothing of each other look at a call: one at its form, one at its feedback. On the "
-        f"{readers['read_by_both']:,} calls that both could read they agree in {per_cent(readers['agreement'])}"
+        "Two independent detectors assess a call: one its form, the other its feedback. On the "
+        f"{counts['read_by_both']:,} calls that both could assess, they agree on {per_cent(counts['agreement'])}"
         f"{kappa}. "
-        "They need not: a well-formed call can fail, and a lenient tool can excuse a malformed one."
+        "Full agreement is not expected: a well-formed call can fail, and a lenient tool can accept a malformed one."
     )
-    columns = [Column(""), Column("feedback: failed", True), Column("feedback: fine", True)]
+    columns = [Column(""), Column("feedback: failed", True), Column("feedback: succeeded", True)]
     rows = [
-        ["form: broken", readers["both_failed"], readers["schema_only"]],
-        ["form: fine", readers["feedback_only"], readers["neither"]],
+        ["form: faulty", counts["both_failed"], counts["schema_only"]],
+        ["form: correct", counts["feedback_only"], counts["neither"]],
     ]
     return join([paragraph(text), table(columns, rows, sortable=False)])
 
@@ -132,19 +132,21 @@ def _labels(labels: Mapping[str, Any] | None) -> Markup:
     if not labels:
         return Markup()
     text = (
-        f"These data say which calls really went wrong: {labels['wrong']:,} of {labels['calls']:,}. The readers found "
+        f"The data label which calls really failed: {labels['wrong']:,} of {labels['calls']:,}. The detectors found "
         f"{labels['found']:,} of them (recall {per_cent(labels['recall'])}) with {labels['false_alarms']:,} false "
         f"alarms (precision {per_cent(labels['precision'])})."
     )
     if labels["missed"]:
-        text += " The others went wrong silently: well-formed, run without complaint, but not what was asked."
-    columns = [Column("what went wrong"), Column("calls", True), Column("found", True), Column("missed", True)]
+        text += (
+            " The others failed silently: well-formed and executed without an error, but not what the query required."
+        )
+    columns = [Column("error"), Column("calls", True), Column("found", True), Column("missed", True)]
     rows = [[row["error"].replace("_", " "), row["calls"], row["found"], row["missed"]] for row in labels["by_error"]]
-    return join([heading("Against the labels"), paragraph(text), table(columns, rows)])
+    return join([heading("Compared with the labels"), paragraph(text), table(columns, rows)])
 
 
 def tool_sections(audit: Audit) -> list[Section]:
-    """Tools that are easily confused, badly specified, never called."""
+    """Tools that are easily confused, have invalid specifications, or are never called."""
     tools = audit["tools"]
     if not tools["distinct"]:
         return []
@@ -152,8 +154,8 @@ def tool_sections(audit: Audit) -> list[Section]:
     figures = facts(
         [
             ("tools", tools["distinct"]),
-            ("tools a trajectory, median", each["p50"]),
-            ("at most", each["max"]),
+            ("tools per trajectory, median", each["p50"]),
+            ("tools per trajectory, maximum", each["max"]),
             ("different tool sets", tools["sets"]),
             ("easily confused pairs", tools["confusable"]["pairs"]),
             ("invalid specifications", tools["invalid"]["number"]),
@@ -162,11 +164,12 @@ def tool_sections(audit: Audit) -> list[Section]:
     )
     notes = []
     if tools["inferred"]:
-        notes.append(f"{tools['inferred']:,} tools came without a specification; theirs was inferred from the calls.")
-    if tools["several_specifications"]:
         notes.append(
-            f"{tools['several_specifications']:,} further specifications give another text under the same name."
+            f"The specifications of {tools['inferred']:,} tools were inferred from the calls: tools that are never "
+            "called are unknown, and these specifications are not checked."
         )
+    if tools["several_specifications"]:
+        notes.append(f"{tools['several_specifications']:,} further specifications have the name of another tool.")
     parts = [figures, *([paragraph(" ".join(notes))] if notes else [])]
     parts += [
         part for part in (_confusable(tools["confusable"]), _invalid(tools["invalid"]), _never_used(tools)) if part
@@ -177,11 +180,11 @@ def tool_sections(audit: Audit) -> list[Section]:
 def _confusable(confusable: Mapping[str, Any]) -> Markup:
     if not confusable["shown"]:
         return Markup()
-    columns = [Column("tool"), Column("easily taken for"), Column("because"), Column("trajectories", True)]
+    columns = [Column("tool"), Column("confused with"), Column("reason"), Column("trajectories", True)]
     rows = [[row["a"], row["b"], "; ".join(row["reasons"]), row["trajectories"]] for row in confusable["shown"]]
-    text = "Offered together in one trajectory, and alike in name or description: here a model decides on few tokens."
+    text = "Offered together in one trajectory, with similar names or descriptions: few tokens tell them apart."
     if not confusable["complete"]:
-        text += " Only the commonest tool sets were looked at."
+        text += " Only the commonest tool sets were compared."
     return join([heading("Easily confused"), paragraph(text), listing(columns, rows, "pairs", confusable["pairs"])])
 
 
@@ -189,7 +192,7 @@ def _invalid(invalid: Mapping[str, Any]) -> Markup:
     if not invalid["tools"]:
         return Markup()
     rows = [[row["tool"], "; ".join(row["troubles"]), row["trajectories"]] for row in invalid["tools"]]
-    columns = [Column("tool"), Column("what is wrong"), Column("occurrences", True)]
+    columns = [Column("tool"), Column("problems"), Column("occurrences", True)]
     return join([heading("Invalid specifications"), listing(columns, rows, "specifications", invalid["number"])])
 
 
@@ -203,7 +206,7 @@ def _never_used(tools: Mapping[str, Any]) -> Markup:
 
 
 def data_sections(audit: Audit) -> list[Section]:
-    """Lengths, duplicates, and what could not be read."""
+    """Lengths, duplicates, and the records that could not be read."""
     found = [_lengths(audit), _duplicates(audit), _problems(audit)]
     return [section for section in found if section is not None]
 
@@ -218,10 +221,10 @@ def _lengths(audit: Audit) -> Section | None:
             for name, key in (
                 ("shortest", "min"),
                 ("median", "p50"),
-                ("95 % are below", "p95"),
-                ("99 % are below", "p99"),
+                ("95th percentile", "p95"),
+                ("99th percentile", "p99"),
                 ("longest", "max"),
-                ("all together", "sum"),
+                ("total", "sum"),
             )
         ]
         edges = [row["from"] for row in lengths["histogram"]] + [lengths["histogram"][-1]["to"]]
@@ -229,9 +232,9 @@ def _lengths(audit: Audit) -> Section | None:
         limit = lengths["max_length"]
         markers = {f"limit {limit:,}": limit} if limit else None
         counts = [row["count"] for row in lengths["histogram"]]
-        chart = charts.histogram(f"Lengths in {unit}", edges, counts, x_label=f"{unit} a trajectory", markers=markers)
-        caption = "Each trajectory as a whole: tools, messages, calls and feedback"
-        caption += " as the chat template writes them." if unit == "tokens" else "; name a model for lengths in tokens."
+        chart = charts.histogram(f"Lengths in {unit}", edges, counts, x_label=f"{unit} per trajectory", markers=markers)
+        caption = "Each whole trajectory: tools, messages, calls and feedback"
+        caption += " as rendered by the chat template." if unit == "tokens" else "; pass --model for lengths in tokens."
         drawing = figure(chart, caption)
         parts = [facts(figures), side_by_side(drawing, _limits(lengths))]
     if lengths["refused"]["number"]:
@@ -248,7 +251,7 @@ def _limits(lengths: Mapping[str, Any]) -> Markup:
     enough = next((row["limit"] for row in lengths["limits"] if not row["cut"]), None)
     columns = [
         Column("length limit", True),
-        Column("trajectories cut", True),
+        Column("trajectories truncated", True),
         Column("share", True),
         Column("tokens lost", True),
         Column("share", True),
@@ -258,7 +261,7 @@ def _limits(lengths: Mapping[str, Any]) -> Markup:
         for row in lengths["limits"]
         if row["cut"] or row["limit"] in (lengths["max_length"], enough)
     ]
-    return block(heading("What a length limit would cut"), table(columns, rows))
+    return block(heading("What a length limit would truncate"), table(columns, rows))
 
 
 def _share(value: float) -> Cell:
@@ -270,14 +273,14 @@ def _duplicates(audit: Audit) -> Section:
     exact, near = duplicates["exact"], duplicates["near"]
     figures = facts([("exact copies", exact["copies"]), ("near duplicates", near["copies"])])
     text = (
-        "A copy repeats the messages and calls of an earlier trajectory. A near duplicate asks nearly the same and "
-        "calls nearly the same: its query’s word triples and its calls’ arguments overlap by "
-        f"{100 * duplicates['threshold']:.0f} % or more (estimated)."
+        "An exact copy repeats the messages and calls of an earlier trajectory. A near duplicate has nearly the same "
+        "queries and calls: the word trigrams of its queries and the arguments of its calls overlap by "
+        f"{100 * duplicates['threshold']:.0f} % or more (estimated Jaccard index)."
     )
     parts = [figures, paragraph(text)]
     for name, groups in (("Largest groups of copies", exact), ("Largest groups of near duplicates", near)):
         if groups["largest"]:
-            columns = [Column("query"), Column("size", True), Column("numbers in the data")]
+            columns = [Column("query"), Column("size", True), Column("positions in the data")]
             rows = [[row["query"] or "(no query)", row["size"], _positions(row)] for row in groups["largest"]]
             parts.append(join([heading(name), table(columns, rows)]))
     return Section("Duplicates", join(parts))

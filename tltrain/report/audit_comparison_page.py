@@ -1,4 +1,4 @@
-"""The part of the audit page that sets two data sets side by side."""
+"""The part of the audit page that compares two data sets."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.audit.compare import compare
-from tltrain.audit.page_data import SHORT_CATEGORIES, per_cent
 from tltrain.audit.statistics import ENDINGS
 from tltrain.report import charts
+from tltrain.report.audit_data_page import SHORT_CATEGORIES, per_cent
 from tltrain.report.page import Cell, Column, Section, figure, join, number, paragraph, side_by_side, table
 
 Audit = Mapping[str, Any]
 
 
 def comparison_sections(a: Audit, b: Audit) -> list[Section]:
-    """Measures, categories and endings of both."""
+    """Measures, failure categories and endings of both data sets."""
     values = compare(a, b)
     legend = f"A is {values['a']}, B is {values['b']}; lengths are in {a['lengths']['unit']}."
-    columns = [Column("measure"), Column("A", True), Column("B", True), Column("B less A", True)]
+    columns = [Column("measure"), Column("A", True), Column("B", True), Column("B − A", True)]
     rows = [_row(row) for row in values["measures"]]
-    wrong = _charts(
-        "What went wrong, in {}",
+    categories = _charts(
+        "Failed calls by category, in {}",
         "Calls, and their share of all calls.",
         [(each["calls"]["by_category"], each["calls"]["total"]) for each in (a, b)],
         SHORT_CATEGORIES,
     )
-    ends = _charts(
+    endings = _charts(
         "How trajectories end, in {}",
         "Trajectories, and their share of all.",
         [(each["trajectories"]["endings"], each["trajectories"]["total"]) for each in (a, b)],
         ENDINGS,
     )
-    return [Section("Side by side", join([paragraph(legend), table(columns, rows), wrong, ends]))]
+    return [Section("Side by side", join([paragraph(legend), table(columns, rows), categories, endings]))]
 
 
 def both_headlines(a: Audit, b: Audit) -> str:
-    """One sentence on two data sets."""
+    """The headline for two data sets: the failure rate of each."""
     names = [Path(str(each.get("data", side))).name for each, side in ((a, "A"), (b, "B"))]
     if names[0] == names[1]:
         names = ["A", "B"]
@@ -51,7 +51,7 @@ def both_headlines(a: Audit, b: Audit) -> str:
 
 
 def _charts(title: str, caption: str, both: list[tuple[Mapping[str, int], int]], names: Mapping[str, str]) -> Markup:
-    """The same bars of A and of B, on one scale; what occurs in neither is left out."""
+    """Bar charts of A and of B on the same scale; categories that occur in neither are omitted."""
     kinds = [name for name in names if any(counts[name] for counts, _ in both)]
     if not kinds:
         return Markup()

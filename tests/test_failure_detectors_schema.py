@@ -1,4 +1,4 @@
-"""The schema reader: what breaks a tool's specification, and that no schema can break the reader."""
+"""The schema detector: what violates a tool's specification, and that no schema can break the detector."""
 
 from __future__ import annotations
 

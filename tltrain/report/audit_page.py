@@ -1,4 +1,4 @@
-"""`audit.html`: an audit as one page, its sentence first, then what failed and why."""
+"""`audit.html`: an audit as one page, its headline first, then which calls failed and why."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.audit.calls import CATEGORIES
-from tltrain.audit.page_compare import both_headlines, comparison_sections
-from tltrain.audit.page_data import (
+from tltrain.report import charts
+from tltrain.report.audit_comparison_page import both_headlines, comparison_sections
+from tltrain.report.audit_data_page import (
     SHORT_CATEGORIES,
     block,
     data_sections,
+    detector_section,
     ending_section,
     listing,
     mae_section,
     per_cent,
-    reader_section,
     tool_sections,
 )
-from tltrain.report import charts
 from tltrain.report.page import (
     Cell,
     Column,
@@ -49,7 +49,7 @@ STYLE = """
 .failure p { margin: .2rem 0 .5rem; font-size: .92rem; }
 .failure pre { margin: .2rem 0 .6rem; max-height: 13rem; overflow-y: auto; }
 .failure .label { color: var(--muted); font-size: .8rem; margin: 0; }
-.failure .place { color: var(--muted); font-size: .8rem; margin: .4rem 0 0; overflow-wrap: anywhere; }
+.failure .location { color: var(--muted); font-size: .8rem; margin: .4rem 0 0; overflow-wrap: anywhere; }
 .kind ul { margin: .3rem 0 .9rem; padding-left: 1.2rem; max-width: 58rem; }
 .split { display: flex; height: 1.6rem; max-width: 46rem; margin: .9rem 0 .4rem; }
 .split span { display: block; min-width: 2px; }
@@ -59,14 +59,15 @@ td ul { margin: 0; padding-left: 1.1rem; }
 
 
 def audit_page(audit: Audit, other: Audit | None = None) -> str:
-    """The whole page of an audit (as `run.run_audit` writes it); with `other`, the two data sets stand first.
+    """The page of an audit (as `audit.run.run_audit` returns it); with `other`, a comparison of both data sets.
 
     One HTML document without network access; everything from the data is escaped.
     """
     if other is not None:
         sections = [*comparison_sections(audit, other), _folded("A", audit), _folded("B", other)]
         names = f"{audit.get('data', 'A')} and {other.get('data', 'B')}"
-        return page(f"Audit of {names}", *sections, headline=both_headlines(audit, other), style=STYLE)
+        title, note = f"Audit of {names}", _comparison_note(audit, other)
+        return page(title, *sections, headline=both_headlines(audit, other), note=note, style=STYLE)
     title = f"Audit of {audit['data']}" if audit.get("data") else "Audit"
     return page(title, *_sections(audit), headline=audit["headline"], note=_note(audit), style=STYLE)
 
@@ -78,7 +79,7 @@ def _sections(audit: Audit) -> list[Section]:
         _tools_used(audit),
         mae_section(audit),
         ending_section(audit),
-        reader_section(audit),
+        detector_section(audit),
         *tool_sections(audit),
         *data_sections(audit),
     ]
@@ -86,23 +87,28 @@ def _sections(audit: Audit) -> list[Section]:
 
 
 def _folded(side: str, audit: Audit) -> Section:
-    """All of one audit of two, behind a click."""
+    """The whole of one of two audits, collapsed."""
     whole = (Markup("<h2>{}</h2>{}").format(section.title, section.body) for section in _sections(audit))
     sentence = paragraph(" ".join([audit["headline"], _note(audit)]))
-    return Section(f"All about {side}", join([sentence, details(f"Unfold the audit of {side}", join(whole))]))
+    return Section(f"All about {side}", join([sentence, details(f"Show the audit of {side}", join(whole))]))
 
 
 def _note(audit: Audit) -> str:
-    parts = []
+    parts = list(audit["warnings"])
     if audit.get("model"):
         parts.append(f"Lengths in tokens of {audit['model']}.")
     if audit["mode"] == "paper":
         parts.append("Failed calls by the rule of the TL-Training release (paper mode).")
     problems = audit.get("problems", {}).get("number", 0)
     if problems:
-        kept = "record could not be read and is" if problems == 1 else "records could not be read and are"
-        parts.append(f"{problems:,} {kept} left out.")
+        skipped = "record could not be read and was" if problems == 1 else "records could not be read and were"
+        parts.append(f"{problems:,} {skipped} skipped.")
     return " ".join(parts)
+
+
+def _comparison_note(audit: Audit, other: Audit) -> str:
+    sides = (("A", audit), ("B", other))
+    return " ".join(f"{side}: {warning}" for side, each in sides for warning in each["warnings"])
 
 
 def _overview(audit: Audit) -> Section:
@@ -111,6 +117,7 @@ def _overview(audit: Audit) -> Section:
         ("trajectories", trajectories["total"]),
         ("calls", calls["total"]),
         ("calls failed", per_cent(calls["share"])),
+        *([("calls whose form was not judged", calls["form_not_judged"])] if calls["form_not_judged"] else []),
         ("trajectories with a failed call", trajectories["with_failed_calls"]),
         ("end without an answer", trajectories["without_answer"]),
         ("tools offered", audit["tools"]["distinct"]),
@@ -119,7 +126,7 @@ def _overview(audit: Audit) -> Section:
     parts = [facts(figures)]
     if calls["failed"]:
         parts.append(side_by_side(_category_figure(calls), _step_figure(calls)))
-        parts.append(paragraph(_put_right(calls)))
+        parts.append(paragraph(_recovery(calls)))
     return Section("At a glance", join(parts))
 
 
@@ -142,24 +149,24 @@ def _step_figure(calls: Mapping[str, Any]) -> Markup:
         "Share of calls that failed, by step", {"": rates}, colours=dict.fromkeys(rates, 1), limit=limit
     )
     more = len(calls["by_step"]) - len(shown)
-    caption = "Per cent of the calls in a trajectory's first, second, … reply with calls, with one standard error."
+    caption = "Failed calls in a trajectory's first, second, … reply with calls, in per cent, with one standard error."
     if more:
-        caption += f" {more} later steps are in audit.json."
-    return figure(chart, caption, title="How often, step by step")
+        caption += f" audit.json has {more} later steps."
+    return figure(chart, caption, title="Failure rate by step")
 
 
-def _put_right(calls: Mapping[str, Any]) -> str:
+def _recovery(calls: Mapping[str, Any]) -> str:
     part = calls["put_right"] / calls["failed"]
-    sentence = f"After {per_cent(part)} of the failed calls the next reply calls something that works"
+    sentence = f"After {per_cent(part)} of the failed calls, all calls of the next reply succeed"
     if part < 0.5:
         return sentence + "."
-    return sentence + ": worth reading as context, even where they are not worth imitating."
+    return sentence + ": useful as context, even though the failed calls should not be imitated."
 
 
 def _failures(audit: Audit) -> Section:
     failures = audit["calls"]["failures"]
     kinds = [_kind(row) for row in failures["shown"]]
-    parts = [paragraph("Failures of one kind together, each with real examples from the data."), *kinds[:FAILURES_OPEN]]
+    parts = [paragraph("Failures grouped by kind, with examples from the data."), *kinds[:FAILURES_OPEN]]
     if kinds[FAILURES_OPEN:]:
         parts.append(details(f"{len(kinds) - FAILURES_OPEN} more kinds", join(kinds[FAILURES_OPEN:])))
     if failures["rest"]:
@@ -183,27 +190,29 @@ def _wordings(wordings: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def _example(example: Mapping[str, Any]) -> Markup:
-    asked = Markup('<p class="label">asked</p><p>{}</p>').format(example["query"]) if example["query"] else Markup()
-    answer = example["feedback"] or "(no feedback)"
+    query = Markup('<p class="label">query</p><p>{}</p>').format(example["query"]) if example["query"] else Markup()
+    feedback = example["feedback"] or "(no feedback)"
     return Markup(
-        '<div class="failure">{}<p class="label">called</p><pre>{} {}</pre><p class="label">answer</p><pre>{}</pre>'
-        '<p class="bad">{}</p><p class="place">{}, step {}</p></div>'
-    ).format(asked, example["tool"], example["arguments"], answer, example["reason"], example["place"], example["step"])
+        '<div class="failure">{}<p class="label">call</p><pre>{} {}</pre><p class="label">feedback</p><pre>{}</pre>'
+        '<p class="bad">{}</p><p class="location">{}, step {}</p></div>'
+    ).format(
+        query, example["tool"], example["arguments"], feedback, example["reason"], example["place"], example["step"]
+    )
 
 
 def _names(audit: Audit) -> Section | None:
-    """Names that models made up, beside the nearest that exist."""
+    """Names that do not exist, with the nearest names that do."""
     tools, arguments = audit["calls"]["unknown_tools"], audit["calls"]["unknown_arguments"]
     parts = []
     if tools:
         rows = [[row["name"], row["nearest"], row["count"]] for row in tools]
-        columns = [Column("tool called"), Column("nearest tool given"), Column("calls", True)]
+        columns = [Column("tool called"), Column("nearest existing tool"), Column("calls", True)]
         parts.append(block(heading("Tools that do not exist"), listing(columns, rows, "names", len(rows))))
     if arguments:
         rows = [[row["name"], row["tool"], row["nearest"], row["count"]] for row in arguments]
-        columns = [Column("argument"), Column("of tool"), Column("nearest that exists"), Column("calls", True)]
+        columns = [Column("argument"), Column("of tool"), Column("nearest existing argument"), Column("calls", True)]
         parts.append(block(heading("Arguments that do not exist"), listing(columns, rows, "names", len(rows))))
-    return Section("Made-up names", side_by_side(*parts)) if parts else None
+    return Section("Hallucinated names", side_by_side(*parts)) if parts else None
 
 
 def _tools_used(audit: Audit) -> Section | None:
@@ -215,7 +224,7 @@ def _tools_used(audit: Audit) -> Section | None:
     if failing:
         counts = {row["tool"]: row["failed"] for row in failing[:TOOLS_DRAWN]}
         chart = charts.bars("Failed calls by tool", counts, total=calls["failed"], colour=5)
-        parts.append(figure(chart, "Failed calls, and their share of all failures.", title="Where failures gather"))
+        parts.append(figure(chart, "Failed calls, and their share of all failures.", title="Failed calls by tool"))
     columns = [Column("tool"), Column("calls", True), Column("failed", True), Column("share failed", True)]
     rows = [
         [row["tool"], row["calls"], row["failed"], Cell(per_cent(row["share"]), row["share"])]

@@ -1,4 +1,4 @@
-"""The feedback reader against messages labelled by reading, before its rules were written (see `score_readers`)."""
+"""The feedback detector on messages labelled by hand before its rules were written (see `score_failure_detectors`)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from support.score_readers import LABELS, PROBES, Labelled, load, score, wrong
+from support.score_failure_detectors import LABELS, PROBES, Labelled, load, score, wrong
 
-from tltrain.audit import read_calls
+from tltrain.audit import assess_calls
 from tltrain.audit.statements import PROGRAMS, SENTENCES
 from tltrain.toolworld import generate
 
@@ -75,6 +75,6 @@ def test_toolworld_calls_that_failed_visibly_are_those_that_are_read_as_failed()
             for site in trajectory.extra["toolworld"]["sites"]
             if not site["error"].endswith("_silent")
         }
-        readings = read_calls(trajectory)
-        assert {(reading.message, reading.index) for reading in readings if reading.failed} == visible
-        assert all(reading.feedback for reading in readings if reading.failed)
+        assessments = assess_calls(trajectory)
+        assert {(assessment.message, assessment.index) for assessment in assessments if assessment.failed} == visible
+        assert all(assessment.feedback_reason for assessment in assessments if assessment.failed)
