@@ -98,7 +98,7 @@ def test_wordings_held_out_are_not_trained_on(data: ToolWorld) -> None:
             function = FUNCTIONS[calls[0]]
             trained = trajectory.extra["toolworld"]["split"] == "train"
             query = trajectory.messages[1].content or ""
-            assert worded_as(query, function.asks if trained else function.held_out), query
+            assert worded_as(query, function.wordings if trained else function.held_out), query
 
 
 def test_tools_of_the_unseen_split_never_occur_in_training(data: ToolWorld) -> None:
@@ -237,6 +237,21 @@ def test_write_in_openai_form(data: ToolWorld, tmp_path: Path) -> None:
     assert len(lines) == 16 and len({line["id"] for line in lines}) == 16
     calls = [call for line in lines for message in line["messages"] for call in message.get("tool_calls", ())]
     assert calls and all(isinstance(json.loads(call["function"]["arguments"]), dict) for call in calls)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.2, 0.4, 0.6])
+def test_noise_sets_the_share_of_failed_training_calls(data: ToolWorld, noise: float) -> None:
+    noisy = generate(800, noise=noise)
+    calls = sum(len(message.calls) for trajectory in noisy.train for message in trajectory.messages)
+    kinds = [error for trajectory in noisy.train for error in errors(trajectory).values()]
+    visible = sum(not kind.endswith("_silent") for kind in kinds)
+    assert abs(visible / calls - noise) < 0.02
+    assert (noisy.test_seen, noisy.test_unseen) == (data.test_seen, data.test_unseen)
+
+
+def test_noise_out_of_range_is_refused() -> None:
+    with pytest.raises(ConfigError, match="noise must be between 0 and"):
+        generate(1, noise=0.9)
 
 
 def test_sizes_must_not_be_negative() -> None:

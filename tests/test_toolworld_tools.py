@@ -28,7 +28,7 @@ def world() -> World:
 def drawn_call(world: World, name: str) -> Call:
     function = FUNCTIONS[name]
     slots = function.draw(Draw(Random(name), world, held_out=False))
-    return Call(name, function.arguments(function.asks[0], slots))
+    return Call(name, function.arguments(function.wordings[0], slots))
 
 
 def test_enough_of_everything() -> None:
@@ -57,11 +57,11 @@ def test_every_tool_is_well_described(name: str) -> None:
     Draft202012Validator.check_schema(function.tool.parameters)
     assert function.tool.description.endswith(".") and 1 <= len(function.tool.properties) <= 5
     assert len(json.dumps(function.tool.to_json())) < 520
-    assert len(set(function.asks)) >= 6 and len(set(function.held_out)) >= 2
-    assert not set(function.asks) & set(function.held_out)
-    for wording in function.asks + function.held_out:
+    assert len(set(function.wordings)) >= 6 and len(set(function.held_out)) >= 2
+    assert not set(function.wordings) & set(function.held_out)
+    for wording in function.wordings + function.held_out:
         assert set(function.tool.required) <= set(slots_of(wording)), wording
-    assert set(function.tool.properties) == {slot for wording in function.asks for slot in slots_of(wording)}
+    assert set(function.tool.properties) == {slot for wording in function.wordings for slot in slots_of(wording)}
 
 
 def test_own_errors_differ_by_service(world: World) -> None:

@@ -41,6 +41,8 @@ class DataConfig(_Section):
     """Share of the trajectories kept from training as split `held`, where no test split is given."""
     size: Positive = 1217
     """Of toolworld: number of training trajectories."""
+    noise: Annotated[float, Field(ge=0, le=0.8)] | None = None
+    """Of toolworld: share of training calls that fail visibly; null: the default share of 0.17."""
     format: str | None = None
     """Format of the files; by default it is detected from the content."""
     tools: str | None = None

@@ -77,7 +77,7 @@ def _toolworld(config: DataConfig, seed: int) -> Data:
 
     if config.test:
         raise ConfigError("data.test: toolworld has its own test splits")
-    world = generate(config.size, seed)
+    world = generate(config.size, seed, noise=config.noise)
     return Data(TOOLWORLD, world.train, {"seen": world.test_seen, "unseen": world.test_unseen})
 
 

@@ -20,6 +20,7 @@ from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
 from tltrain.engine import ranks
+from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError

@@ -1,1 +1,1 @@
-"""Data sets and the built-in model: fetched, and checked by SHA-256."""
+"""Downloads of data sets and wheels, verified by SHA-256."""

@@ -1,4 +1,4 @@
-"""Whether files are those that published figures are about."""
+"""Checks whether local files are the versions that published results refer to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tltrain.files import file_sha256
 
 
 def warnings_for(name: str, files: Iterable[Path], pinned: str) -> list[str]:
-    """A warning where the files, one after another, do not have this SHA-256; no warning where they have."""
+    """Return a warning unless the SHA-256 of the concatenated files is `pinned`."""
     found = file_sha256(*files)
     if found == pinned:
         return []

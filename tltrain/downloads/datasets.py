@@ -1,6 +1,6 @@
-"""Fetching public data: each file from one commit of its source, checked by SHA-256, into a folder of data.
+"""Downloads of public data sets: every file comes from a pinned commit and is verified by SHA-256.
 
-The folder is laid out by set, `rotbench/First_Turn/clean.json`; loaders read it, and so does `--from`.
+The data folder has a subfolder for each set (`rotbench/First_Turn/clean.json`); loaders and `--from` use this layout.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from tltrain.files import file_sha256, replacing
 from tltrain.testsets import bfcl, rotbench, sealtools, toolalpaca, tooleyes
 
 HOST = "https://raw.githubusercontent.com"
-SECONDS = 30
-"""How long the host may be silent."""
+TIMEOUT = 30
+"""Seconds without a response from the host before a download fails."""
 WHEEL = "bfcl-eval==2026.3.23"
 WHEEL_SHA256 = "3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a"
 WHEEL_FOLDER = "bfcl_eval/data"
@@ -32,13 +32,13 @@ WHEEL_FOLDER = "bfcl_eval/data"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A folder of a public repository at one commit."""
+    """A folder of a public repository at a pinned commit."""
 
     repository: str
     commit: str
     folder: str
     files: Mapping[str, str]
-    """SHA-256 by the path inside of that folder, and of the set's own."""
+    """SHA-256 by path relative to that folder, which is also the path in the local folder of the set."""
 
 
 SOURCES = {
@@ -74,7 +74,7 @@ NAMES = (*SOURCES, "bfcl")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """What a fetch did: the set's folder, how many files are ready in it, and which `--from` does not have."""
+    """Result of a fetch: the folder of the set, the number of files ready in it, and those missing from `--from`."""
 
     folder: Path
     ready: int
@@ -82,16 +82,16 @@ class Fetched:
 
 
 def fetch(name: str, folder: Path, source: Path | None = None) -> Fetched:
-    """Put the files of a data set in `folder`, those that are not there yet.
+    """Copy or download the files of a data set that `folder` lacks.
 
     Args:
-        name: one of `NAMES`.
-        folder: the folder of all data.
-        source: a folder laid out alike to copy from, as far as it has the files; for BFCL also one with its wheel.
-            None: from the public source.
+        name: an element of `NAMES`.
+        folder: the folder that contains all data sets.
+        source: a folder of the same layout to copy available files from, or for BFCL a folder with its wheel.
+            None downloads from the public source.
 
     Raises:
-        ConfigError: no such data set.
+        ConfigError: the data set or `source` does not exist.
         DataError: a file cannot be downloaded or has another SHA-256, or `source` has none of the files.
     """
     if name not in NAMES:
@@ -112,7 +112,7 @@ def fetch(name: str, folder: Path, source: Path | None = None) -> Fetched:
             _save(stream, target, pin)
     ready = len(SOURCES[name].files) - len(missing)
     if not ready:
-        raise DataError(f"none of the files of {name} is there, such as {missing[0]}", source)
+        raise DataError(f"none of the files of {name} was found, for example {missing[0]}", source)
     return Fetched(folder / name, ready, tuple(missing))
 
 
@@ -122,21 +122,21 @@ def _url(source: Source, path: str) -> str:
 
 @contextmanager
 def _opened(url: str, local: Path | None) -> Iterator[BinaryIO]:
-    """The bytes of the copy, where there is one, else of the URL."""
+    """Open the local copy if a path is given, otherwise the URL."""
     if local is not None:
         with local.open("rb") as stream:
             yield stream
         return
     try:
-        with urllib.request.urlopen(url, timeout=SECONDS) as answer:
-            yield answer
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            yield response
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise DataError(f"cannot download {url}: {reason}; --from DIR takes a local copy") from None
 
 
 def _save(stream: BinaryIO, target: Path, pin: str) -> None:
-    """Write the file, unless what came is not what is pinned."""
+    """Write the file if its content matches the pinned SHA-256."""
     with replacing(target) as temporary:
         with temporary.open("wb") as written:
             shutil.copyfileobj(stream, written)
@@ -145,7 +145,7 @@ def _save(stream: BinaryIO, target: Path, pin: str) -> None:
 
 def _check(path: Path, name: str, pin: str) -> None:
     if (found := file_sha256(path)) != pin:
-        raise DataError(f"{name}: SHA-256 is {found}, expected {pin}: another version or a part of the file")
+        raise DataError(f"{name}: SHA-256 is {found}, expected {pin}: the file is incomplete or of another version")
 
 
 def _is_pinned(path: Path, pin: str) -> bool:
@@ -153,7 +153,7 @@ def _is_pinned(path: Path, pin: str) -> bool:
 
 
 def _fetch_bfcl(folder: Path, source: Path | None) -> Fetched:
-    """Splits of BFCL are pinned as wholes, so all of one are copied or none."""
+    """BFCL is pinned by split, so either all files of a split are copied or none."""
     splits = {split: [name for pair in bfcl.files(split) for name in pair] for split in bfcl.BFCL.SPLITS}
     if all(_has_split(folder, names, bfcl.PINS[split]) for split, names in splits.items()):
         return Fetched(folder, sum(map(len, splits.values())))
@@ -183,7 +183,7 @@ def _copy_bfcl(source: Path, folder: Path, splits: Mapping[str, list[str]]) -> F
                 shutil.copyfile(source / name, temporary)
         copied += len(names)
     if not copied:
-        raise DataError(f"no split of bfcl is there whole: it lacks {missing[0].name}, for one", source)
+        raise DataError(f"no complete split of bfcl was found: {missing[0].name} is missing, for example", source)
     return Fetched(folder, copied, tuple(missing))
 
 

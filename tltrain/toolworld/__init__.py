@@ -1,4 +1,4 @@
-"""The built-in data: tools that really run in a small seeded world, tasks for them, and trajectories of the tasks."""
+"""The built-in data: executable tools in a small seeded world, tasks for them, and trajectories of solving them."""
 
 from tltrain.toolworld.dispatch import execute
 from tltrain.toolworld.library import open_world

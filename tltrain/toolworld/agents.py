@@ -1,6 +1,6 @@
-"""The agents whose logs the trajectories are: each a short system prompt and a fixed list of tools of two domains.
+"""The agents that produce the trajectories: each has a short system prompt and a fixed list of tools from two domains.
 
-Each agent is deployed several times, with another part of its tools: logs of one deployment share their tool set.
+Each agent is deployed several times with different subsets of its tools; logs of a deployment share their tool set.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tltrain.trajectory import Tool
 
 @dataclass(frozen=True)
 class Agent:
-    """`prompt` is the system text; `names` are its tools, in the order it is given them."""
+    """`prompt` is the system text; `names` lists its tools in the order of the prompt."""
 
     name: str
     prompt: str
@@ -23,7 +23,7 @@ class Agent:
 
     @cached_property
     def functions(self) -> tuple[ToolFunction, ...]:
-        """The tools that run."""
+        """The executable tools."""
         return tuple(FUNCTIONS[name] for name in self.names)
 
     @cached_property
@@ -33,12 +33,12 @@ class Agent:
 
     @cached_property
     def services(self) -> tuple[Service, ...]:
-        """The services its tools come from."""
+        """The services that its tools belong to."""
         return tuple(SERVICES[name] for name in dict.fromkeys(function.service.name for function in self.functions))
 
     @cached_property
     def chains(self) -> tuple[Chain, ...]:
-        """The chains it has all tools for."""
+        """The chains for which the agent has every tool."""
         return tuple(
             chain
             for service in self.services
@@ -176,12 +176,12 @@ DEPLOYMENTS = 3
 
 
 def _deployed(agent: Agent) -> list[Agent]:
-    """Windows over the agent's tools, which stand in circles of siblings: every tool is in one or more of them."""
+    """Split an agent's circular list of tools into overlapping windows that together contain every tool."""
     names, count = agent.names, len(agent.names)
     starts = [count * number // DEPLOYMENTS for number in range(DEPLOYMENTS)]
-    windows = [tuple(names[(start + place) % count] for place in range(TOOLS_DEPLOYED)) for start in starts]
+    windows = [tuple(names[(start + offset) % count] for offset in range(TOOLS_DEPLOYED)) for start in starts]
     return [replace(agent, name=f"{agent.name}_{number}", names=names) for number, names in enumerate(windows, 1)]
 
 
-TRAINING_AGENTS = tuple(one for agent in _TRAINING for one in _deployed(agent))
-UNSEEN_AGENTS = tuple(one for agent in _UNSEEN for one in _deployed(agent))
+TRAINING_AGENTS = tuple(deployment for agent in _TRAINING for deployment in _deployed(agent))
+UNSEEN_AGENTS = tuple(deployment for agent in _UNSEEN for deployment in _deployed(agent))

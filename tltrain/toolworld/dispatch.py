@@ -1,4 +1,4 @@
-"""Running calls: checks a call against the tools given, runs it in the world, and words the outcome."""
+"""Execution of calls: validate a call against the available tools, run it in the world, and format the feedback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tltrain.trajectory import Call, Tool
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a call came to: the feedback, whether it failed, and the result behind the feedback."""
+    """Outcome of a call: the feedback, whether the call failed, and the result that the feedback reports."""
 
     feedback: str
     failed: bool
@@ -24,14 +24,14 @@ class Outcome:
 
 
 def execute(tools: Sequence[Tool], world: World, call: Call) -> str:
-    """Run a call in the world and return the feedback, a failed call's included. Only `tools` can be called."""
+    """Run a call in the world and return its feedback, also if it fails. Only `tools` can be called."""
     return run(tools, world, call).feedback
 
 
 def run(tools: Sequence[Tool], world: World, call: Call) -> Outcome:
-    """`execute`, with the result and whether the call failed."""
+    """Like `execute`, but also return the result and whether the call failed."""
     function = FUNCTIONS.get(call.name) if any(tool.name == call.name for tool in tools) else None
-    style = function.service.style if function else _style_of_strangers(tools)
+    style = function.service.style if function else _unknown_tool_style(tools)
     try:
         if function is None:
             raise UnknownToolError(call.name)
@@ -41,8 +41,8 @@ def run(tools: Sequence[Tool], world: World, call: Call) -> Outcome:
     return Outcome(style.success(result), False, result)
 
 
-def _style_of_strangers(tools: Sequence[Tool]) -> Any:
-    """Whoever answers for a tool that does not exist: the service of the first tool."""
+def _unknown_tool_style(tools: Sequence[Tool]) -> Any:
+    """Feedback style for a tool that does not exist: that of the first available tool's service."""
     known = [FUNCTIONS[tool.name].service.style for tool in tools if tool.name in FUNCTIONS]
     return known[0] if known else JSON
 
@@ -51,7 +51,7 @@ def _read_arguments(function: ToolFunction, arguments: Any) -> dict[str, Any]:
     if not isinstance(arguments, Mapping):
         raise ValueError("the arguments are not a JSON object")
     problems: list[CallError] = sorted(
-        _misfits(function.tool, arguments),
+        _argument_errors(function.tool, arguments),
         key=lambda problem: isinstance(problem, MissingArgumentError) != function.service.style.missing_first,
     )
     if problems:
@@ -60,7 +60,7 @@ def _read_arguments(function: ToolFunction, arguments: Any) -> dict[str, Any]:
     return {name: _read_value(name, value, properties[name]) for name, value in arguments.items()}
 
 
-def _misfits(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[CallError]:
+def _argument_errors(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[CallError]:
     for name in arguments:
         if name not in tool.properties:
             yield UnknownArgumentError(tool.name, name)
@@ -70,7 +70,7 @@ def _misfits(tool: Tool, arguments: Mapping[str, Any]) -> Iterator[CallError]:
 
 
 def _read_value(name: str, value: Any, schema: Mapping[str, Any]) -> Any:
-    """The value as its declared type; the text "12" for a number can be read."""
+    """Convert the value to its declared type; numeric strings such as "12" are accepted as numbers."""
     match schema["type"]:
         case "integer" | "number" if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise ValueError(f"{name} must be a number, not {value!r}")

@@ -1,4 +1,4 @@
-"""All services together: the tools by name, and worlds to run them in."""
+"""All services, their tools by name, and the worlds in which the tools run."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ FUNCTIONS: dict[str, ToolFunction] = {
 
 
 def open_world(seed: int = 0) -> World:
-    """A fresh world with every service's tables."""
+    """Create a world with every service's tables."""
     return World(seed, [service.tables for service in SERVICES.values() if service.tables is not None])

@@ -1,4 +1,4 @@
-"""What goes wrong in the trajectories: calls that fail visibly, and calls that are silently not what was asked."""
+"""Errors in the trajectories: calls that fail visibly, and calls that succeed but silently differ from the gold."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tltrain.toolworld.world import World
 from tltrain.trajectory import Call, Tool
 
 VISIBLE_SHARE, SILENT_SHARE = 0.17, 0.03
-"""Of all calls; a visible failure adds a call, a silent one stands in a gold call's place."""
-AGAIN = 0.08
-"""How often a correction fails too."""
-PULL = 0.05
-"""How strongly the shares are pulled to what is wanted, per call too few or too many."""
+"""Shares of all calls; a visible failure adds a call, a silent error replaces a gold call."""
+RETRY_FAILURE = 0.08
+"""Probability that a correction fails too."""
+CORRECTION = 0.05
+"""Change of the error probability for each error too few or too many so far."""
 VERBS = {
     "add": ("create", "insert"),
     "assign": ("give", "set"),
@@ -55,7 +55,7 @@ VERBS = {
     "sum": ("total", "get"),
     "update": ("set", "change"),
 }
-"""What else a tool's first word might have been."""
+"""Plausible alternatives to the first word of a tool's name."""
 SYNONYMS = {
     "amount": "value",
     "category": "type",
@@ -80,7 +80,7 @@ SYNONYMS = {
     "value": "amount",
     "values": "numbers",
 }
-"""What else an argument might have been called."""
+"""Plausible alternatives to argument names."""
 SURPLUS: tuple[tuple[str, Any], ...] = (
     *(("format", "json"), ("verbose", True), ("limit", 10), ("language", "en"), ("details", True), ("page", 1)),
     *(("include_all", True), ("timezone", "UTC"), ("sort", "asc"), ("confirm", True), ("reason", "requested")),
@@ -90,7 +90,7 @@ Damage = Callable[["Noise", Agent, Call], "Call | None"]
 
 @dataclass(frozen=True, slots=True)
 class Spoiled:
-    """A call as it went wrong, the kind of error, and what came of it."""
+    """A wrong call, the kind of error, and the outcome."""
 
     call: Call
     error: str
@@ -98,43 +98,49 @@ class Spoiled:
 
 
 class Noise:
-    """Decides which calls go wrong and how, close to the shares wanted: what could not be done is made up for."""
+    """Draws which calls go wrong and how. Errors that could not be made are made later, to reach the target shares.
 
-    def __init__(self, rng: Random, silent: bool) -> None:
-        self.rng = rng
-        self._visible = VISIBLE_SHARE / (1 - VISIBLE_SHARE)
+    `share` sets the share of visible failures for every attempt; None keeps the default rates.
+    """
+
+    def __init__(self, rng: Random, silent: bool, share: float | None = None) -> None:
+        self.rng, self.share = rng, share
+        visible = VISIBLE_SHARE if share is None else share
+        self._visible = visible / (1 - visible)
         self._silent = SILENT_SHARE / (1 - VISIBLE_SHARE) if silent else 0.0
-        self._visible_behind = self._silent_behind = 0.0
-        """How many errors fewer than wanted were made so far."""
-        self._silent_owed: list[int] = []
-        """Kinds of silent error still to be made, as places in SILENT."""
+        self._visible_deficit = self._silent_deficit = 0.0
+        """Number of errors still missing from the target shares."""
+        self._pending_silent: list[int] = []
+        """Silent errors still to be made, as indices into SILENT."""
 
-    def spoil(self, agent: Agent, world: World, call: Call, again: bool) -> Spoiled | None:
-        """A call that fails visibly, to be made before this gold one; None most of the time."""
-        chance = AGAIN
-        if not again:
-            self._visible_behind += self._visible
-            chance = self._visible + PULL * self._visible_behind
-        if self.rng.random() >= chance:
+    def spoil(self, agent: Agent, world: World, call: Call, retry: bool) -> Spoiled | None:
+        """Return a call that fails visibly, to precede the gold call, or None if the gold call comes next."""
+        if not retry:
+            self._visible_deficit += self._visible
+        if self.share is not None:
+            probability = min(self.share + CORRECTION * self._visible_deficit, 0.95) if self.share else 0.0
+        else:
+            probability = RETRY_FAILURE if retry else self._visible + CORRECTION * self._visible_deficit
+        if self.rng.random() >= probability:
             return None
         for error, damage in self.rng.sample(VISIBLE, len(VISIBLE)):
-            spoiled = self._tried(agent, world, damage(self, agent, call), error, failing=True)
+            spoiled = self._attempt(agent, world, damage(self, agent, call), error, failing=True)
             if spoiled is not None:
-                self._visible_behind -= 1
+                self._visible_deficit -= 1
                 return spoiled
         return None
 
     def mislead(self, agent: Agent, world: World, call: Call, last: bool) -> Spoiled | None:
-        """A call that works but is not the gold one; another result only where nothing depends on it (`last`)."""
-        self._silent_behind += self._silent
-        if self._silent and self.rng.random() < self._silent + PULL * self._silent_behind:
-            self._silent_behind -= 1
-            self._silent_owed.append(self.rng.randrange(len(SILENT)))
-        for kind in sorted(set(self._silent_owed)):
+        """Return a working call other than the gold; its result may differ only in the `last` stage."""
+        self._silent_deficit += self._silent
+        if self._silent and self.rng.random() < self._silent + CORRECTION * self._silent_deficit:
+            self._silent_deficit -= 1
+            self._pending_silent.append(self.rng.randrange(len(SILENT)))
+        for kind in sorted(set(self._pending_silent)):
             error, damage = SILENT[kind]
-            spoiled = self._tried(agent, world, damage(self, agent, call), error, failing=False)
+            spoiled = self._attempt(agent, world, damage(self, agent, call), error, failing=False)
             if spoiled is not None and (last or spoiled.outcome.result == self._result(agent, world, call)):
-                self._silent_owed.remove(kind)
+                self._pending_silent.remove(kind)
                 return spoiled
         return None
 
@@ -142,7 +148,7 @@ class Noise:
         with world.scratch():
             return run(agent.tools, world, call).result
 
-    def _tried(self, agent: Agent, world: World, call: Call | None, error: str, failing: bool) -> Spoiled | None:
+    def _attempt(self, agent: Agent, world: World, call: Call | None, error: str, failing: bool) -> Spoiled | None:
         if call is None:
             return None
         with world.scratch():
@@ -151,7 +157,7 @@ class Noise:
 
 
 def _hallucinated_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
-    """A sibling this agent was not given, or a name that sounds right."""
+    """A similar tool that the agent lacks, or a plausible invented name."""
     service = FUNCTIONS[call.name].service
     verb, _, rest = call.name.partition("_")
     siblings = [name for name in service.functions if name not in agent.names and name.startswith(verb)]
@@ -207,11 +213,11 @@ def _bad_value(noise: Noise, agent: Agent, call: Call) -> Call | None:
     if not arguments:
         return None
     name = noise.rng.choice(list(arguments))
-    value = _worsened(noise.rng, arguments[name], _tool(call).properties[name])
+    value = _corrupted_value(noise.rng, arguments[name], _tool(call).properties[name])
     return Call(call.name, {**arguments, name: value})
 
 
-def _worsened(rng: Random, value: Any, schema: dict[str, Any]) -> Any:
+def _corrupted_value(rng: Random, value: Any, schema: dict[str, Any]) -> Any:
     if isinstance(value, list):
         return rng.choice((", ".join(map(str, value)), [*value, "n/a"]))
     if isinstance(value, bool):
@@ -245,7 +251,7 @@ def _wrong_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
 
 
 def _redundant_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
-    """An optional argument nobody asked for, with a value that works."""
+    """An optional argument that the request does not mention, with a valid value."""
     properties, arguments = _tool(call).properties, plain_arguments(call)
     optional = [name for name in properties if name not in arguments]
     if not optional:
@@ -263,7 +269,7 @@ def _tool(call: Call) -> Tool:
 
 
 def plain_arguments(call: Call) -> dict[str, Any]:
-    """The arguments of a call of ours, always an object."""
+    """Return the arguments of a generated call, which are always an object."""
     assert isinstance(call.arguments, dict)
     return call.arguments
 

@@ -1,7 +1,7 @@
-"""Services: groups of tools that are real Python functions, and how people ask for what they do.
+"""Services: groups of tools implemented as Python functions, with templates of requests for them.
 
-A tool's schema comes from its function's typed signature and docstring, so nothing is written twice. Beside each tool
-stand the ways to ask for it: the slots of a wording say which arguments the call has.
+A tool's schema comes from its function's typed signature and docstring, so nothing is written twice. Each tool
+has wordings of requests; the slots of a wording determine the arguments of the call.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _LARGE_POOL = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """A value and the words people use for it, where these differ: `Said("km", "kilometres")`."""
+class Worded:
+    """A value and its natural-language forms, where these differ: `Worded("km", "kilometres")`."""
 
     value: Any
     words: tuple[str, ...]
@@ -39,13 +39,13 @@ class Said:
 
 
 class Draw:
-    """Draws what a task is about. Of pools of ten or more, every fifth value is kept for the test splits."""
+    """Draws the values of a task. In pools of ten or more, every fifth value is reserved for the test splits."""
 
     def __init__(self, rng: Random, world: World, held_out: bool) -> None:
         self.rng, self.world, self.held_out = rng, world, held_out
 
     def pick(self, values: Sequence[T]) -> T:
-        """One value of this split's share."""
+        """Draw a value from this split's share."""
         if len(values) >= _LARGE_POOL:
             return self._share(values)
         return self.rng.choice(values)
@@ -58,15 +58,15 @@ class Draw:
         return self.rng.choice(rest) if rest else values[1]
 
     def row(self, sql: str) -> Row:
-        """One row of a query on the untouched world."""
-        return self.pick(self.world.known(sql))
+        """Draw a row of a query on the unmodified world."""
+        return self.pick(self.world.cached_rows(sql))
 
     def number(self, low: int, high: int, step: int = 1) -> int:
         """A whole number from `low` to `high`, both included."""
         return self.rng.randrange(low, high + 1, step)
 
     def decimal(self, low: int, high: int) -> float | int:
-        """A number with at most one decimal; a whole one is an int, as people write it."""
+        """A number with at most one decimal; a whole number is an int, as people write it."""
         tenths = self.rng.choice((self.rng.randrange(low * 10, high * 10), self.rng.randrange(low, high) * 10))
         return tenths // 10 if tenths % 10 == 0 else tenths / 10
 
@@ -93,35 +93,35 @@ def _pieces(wording: str) -> tuple[tuple[str, str | None], ...]:
 
 
 def slots_of(wording: str) -> list[str]:
-    """The slots a wording mentions, in order."""
+    """Return the slots of a wording, in order."""
     return [slot for _, slot in _pieces(wording) if slot is not None]
 
 
 def fill(wording: str, slots: Slots, rng: Random) -> str:
-    """The wording with its slots in words."""
+    """Fill the slots of a wording with text."""
     parts = []
     for text, slot in _pieces(wording):
         parts.append(text)
         if slot is not None:
             value = slots[slot]
-            parts.append(rng.choice(value.words) if isinstance(value, Said) else str(value))
+            parts.append(rng.choice(value.words) if isinstance(value, Worded) else str(value))
     return "".join(parts)
 
 
 def plain_values(slots: Slots) -> dict[str, Any]:
-    """The slots' values, without their words."""
-    return {name: value.value if isinstance(value, Said) else value for name, value in slots.items()}
+    """Return the values of the slots without their text forms."""
+    return {name: value.value if isinstance(value, Worded) else value for name, value in slots.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class ToolFunction:
-    """A tool that runs. `asks` are wordings of requests for it, `held_out` those kept for the test splits."""
+    """An executable tool. `wordings` are request templates, of which `held_out` are reserved for tests."""
 
     service: Service
     function: Callable[..., Any]
     tool: Tool
     draw: Callable[[Draw], Slots]
-    asks: tuple[str, ...]
+    wordings: tuple[str, ...]
     held_out: tuple[str, ...]
     answer: Answer
 
@@ -131,7 +131,7 @@ class ToolFunction:
         return self.tool.name
 
     def arguments(self, wording: str, slots: Slots) -> dict[str, Any]:
-        """The gold arguments: those the wording mentions, in the signature's order."""
+        """Return the gold arguments: those in the wording's slots, in the order of the signature."""
         values, mentioned = plain_values(slots), set(slots_of(wording))
         return {name: values[name] for name in self.tool.properties if name in mentioned}
 
@@ -142,17 +142,17 @@ Step = tuple[str, Callable[[dict[str, Any], list[Any]], dict[str, Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A request that takes several calls, one after the other."""
+    """A request that takes several calls in sequence."""
 
     draw: Callable[[Draw], Slots]
     steps: tuple[Step, ...]
-    asks: tuple[str, ...]
+    wordings: tuple[str, ...]
     held_out: tuple[str, ...]
 
 
 @dataclass(slots=True)
 class Service:
-    """Tools of one domain with the same style of feedback, and requests around them that need no tool or find none."""
+    """Tools of one domain with the same style of feedback, and related requests that need no tool or have none."""
 
     name: str
     topic: str
@@ -160,32 +160,32 @@ class Service:
     tables: Builder | None = None
     functions: dict[str, ToolFunction] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
-    talk: tuple[tuple[str, str], ...] = ()
+    small_talk: tuple[tuple[str, str], ...] = ()
     """Questions near the domain that need no tool, with their answers."""
-    beyond: tuple[str, ...] = ()
+    unsupported_requests: tuple[str, ...] = ()
     """Requests near the domain that none of its tools can do; slots: person, city, day, number."""
 
     def tool(
-        self, *, draw: Callable[[Draw], Slots], asks: tuple[str, ...], held_out: tuple[str, ...], answer: Answer
+        self, *, draw: Callable[[Draw], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...], answer: Answer
     ) -> Callable[[Function], Function]:
         """Declare a function `(world, …)` as a tool of this service."""
 
         def declare(function: Function) -> Function:
             tool = tool_of(function)
-            self.functions[tool.name] = ToolFunction(self, function, tool, draw, asks, held_out, answer)
+            self.functions[tool.name] = ToolFunction(self, function, tool, draw, wordings, held_out, answer)
             return function
 
         return declare
 
     def chain(
-        self, *steps: Step, draw: Callable[[Draw], Slots], asks: tuple[str, ...], held_out: tuple[str, ...]
+        self, *steps: Step, draw: Callable[[Draw], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...]
     ) -> None:
         """Declare a request that takes several calls."""
-        self.chains.append(Chain(draw, steps, asks, held_out))
+        self.chains.append(Chain(draw, steps, wordings, held_out))
 
 
 def tool_of(function: Callable[..., Any]) -> Tool:
-    """The tool a function is: its name, first docstring line, and the schema of its signature (less the world)."""
+    """Derive a tool from a function: name, first docstring line, and schema of the signature without the world."""
     hints = get_type_hints(function, include_extras=True)
     properties, required = {}, []
     for parameter in list(inspect.signature(function).parameters.values())[1:]:

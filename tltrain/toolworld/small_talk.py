@@ -1,4 +1,4 @@
-"""Words around the requests: politeness, questions that need no tool, refusals."""
+"""Text around the requests: polite phrases, questions that need no tool, and refusals."""
 
 from __future__ import annotations
 

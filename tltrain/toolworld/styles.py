@@ -1,7 +1,7 @@
-"""How services word what they return: plain, wrapped in JSON, like HTTP, like a shell, in prose.
+"""Feedback styles of services: plain, wrapped in JSON, like HTTP, like a shell, in prose.
 
-A style turns a result into feedback, and an exception into the feedback of a failed call. Real tools differ in this,
-so the services of the world do too.
+A style turns a result into feedback, and an exception into the feedback of a failed call. Real tools
+differ in this, and so do the services of the world.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class CallError(Exception):
 
 
 class UnknownToolError(CallError):
-    """No such tool was given."""
+    """The tool is not available."""
 
 
 class UnknownArgumentError(CallError):
@@ -29,12 +29,12 @@ class UnknownArgumentError(CallError):
 
 
 class MissingArgumentError(CallError):
-    """A required argument was left out."""
+    """A required argument is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """`failure` words an exception raised by the named tool; `missing_first` reports a gap before a surplus."""
+    """`failure` formats an exception of a tool; `missing_first` reports missing before unknown arguments."""
 
     failure: Callable[[str, Exception], str]
     success: Callable[[Any], str]
@@ -42,7 +42,7 @@ class Style:
 
 
 def plain(result: Any) -> str:
-    """A text as it is, anything else as JSON."""
+    """Return strings unchanged and format other values as JSON."""
     return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
 
 

@@ -1,4 +1,4 @@
-"""Trajectories of toolworld: tasks are drawn, their calls executed, and what the tools said is what stands there."""
+"""Trajectories of toolworld: tasks are drawn, their calls are executed, and the tools' output is the feedback."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Kind = Literal["single", "chain", "parallel", "none", "refusal"]
 SHARES: dict[Kind, float] = {"single": 0.64, "chain": 0.12, "parallel": 0.08, "none": 0.09, "refusal": 0.07}
 TEST_SIZE = 200
 _ID = re.compile(r"[A-Z]+-\d+|/")
-Planned = tuple[str, Callable[[list[Any]], dict[str, Any]]]
+PlannedCall = tuple[str, Callable[[list[Any]], dict[str, Any]]]
 """A tool's name, and its arguments given the results so far."""
 
 
@@ -53,20 +53,28 @@ class ToolWorld:
         return paths
 
 
-def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE) -> ToolWorld:
+def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE, noise: float | None = None) -> ToolWorld:
     """`size` training trajectories and `test_size` for each test split, from executing calls in a seeded world.
 
-    `Trajectory.extra["toolworld"]` says what is behind one: `agent`, `kind`, `split`, `seed` (of the world, for
+    `Trajectory.extra["toolworld"]` describes each: `agent`, `kind`, `split`, `seed` (of the world, for
     `open_world`), and `sites`, the calls that went wrong, as `{"message": …, "index": …, "error": …}` with the kinds of
     `noise.VISIBLE` (their feedback reports it, the next reply corrects it) and of `noise.SILENT` (training split only).
+
+    `noise` is the share of training calls that fail visibly, 0 to 0.8; None is the default share of 0.17 with its
+    original random sequence. Test splits do not depend on it.
+
+    Raises:
+        ConfigError: a size is negative, or `noise` is out of range.
     """
+    if noise is not None and not 0 <= noise <= 0.8:
+        raise ConfigError(f"toolworld: noise must be between 0 and 0.8, got {noise}")
     if size < 0 or test_size < 0:
         raise ConfigError(f"toolworld: sizes must not be negative, got {size} and {test_size}")
     world = open_world(seed)
     taken: set[str] = set()
     seen = _Author("test_seen", TRAINING_AGENTS, world, seed).write(test_size, taken)
     unseen = _Author("test_unseen", UNSEEN_AGENTS, world, seed).write(test_size, taken)
-    return ToolWorld(_Author("train", TRAINING_AGENTS, world, seed).write(size, taken), seen, unseen)
+    return ToolWorld(_Author("train", TRAINING_AGENTS, world, seed, noise).write(size, taken), seen, unseen)
 
 
 def logs_of(agent: Agent, count: int, seed: int = 0) -> list[Trajectory]:
@@ -79,28 +87,30 @@ def logs_of(agent: Agent, count: int, seed: int = 0) -> list[Trajectory]:
 class _Task:
     kind: Kind
     query: str
-    stages: list[list[Planned]] = field(default_factory=list)
+    stages: list[list[PlannedCall]] = field(default_factory=list)
     answer: str = ""
 
 
 class _Author:
     """Draws the tasks of one split."""
 
-    def __init__(self, split: Split, agents: Sequence[Agent], world: World, seed: int) -> None:
+    def __init__(
+        self, split: Split, agents: Sequence[Agent], world: World, seed: int, noise: float | None = None
+    ) -> None:
         self.split, self.agents, self.world = split, agents, world
         self.rng = Random(f"{split} {seed}")
         self.draw = Draw(self.rng, world, held_out=split == "test_seen")
-        self.noise = Noise(self.rng, silent=split == "train")
+        self.noise = Noise(self.rng, silent=split == "train", share=noise)
 
     def write(self, count: int, taken: set[str]) -> list[Trajectory]:
-        """`count` trajectories; a query that is `taken` is drawn anew, up to a hundred times."""
+        """`count` trajectories; a query that is in `taken` is drawn again, up to a hundred times."""
         trajectories = []
         for number in range(1, count + 1):
             agent, task = self._fresh_task(taken)
             taken.add(task.query)
             name = f"toolworld-{self.split.replace('_', '-')}-{number:04d}"
             with self.world.scratch():
-                trajectories.append(_Scene(agent, self.world, self.noise).play(name, task, self.split))
+                trajectories.append(_Episode(agent, self.world, self.noise).run(name, task, self.split))
         return trajectories
 
     def _fresh_task(self, taken: set[str]) -> tuple[Agent, _Task]:
@@ -127,20 +137,20 @@ class _Author:
         task.query = f"{opening}{task.query}{closing}"
         return task
 
-    def _wordings(self, asks: tuple[str, ...], held_out: tuple[str, ...]) -> tuple[str, ...]:
-        return {"train": asks, "test_seen": held_out, "test_unseen": asks + held_out}[self.split]
+    def _wordings(self, wordings: tuple[str, ...], held_out: tuple[str, ...]) -> tuple[str, ...]:
+        return {"train": wordings, "test_seen": held_out, "test_unseen": wordings + held_out}[self.split]
 
     def _share(self, *groups: Sequence[Any]) -> Any:
-        """One value of the groups; every fourth of a group is kept for the test splits, new domains are all theirs."""
+        """Draw a value; every fourth of a group is reserved for the test splits, which own all unseen domains."""
         if self.split == "test_unseen" and groups != (GENERAL,):
             return self.rng.choice([value for group in groups for value in group])
         kept = self.split != "train"
         return self.rng.choice([value for group in groups for i, value in enumerate(group) if (i % 4 == 3) == kept])
 
-    def _ask(self, name: str) -> tuple[str, Planned]:
+    def _ask(self, name: str) -> tuple[str, PlannedCall]:
         function = FUNCTIONS[name]
         slots = function.draw(self.draw)
-        wording = self.rng.choice(self._wordings(function.asks, function.held_out))
+        wording = self.rng.choice(self._wordings(function.wordings, function.held_out))
         arguments = function.arguments(wording, slots)
         query = fill(wording, slots, self.rng)
         return query + "." * query.endswith('"'), (name, lambda results: arguments)
@@ -152,27 +162,29 @@ class _Author:
     def _chain(self, agent: Agent) -> _Task:
         chain = self.rng.choice(agent.chains)
         slots = chain.draw(self.draw)
-        wording = self.rng.choice(self._wordings(chain.asks, chain.held_out))
+        wording = self.rng.choice(self._wordings(chain.wordings, chain.held_out))
         values = plain_values(slots)
-        stages: list[list[Planned]] = [[(name, partial(make, values))] for name, make in chain.steps]
+        stages: list[list[PlannedCall]] = [[(name, partial(make, values))] for name, make in chain.steps]
         return _Task("chain", fill(wording, slots, self.rng), stages)
 
     def _parallel(self, agent: Agent) -> _Task:
         count = 2 if self.rng.random() < 0.8 else 3
         first = self.rng.choice(agent.names)
         names = [first] * count if self.rng.random() < 0.4 else self.rng.sample(agent.names, count)
-        asked = [self._ask(name) for name in names]
-        if self._entangled(agent, [Call(name, make([])) for _, (name, make) in asked]):
+        requests = [self._ask(name) for name in names]
+        if self._entangled(agent, [Call(name, make([])) for _, (name, make) in requests]):
             return self._parallel(agent)
         frame = self.rng.choice(PAIRS if count == 2 else TRIPLES)
-        return _Task("parallel", frame.format(*[query for query, _ in asked]), [[planned for _, planned in asked]])
+        return _Task(
+            "parallel", frame.format(*[query for query, _ in requests]), [[planned for _, planned in requests]]
+        )
 
     def _entangled(self, agent: Agent, calls: list[Call]) -> bool:
-        """Whether calls depend on each other: quite the same, about the same thing, or failing in some order."""
+        """Whether calls depend on each other: equal, about the same object, or failing in some order."""
         named: list[str] = []
         for call in calls:
             named += {value for value in plain_arguments(call).values() if isinstance(value, str) and _ID.match(value)}
-        if len(set(named)) < len(named) or any(call in calls[:place] for place, call in enumerate(calls)):
+        if len(set(named)) < len(named) or any(call in calls[:index] for index, call in enumerate(calls)):
             return True
         for order in (calls, calls[::-1]):
             with self.world.scratch():
@@ -182,14 +194,14 @@ class _Author:
 
     def _none(self, agent: Agent) -> _Task:
         if self.rng.random() < 0.5:
-            question, answer = self._share(*[service.talk for service in agent.services])
+            question, answer = self._share(*[service.small_talk for service in agent.services])
         else:
             question, answer = self._share(GENERAL)
         return _Task("none", question, answer=answer)
 
     def _refusal(self, agent: Agent) -> _Task:
         if self.rng.random() < 0.5:
-            near = self._share(*[service.beyond for service in agent.services])
+            near = self._share(*[service.unsupported_requests for service in agent.services])
             query = fill(near, self._common_slots(), self.rng)
         else:
             query, _ = self._ask(self.rng.choice(self._foreign(agent)))
@@ -197,7 +209,7 @@ class _Author:
         return _Task("refusal", query, answer=self.rng.choice(REFUSALS).format(topics=topics))
 
     def _foreign(self, agent: Agent) -> list[str]:
-        """Tools of services this agent has nothing of, but none that looks up a bare name: another might do that."""
+        """Tools of other services, except those that look up a name, which the agent's tools might do."""
         services = UNSEEN_SERVICES if self.split == "test_unseen" else TRAINING_SERVICES
         foreign = [service for service in services if service not in agent.services]
         functions = [function for service in foreign for function in service.functions.values()]
@@ -209,8 +221,8 @@ class _Author:
         return {"person": person, "city": draw.city(), "day": draw.day(), "number": draw.number(5, 40, 5)}
 
 
-class _Scene:
-    """Plays one task: calls and feedback in turn, mistakes and their corrections included."""
+class _Episode:
+    """Executes a task: calls and feedback in turn, including errors and their corrections."""
 
     def __init__(self, agent: Agent, world: World, noise: Noise) -> None:
         self.agent, self.world, self.noise = agent, world, noise
@@ -218,8 +230,8 @@ class _Scene:
         self.sites: list[dict[str, Any]] = []
         self.calls = 0
 
-    def play(self, name: str, task: _Task, split: Split) -> Trajectory:
-        """The whole trajectory."""
+    def run(self, name: str, task: _Task, split: Split) -> Trajectory:
+        """Return the complete trajectory."""
         self.messages.append(Message("user", task.query))
         results: list[Any] = []
         answers: list[str] = []
@@ -239,19 +251,21 @@ class _Scene:
         return Trajectory(tuple(self.messages), self.agent.tools, name, extra={"toolworld": label})
 
     def _answer(self, answers: list[str], task: _Task) -> str:
-        """The last reply. As agents do, ours have a house style: one opening for results, one for small talk."""
+        """The last reply, in the house style of the agents: a fixed opening for results and for small talk."""
         if answers:
             return f"Here you go: {' '.join(answers)}"
         return task.answer if task.kind == "refusal" else f"Sure. {task.answer}"
 
     def _stage(self, golds: list[Call], last: bool) -> list[tuple[Call, Outcome]]:
-        """Calls of one reply until all are done; a failed one is repeated, corrected, in a reply of its own."""
+        """Execute the calls of a reply; failed calls are corrected and repeated in further replies."""
         done: list[tuple[Call, Outcome] | None] = [None] * len(golds)
         pending = list(range(len(golds)))
         again = False
         while pending:
             spoiled = self._spoiled([golds[index] for index in pending], again)
-            attempts = [spoiled.get(place) or self._gold(golds[index], last) for place, index in enumerate(pending)]
+            attempts = [
+                spoiled.get(position) or self._gold(golds[index], last) for position, index in enumerate(pending)
+            ]
             self._reply(attempts)
             for attempt, index in zip(attempts, pending, strict=True):
                 if not attempt.outcome.failed:
@@ -261,15 +275,15 @@ class _Scene:
         return [item for item in done if item is not None]
 
     def _spoiled(self, calls: list[Call], again: bool) -> dict[int, Spoiled]:
-        """At most one failing call in a reply, by its place."""
-        for place, call in enumerate(calls):
+        """Return at most one failing call of a reply, by its position."""
+        for position, call in enumerate(calls):
             spoiled = self.noise.spoil(self.agent, self.world, call, again)
             if spoiled is not None:
-                return {place: spoiled}
+                return {position: spoiled}
         return {}
 
     def _gold(self, call: Call, last: bool) -> Spoiled:
-        """The gold call, or now and then one that silently is not; run for good."""
+        """Execute the gold call or occasionally a silently wrong call, and keep its effects."""
         misled = self.noise.mislead(self.agent, self.world, call, last)
         chosen, error = (misled.call, misled.error) if misled else (call, "")
         outcome = run(self.agent.tools, self.world, chosen)

@@ -1,4 +1,4 @@
-"""The little world behind the tools: tables in an in-memory SQLite database, filled from a seed."""
+"""The small world behind the tools: tables in an in-memory SQLite database, filled from a seed."""
 
 from __future__ import annotations
 
@@ -26,66 +26,66 @@ CITIES = (
 )
 FIRST_DAY = date(2025, 3, 1)
 DAYS = tuple((FIRST_DAY + timedelta(days=offset)).isoformat() for offset in range(122))
-"""Every day the world knows of, as YYYY-MM-DD: March to June 2025."""
+"""Every day in the world, as YYYY-MM-DD: March to June 2025."""
 MONTHS = ("2025-03", "2025-04", "2025-05", "2025-06")
 
 
 def people(rng: Random, count: int) -> list[str]:
-    """`count` different full names."""
+    """Draw `count` distinct full names."""
     return rng.sample([f"{first} {last}" for first in FIRST_NAMES for last in LAST_NAMES], count)
 
 
 class World:
-    """One database. The same seed and builders always give the same rows."""
+    """An in-memory database. The same seed and builders always produce the same rows."""
 
     def __init__(self, seed: int, builders: Sequence[Builder]) -> None:
         self._connection = sqlite3.connect(":memory:", isolation_level=None)
-        self._drawn: dict[str, list[Row]] = {}
+        self._cache: dict[str, list[Row]] = {}
         self.seed = seed
         for position, build in enumerate(builders):
             build(self, Random(seed * 1_000 + position))
 
     def create(self, table: str, columns: str, rows: Sequence[Sequence[Any]]) -> None:
-        """A new table; `columns` are names and constraints between commas."""
+        """Create a table; `columns` is a comma-separated list of names and constraints."""
         self._connection.execute(f"CREATE TABLE {table} ({columns})")
         for row in rows:
             self._connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
     def all(self, sql: str, *values: Any) -> list[Row]:
-        """Every row of a query."""
+        """Return every row of a query."""
         cursor = self._connection.execute(sql, values)
         names = [column[0] for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor]
 
-    def one(self, sql: str, *values: Any) -> Row | None:
-        """The first row of a query, None where there is none."""
+    def first(self, sql: str, *values: Any) -> Row | None:
+        """Return the first row of a query, or None if there is none."""
         rows = self.all(sql, *values)
         return rows[0] if rows else None
 
-    def need(self, absence: str, sql: str, *values: Any) -> Row:
-        """The first row of a query; a `LookupError` that says `absence` where there is none."""
-        row = self.one(sql, *values)
+    def require(self, absence: str, sql: str, *values: Any) -> Row:
+        """Return the first row of a query; raise `LookupError` with the message `absence` if there is none."""
+        row = self.first(sql, *values)
         if row is None:
             raise LookupError(absence)
         return row
 
     def run(self, sql: str, *values: Any) -> int:
-        """Change rows; how many were changed."""
+        """Execute a statement that modifies rows and return their number."""
         return self._connection.execute(sql, values).rowcount
 
     def next_number(self, table: str) -> int:
-        """The number for the id of a new row of `table`; ids count up from 100."""
+        """Return the number for the id of a new row of `table`; ids start at 100."""
         return 100 + int(self._connection.execute(f"SELECT coalesce(max(rowid), 0) FROM {table}").fetchone()[0])
 
-    def known(self, sql: str) -> list[Row]:
-        """Rows of an untouched world, kept after the first time: what tasks are made from."""
-        if sql not in self._drawn:
-            self._drawn[sql] = self.all(sql)
-        return self._drawn[sql]
+    def cached_rows(self, sql: str) -> list[Row]:
+        """Return rows of the unmodified world, from which tasks are drawn; cached after the first query."""
+        if sql not in self._cache:
+            self._cache[sql] = self.all(sql)
+        return self._cache[sql]
 
     @contextmanager
     def scratch(self) -> Iterator[None]:
-        """Whatever happens inside is undone at the end; may be nested."""
+        """Roll back every change made inside the context; may be nested."""
         self._connection.execute("SAVEPOINT scratch")
         try:
             yield
@@ -95,17 +95,17 @@ class World:
 
 
 def check_day(text: str) -> str:
-    """The day itself; a `ValueError`, in the words of the standard library, where it is no YYYY-MM-DD."""
+    """Return the day; raise the standard library's `ValueError` unless it is YYYY-MM-DD."""
     return datetime.strptime(text, "%Y-%m-%d").date().isoformat()
 
 
 def check_month(text: str) -> str:
-    """The month itself; a `ValueError` where it is no YYYY-MM."""
+    """Return the month; raise `ValueError` unless it is YYYY-MM."""
     datetime.strptime(text, "%Y-%m")
     return text
 
 
 def check_time(text: str) -> str:
-    """The time itself; a `ValueError` where it is no HH:MM."""
+    """Return the time; raise `ValueError` unless it is HH:MM."""
     datetime.strptime(text, "%H:%M")
     return text

@@ -1,1 +1,1 @@
-"""The tools of toolworld, one file a domain."""
+"""The tools of toolworld, one module per domain."""

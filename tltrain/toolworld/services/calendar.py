@@ -49,12 +49,12 @@ calendar = Service("calendar", "your calendar", NESTED, _tables)
 
 
 def _event(world: World, event_id: str) -> Row:
-    return world.need(f"no event with id {event_id}", "SELECT * FROM events WHERE id = ?", event_id)
+    return world.require(f"no event with id {event_id}", "SELECT * FROM events WHERE id = ?", event_id)
 
 
 @calendar.tool(
     draw=lambda d: {"day": d.row("SELECT day FROM events")["day"] if d.rng.random() < 0.7 else d.day()},
-    asks=(
+    wordings=(
         "List my events on {day}.",
         "Can you list the appointments in my diary for {day}?",
         "I need a list of all events planned for {day}.",
@@ -77,7 +77,7 @@ def list_events(world: World, day: Day) -> list[Row]:
 
 @calendar.tool(
     draw=lambda d: {"guest": d.row("SELECT DISTINCT guest FROM events")["guest"]},
-    asks=(
+    wordings=(
         "Which events have {guest} as a guest?",
         "List the events where {guest} is the guest.",
         "When do I meet the guest {guest}?",
@@ -103,7 +103,7 @@ def list_events_by_guest(world: World, guest: Annotated[str, "full name"]) -> li
 
 @calendar.tool(
     draw=lambda d: {"title": d.pick(TITLES)},
-    asks=(
+    wordings=(
         "Find the event titled {title}: what date is it?",
         "Can you find the {title} event and its start time?",
         "Find the ID of the event called {title}.",
@@ -124,7 +124,7 @@ def list_events_by_guest(world: World, guest: Annotated[str, "full name"]) -> li
 def find_event(world: World, title: str) -> Row:
     """Find an event by its title: ID, date, start time, length and guest."""
     sql = "SELECT id AS event_id, day, start, minutes, guest FROM events WHERE title = ?"
-    return world.need(f"no event titled {title}", sql, title)
+    return world.require(f"no event titled {title}", sql, title)
 
 
 def _meeting(d: Draw) -> Slots:
@@ -134,7 +134,7 @@ def _meeting(d: Draw) -> Slots:
 
 @calendar.tool(
     draw=_meeting,
-    asks=(
+    wordings=(
         'Create a calendar event "{title}" on {day} at {start}.',
         'New event: "{title}", {day}, {start}. Please create it.',
         'Please create "{title}" for {day}, {start}, lasting {minutes} minutes.',
@@ -161,7 +161,7 @@ def create_event(world: World, title: str, day: Day, start: Time, minutes: int =
 
 @calendar.tool(
     draw=lambda d: {"text": d.pick(CHORES), "day": d.day(), "time": d.time()},
-    asks=(
+    wordings=(
         "Remind me on {day} at {time} to {text}.",
         "I must not forget to {text} on {day}. Remind me at {time}.",
         "Create a reminder for {day} at {time}: {text}.",
@@ -185,7 +185,7 @@ def create_reminder(world: World, text: str, day: Day, time: Time) -> Row:
 
 @calendar.tool(
     draw=lambda d: {"event_id": d.row("SELECT id FROM events")["id"], "day": d.day(), "start": d.time()},
-    asks=(
+    wordings=(
         "Move {event_id} to {day} at {start}.",
         "Please move my event {event_id} to {day}, {start}.",
         "{event_id} should be moved to {day} at {start}.",
@@ -211,7 +211,7 @@ def move_event(world: World, event_id: EventId, day: Day, start: Time) -> Row:
 
 @calendar.tool(
     draw=lambda d: {"event_id": d.row("SELECT id FROM events")["id"]},
-    asks=(
+    wordings=(
         "Cancel {event_id}, please.",
         "The event {event_id} is off, so cancel it.",
         "Could {event_id} be cancelled?",
@@ -237,7 +237,7 @@ calendar.chain(
     ("find_event", lambda s, r: {"title": s["title"]}),
     ("move_event", lambda s, r: {"event_id": r[0]["event_id"], "day": s["day"], "start": s["start"]}),
     draw=lambda d: {"title": d.pick(TITLES), "day": d.day(), "start": d.time()},
-    asks=(
+    wordings=(
         "Find the event {title} first, then move it to {day} at {start}.",
         "I only know the title, {title}: find that event and move it to {day}, {start}.",
         "Find my {title} event and move it to {day} at {start}.",
@@ -252,7 +252,7 @@ calendar.chain(
     ("find_event", lambda s, r: {"title": s["title"]}),
     ("cancel_event", lambda s, r: {"event_id": r[0]["event_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
-    asks=(
+    wordings=(
         "Find the event {title} first, then cancel it.",
         "I only know the title, {title}: find that event and cancel it.",
         "Find the event titled {title}; it has to be cancelled.",
@@ -267,20 +267,20 @@ calendar.chain(
     ("list_events", lambda s, r: {"day": s["day"]}),
     ("cancel_event", lambda s, r: {"event_id": r[0][0]["event_id"]}),
     draw=lambda d: d.row("SELECT DISTINCT day FROM events"),
-    asks=(
+    wordings=(
         "List my events on {day} first, then cancel the earliest.",
         "I'll sleep in on {day}: list my events and cancel the earliest one.",
         "Cancel my first event on {day}; list that day's events to see which.",
     ),
     held_out=("List the events of {day}, then cancel the first one.",),
 )
-calendar.talk = (
+calendar.small_talk = (
     ("How many days does a leap year have?", "A leap year has 366 days."),
     ("What makes a good meeting agenda?", "A clear goal, few items, a time for each, and an owner for each item."),
     ("Which month comes after September?", "October."),
     ("Is noon 12 am or 12 pm?", "Noon is 12 pm."),
 )
-calendar.beyond = (
+calendar.unsupported_requests = (
     "Join the video call on {day} in my place and take notes.",
     "Decorate the meeting room with flowers for {day}.",
     "Add more hours to {day}, I have too much to do.",

@@ -43,7 +43,7 @@ clinic = Service("clinic", "patients and appointments", HTTP, _tables)
 
 
 def _check_patient(world: World, patient_id: str) -> None:
-    world.need(f"patient {patient_id} is not registered", "SELECT id FROM patients WHERE id = ?", patient_id)
+    world.require(f"patient {patient_id} is not registered", "SELECT id FROM patients WHERE id = ?", patient_id)
 
 
 def _patient(d: Draw) -> Slots:
@@ -52,7 +52,7 @@ def _patient(d: Draw) -> Slots:
 
 @clinic.tool(
     draw=lambda d: d.row("SELECT name FROM patients"),
-    asks=(
+    wordings=(
         "Find the patient called {name}.",
         "Can you find the patient number of {name}?",
         "{name} is at the reception; please find the patient ID.",
@@ -68,12 +68,12 @@ def _patient(d: Draw) -> Slots:
 )
 def find_patient(world: World, name: Annotated[str, "full name"]) -> Row:
     """Find the patient number (patient ID) of a registered person by name."""
-    return world.need(f"no patient named {name}", "SELECT id AS patient_id FROM patients WHERE name = ?", name)
+    return world.require(f"no patient named {name}", "SELECT id AS patient_id FROM patients WHERE name = ?", name)
 
 
 @clinic.tool(
     draw=_patient,
-    asks=(
+    wordings=(
         "Which allergies does the patient {patient_id} have?",
         "Any known allergies for {patient_id}?",
         "Read me the allergies of {patient_id}, please.",
@@ -96,7 +96,7 @@ def get_patient_allergies(world: World, patient_id: PatientId) -> list[Row]:
 
 @clinic.tool(
     draw=_patient,
-    asks=(
+    wordings=(
         "Which prescriptions does {patient_id} have?",
         "What drugs are on the prescriptions of {patient_id}?",
         "Show me the current prescriptions of patient {patient_id}.",
@@ -119,7 +119,7 @@ def get_patient_prescriptions(world: World, patient_id: PatientId) -> list[Row]:
 
 @clinic.tool(
     draw=_patient,
-    asks=(
+    wordings=(
         "When were the visits of {patient_id}?",
         "What were the reasons for {patient_id}'s visits?",
         "Show me the past visits of patient {patient_id}.",
@@ -142,7 +142,7 @@ def get_patient_visits(world: World, patient_id: PatientId) -> list[Row]:
 
 @clinic.tool(
     draw=lambda d: {"doctor": d.pick(DOCTORS), "day": d.day()},
-    asks=(
+    wordings=(
         "Which appointments does the doctor {doctor} have?",
         "Show the doctor's appointments on {day}: {doctor}.",
         "What appointments are in doctor {doctor}'s timetable?",
@@ -168,7 +168,7 @@ def get_appointments_by_doctor(world: World, doctor: Doctor, day: Day | None = N
 
 @clinic.tool(
     draw=_patient,
-    asks=(
+    wordings=(
         "Which appointments does patient {patient_id} have?",
         "When is the next appointment of the patient {patient_id}?",
         "Patient {patient_id} asks about upcoming appointments.",
@@ -192,7 +192,7 @@ def get_appointments_by_patient(world: World, patient_id: PatientId) -> list[Row
 
 @clinic.tool(
     draw=lambda d: {**_patient(d), "doctor": d.pick(DOCTORS), "day": d.day(), "start": d.time()},
-    asks=(
+    wordings=(
         "Book {patient_id} in with {doctor} on {day} at {start}.",
         "Book an appointment for {patient_id}: {doctor}, {day}, {start}.",
         "Please book {doctor} for patient {patient_id}: {day}, {start}.",
@@ -220,7 +220,7 @@ def book_appointment(world: World, patient_id: PatientId, doctor: Doctor, day: D
 
 @clinic.tool(
     draw=lambda d: {"appointment_id": d.row("SELECT id FROM appointments")["id"]},
-    asks=(
+    wordings=(
         "Please cancel the appointment {appointment_id}.",
         "Cancel {appointment_id}, nobody is coming.",
         "The patient is ill; cancel {appointment_id}.",
@@ -238,7 +238,7 @@ def book_appointment(world: World, patient_id: PatientId, doctor: Doctor, day: D
 def cancel_appointment(world: World, appointment_id: AppointmentId) -> Row:
     """Cancel an appointment: delete it, so that its slot is free again."""
     sql = "SELECT doctor FROM appointments WHERE id = ?"
-    doctor = world.need(f"appointment {appointment_id} does not exist", sql, appointment_id)["doctor"]
+    doctor = world.require(f"appointment {appointment_id} does not exist", sql, appointment_id)["doctor"]
     world.run("DELETE FROM appointments WHERE id = ?", appointment_id)
     return {"doctor": doctor, "cancelled": True}
 
@@ -247,7 +247,7 @@ clinic.chain(
     ("find_patient", lambda s, r: {"name": s["name"]}),
     ("get_patient_allergies", lambda s, r: {"patient_id": r[0]["patient_id"]}),
     draw=lambda d: d.row("SELECT name FROM patients"),
-    asks=(
+    wordings=(
         "Find the patient {name} first, then tell me the allergies.",
         "I only know the patient's name, {name}: which allergies are known?",
         "Find the patient named {name}. Any allergies?",
@@ -258,7 +258,7 @@ clinic.chain(
     ("find_patient", lambda s, r: {"name": s["name"]}),
     ("get_patient_prescriptions", lambda s, r: {"patient_id": r[0]["patient_id"]}),
     draw=lambda d: d.row("SELECT name FROM patients"),
-    asks=(
+    wordings=(
         "Find the patient {name} first: which prescriptions are current?",
         "The patient's name is {name}. Find the number, then the prescriptions.",
         "Find out the patient number of {name}, then read me the prescriptions.",
@@ -270,20 +270,20 @@ clinic.chain(
     ("get_appointments_by_patient", lambda s, r: {"patient_id": r[0]["patient_id"]}),
     ("cancel_appointment", lambda s, r: {"appointment_id": r[1][0]["appointment_id"]}),
     draw=lambda d: d.row("SELECT name FROM patients"),
-    asks=(
+    wordings=(
         "Find the patient {name}, look up the appointments and cancel the first.",
         "The patient {name} is ill. Find the number, then cancel the upcoming appointment.",
         "I only have a name: {name}. Find this patient's appointment and cancel it.",
     ),
     held_out=("First find the patient {name}, then cancel the booked appointment.",),
 )
-clinic.talk = (
+clinic.small_talk = (
     ("How many litres of blood does an adult have?", "About five litres."),
     ("What is a normal body temperature?", "Around 37 °C."),
     ("What does a dermatologist treat?", "Diseases of the skin."),
     ("Should I drink water before a blood test?", "Water is usually fine; ask the practice about eating."),
 )
-clinic.beyond = (
+clinic.unsupported_requests = (
     "Send an ambulance to {person} in {city}.",
     "Write a sick note for {person} until {day}.",
     "Read the X-ray picture of {person} and tell me what is broken.",

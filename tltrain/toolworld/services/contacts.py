@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from tltrain.toolworld.service import Said, Service, each
+from tltrain.toolworld.service import Service, Worded, each
 from tltrain.toolworld.styles import FLAG
 from tltrain.toolworld.world import CITIES, Row, World, people
 
@@ -39,12 +39,12 @@ contacts = Service("contacts", "the address book", FLAG, _tables)
 
 
 def _contact(world: World, contact_id: str) -> Row:
-    return world.need(f"contact {contact_id} not found", "SELECT * FROM contacts WHERE id = ?", contact_id)
+    return world.require(f"contact {contact_id} not found", "SELECT * FROM contacts WHERE id = ?", contact_id)
 
 
 @contacts.tool(
     draw=lambda d: {"name": d.row("SELECT name FROM contacts")["name"]},
-    asks=(
+    wordings=(
         "Find {name} among my contacts.",
         "What's the contact ID of {name}? I can't find it.",
         "Can you find the person {name} in my contacts?",
@@ -63,12 +63,12 @@ def _contact(world: World, contact_id: str) -> Row:
 def find_contact(world: World, name: Annotated[str, "full name"]) -> Row:
     """Find a contact by name: their contact ID, employer and home town."""
     sql = "SELECT id AS contact_id, company, city FROM contacts WHERE name = ?"
-    return world.need(f"no contact named {name}", sql, name)
+    return world.require(f"no contact named {name}", sql, name)
 
 
 @contacts.tool(
     draw=lambda d: {"company": d.pick(COMPANIES), "city": d.city()},
-    asks=(
+    wordings=(
         "Whom do I know at the company {company}?",
         "Find the contacts who work for the company {company}.",
         "Who in my contacts is with that company, {company}?",
@@ -97,7 +97,7 @@ def find_contacts_by_company(world: World, company: str, city: str | None = None
 
 @contacts.tool(
     draw=lambda d: {"city": d.city()},
-    asks=(
+    wordings=(
         "Which of my contacts live in the city of {city}?",
         "Find acquaintances living in the city of {city}.",
         "Who lives in that city, {city}?",
@@ -121,7 +121,7 @@ def find_contacts_by_city(world: World, city: str) -> list[Row]:
 
 @contacts.tool(
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"]},
-    asks=(
+    wordings=(
         "What's the phone number of {contact_id}?",
         "I'd like to phone {contact_id}. Which number do I call?",
         "Phone number for {contact_id}, please.",
@@ -144,7 +144,7 @@ def get_contact_phone(world: World, contact_id: ContactId) -> Row:
 
 @contacts.tool(
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"]},
-    asks=(
+    wordings=(
         "What is the email address of {contact_id}?",
         "I'm writing an email to {contact_id}. Which address do I use?",
         "Give me {contact_id}'s email, please.",
@@ -166,7 +166,7 @@ def get_contact_email(world: World, contact_id: ContactId) -> Row:
 
 @contacts.tool(
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"]},
-    asks=(
+    wordings=(
         "When is {contact_id}'s birthday?",
         "What's the birthday of contact {contact_id}?",
         "I'd like to send {contact_id} a birthday card. On what date?",
@@ -188,7 +188,7 @@ def get_contact_birthday(world: World, contact_id: ContactId) -> Row:
 
 @contacts.tool(
     draw=lambda d: {"contact_id": d.row("SELECT id FROM contacts")["id"], "phone": _phone(d.rng)},
-    asks=(
+    wordings=(
         "Update {contact_id}'s phone number to {phone}.",
         "{contact_id} has a new phone number, {phone}. Please update it.",
         "Update the number of {contact_id}: it is {phone} now.",
@@ -216,9 +216,9 @@ def update_contact_phone(world: World, contact_id: ContactId, phone: Annotated[s
     draw=lambda d: {
         "contact_id": d.row("SELECT id FROM contacts")["id"],
         "text": d.pick(NOTES),
-        "urgent": Said(True, "urgent"),
+        "urgent": Worded(True, "urgent"),
     },
-    asks=(
+    wordings=(
         'Send {contact_id} this message: "{text}"',
         'Please send "{text}" to {contact_id}.',
         'Message for {contact_id}: "{text}"',
@@ -249,7 +249,7 @@ contacts.chain(
     ("find_contact", lambda s, r: {"name": s["name"]}),
     ("get_contact_phone", lambda s, r: {"contact_id": r[0]["contact_id"]}),
     draw=lambda d: d.row(_NAME),
-    asks=(
+    wordings=(
         "Find {name} in my contacts first, then give me the phone number.",
         "I only know the name, {name}. Find the contact and their phone number.",
         "What's the phone number of {name}? Find the contact by name first.",
@@ -264,7 +264,7 @@ contacts.chain(
     ("find_contact", lambda s, r: {"name": s["name"]}),
     ("get_contact_email", lambda s, r: {"contact_id": r[0]["contact_id"]}),
     draw=lambda d: d.row(_NAME),
-    asks=(
+    wordings=(
         "Find {name} in my contacts first, then give me the email address.",
         "I only know the name, {name}. Find the contact and their email address.",
         "I want to email {name}. Find that contact and tell me the address.",
@@ -276,7 +276,7 @@ contacts.chain(
     ("find_contact", lambda s, r: {"name": s["name"]}),
     ("send_message", lambda s, r: {"contact_id": r[0]["contact_id"], "text": s["text"]}),
     draw=lambda d: {**d.row(_NAME), "text": d.pick(NOTES)},
-    asks=(
+    wordings=(
         'Find {name} in my contacts first, then send this message: "{text}"',
         'I only know the name, {name}. Find the contact and send them: "{text}"',
         'Send {name} a message: "{text}" You have to find the contact by name.',
@@ -284,13 +284,13 @@ contacts.chain(
     ),
     held_out=('Find my contact {name}, then send the message "{text}".',),
 )
-contacts.talk = (
+contacts.small_talk = (
     ("Is it rude to phone someone after nine in the evening?", "Many people think so; a short text first is kinder."),
     ("What's a polite way to end a business e-mail?", "'Kind regards' followed by your name always works."),
     ("What does CC mean in an e-mail?", "Carbon copy: those people get the mail too and everyone can see it."),
     ("Should I shake hands with my left or right hand?", "With the right hand, in most countries."),
 )
-contacts.beyond = (
+contacts.unsupported_requests = (
     "Record a video greeting for {person}.",
     "Block every call that comes from {city}.",
     "Translate my last letter to {person} into Finnish.",

@@ -38,7 +38,7 @@ courses = Service("courses", "evening courses", PYTHON, _tables)
 
 
 def _course(world: World, course_id: str) -> Row:
-    row = world.one("SELECT * FROM courses WHERE id = ?", course_id)
+    row = world.first("SELECT * FROM courses WHERE id = ?", course_id)
     if row is None:
         raise KeyError(course_id)
     return row
@@ -54,7 +54,7 @@ _PLACES = "SELECT course AS course_id, student FROM enrolments"
 
 @courses.tool(
     draw=lambda d: {"title": d.pick(TITLES)},
-    asks=(
+    wordings=(
         'Find the course "{title}".',
         'Can you find a course titled "{title}"?',
         'I cannot find "{title}" among the courses. Which ID is it?',
@@ -70,12 +70,12 @@ _PLACES = "SELECT course AS course_id, student FROM enrolments"
 )
 def find_course(world: World, title: str) -> Row:
     """Find the ID of a course by its title in the programme."""
-    return world.need(f"no course titled {title!r}", "SELECT id AS course_id FROM courses WHERE title = ?", title)
+    return world.require(f"no course titled {title!r}", "SELECT id AS course_id FROM courses WHERE title = ?", title)
 
 
 @courses.tool(
     draw=_id,
-    asks=(
+    wordings=(
         "What does the course {course_id} cost?",
         "What is the fee for course {course_id}?",
         "How many places does course {course_id} have?",
@@ -98,7 +98,7 @@ def get_course(world: World, course_id: CourseId) -> Row:
 
 @courses.tool(
     draw=_id,
-    asks=(
+    wordings=(
         "What is the schedule of {course_id}?",
         "Show me the schedule for course {course_id}.",
         "On which weekday is {course_id} scheduled?",
@@ -121,7 +121,7 @@ def get_course_schedule(world: World, course_id: CourseId) -> Row:
 
 @courses.tool(
     draw=_id,
-    asks=(
+    wordings=(
         "Which students take the course {course_id}?",
         "Names of all students in course {course_id}, please.",
         "How many students take {course_id}?",
@@ -145,7 +145,7 @@ def get_course_students(world: World, course_id: CourseId) -> list[str]:
 
 @courses.tool(
     draw=lambda d: d.row("SELECT DISTINCT teacher FROM courses"),
-    asks=(
+    wordings=(
         "Which courses does the teacher {teacher} give?",
         "List the courses of our teacher {teacher}.",
         "What courses is {teacher} teaching?",
@@ -170,7 +170,7 @@ def list_courses_by_teacher(world: World, teacher: Annotated[str, "full name"]) 
 
 @courses.tool(
     draw=lambda d: d.row(_STUDENTS),
-    asks=(
+    wordings=(
         "List the courses that the student {student} attends.",
         "Which courses does the student {student} attend?",
         "Please list all courses of the student {student}.",
@@ -196,7 +196,7 @@ def list_courses_by_student(world: World, student: Student) -> list[Row]:
 
 @courses.tool(
     draw=lambda d: {**_id(d), "student": f"{d.row(_STUDENTS)['student']}"},
-    asks=(
+    wordings=(
         "Enrol {student} in {course_id}.",
         "Please enrol the student {student} in course {course_id}.",
         "{student} wants to be enrolled in {course_id}.",
@@ -221,7 +221,7 @@ def enrol_student(world: World, course_id: CourseId, student: Student) -> Row:
 
 @courses.tool(
     draw=lambda d: {**d.row(_PLACES), "grade": d.pick(GRADES)},
-    asks=(
+    wordings=(
         "Enter the grade {grade} for {student} in {course_id}.",
         "Grade {student} in {course_id} with {grade}.",
         "The final grade of {student} in {course_id} is {grade}.",
@@ -249,7 +249,7 @@ courses.chain(
     ("find_course", lambda s, r: {"title": s["title"]}),
     ("get_course_schedule", lambda s, r: {"course_id": r[0]["course_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
-    asks=(
+    wordings=(
         'Find the course titled "{title}" first, then tell me its schedule.',
         'I only know the title "{title}". Find the course and its schedule.',
         'Find "{title}" among our courses: what is the schedule?',
@@ -260,7 +260,7 @@ courses.chain(
     ("find_course", lambda s, r: {"title": s["title"]}),
     ("get_course_students", lambda s, r: {"course_id": r[0]["course_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
-    asks=(
+    wordings=(
         'Find the course titled "{title}" first, then name its students.',
         'Which students take "{title}"? I only know the title; find the course.',
         'Find "{title}" among the courses and show me the students.',
@@ -271,14 +271,14 @@ courses.chain(
     ("find_course", lambda s, r: {"title": s["title"]}),
     ("enrol_student", lambda s, r: {"course_id": r[0]["course_id"], "student": s["student"]}),
     draw=lambda d: {"title": d.pick(TITLES), **d.row(_STUDENTS)},
-    asks=(
+    wordings=(
         'Find the course titled "{title}" first, then enrol {student}.',
         'Please enrol {student}. I only know the title; find the course "{title}".',
         'Find "{title}" among the courses and enrol {student} as a student.',
     ),
     held_out=('First find the course "{title}", then enrol the student {student}.',),
 )
-courses.talk = (
+courses.small_talk = (
     ("How can I learn new words faster?", "Repeat them in small portions, at growing intervals."),
     (
         "What's the difference between a teacher and a tutor?",
@@ -287,7 +287,7 @@ courses.talk = (
     ("How many squares are on a chessboard?", "Sixty-four small ones."),
     ("What clay is best for beginners?", "Smooth stoneware clay is forgiving and easy to shape."),
 )
-courses.beyond = (
+courses.unsupported_requests = (
     "Write {person}'s homework for next week.",
     "Print {number} certificates and hang them in the hall.",
     "Ask the city of {city} for more money for our school.",

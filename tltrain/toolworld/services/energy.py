@@ -40,12 +40,12 @@ energy = Service("energy", "power meters and outages", NESTED, _tables)
 
 
 def _meter(world: World, meter_id: str) -> Row:
-    return world.need(f"meter {meter_id} does not exist", "SELECT * FROM meters WHERE id = ?", meter_id)
+    return world.require(f"meter {meter_id} does not exist", "SELECT * FROM meters WHERE id = ?", meter_id)
 
 
 def _used(world: World, meter_id: str, month: str) -> int:
     sql = "SELECT kwh FROM usage WHERE meter = ? AND month = ?"
-    return int(world.need(f"no data for {month}", sql, meter_id, check_month(month))["kwh"])
+    return int(world.require(f"no data for {month}", sql, meter_id, check_month(month))["kwh"])
 
 
 def _id(d: Draw) -> Slots:
@@ -54,7 +54,7 @@ def _id(d: Draw) -> Slots:
 
 @energy.tool(
     draw=_id,
-    asks=(
+    wordings=(
         "What is the current reading of {meter_id}?",
         "What reading does the meter {meter_id} show?",
         "Tell me the meter's reading now: {meter_id}.",
@@ -76,7 +76,7 @@ def get_meter_reading(world: World, meter_id: MeterId) -> Row:
 
 @energy.tool(
     draw=lambda d: {**_id(d), "month": d.month()},
-    asks=(
+    wordings=(
         "What was the usage of {meter_id} in {month}?",
         "How high was the electricity usage at meter {meter_id} in {month}?",
         "Usage in {month} for {meter_id}, please.",
@@ -99,7 +99,7 @@ def get_meter_usage(world: World, meter_id: MeterId, month: Month) -> Row:
 
 @energy.tool(
     draw=_id,
-    asks=(
+    wordings=(
         "Which tariff is {meter_id} on?",
         "Is {meter_id} on the green or the basic tariff?",
         "What tariff does the meter {meter_id} have?",
@@ -122,7 +122,7 @@ def get_meter_tariff(world: World, meter_id: MeterId) -> Row:
 
 @energy.tool(
     draw=lambda d: {**_id(d), "month": d.month()},
-    asks=(
+    wordings=(
         "How high is the bill for {meter_id} in {month}?",
         "Work out the {month} bill of {meter_id}.",
         "What is on the bill of meter {meter_id} for {month}?",
@@ -145,7 +145,7 @@ def get_meter_bill(world: World, meter_id: MeterId, month: Month) -> Row:
 
 @energy.tool(
     draw=lambda d: {"street": d.pick(STREETS)},
-    asks=(
+    wordings=(
         "Find the meters installed in {street}.",
         "Can you find all meters in {street}?",
         "Which meters can you find in {street}?",
@@ -170,7 +170,7 @@ def find_meters(world: World, street: str) -> list[Row]:
 
 @energy.tool(
     draw=lambda d: {**_id(d), "kwh": d.number(9100, 9900)},
-    asks=(
+    wordings=(
         "Submit {kwh} kWh for {meter_id}.",
         "I'd like to submit a reading of {meter_id}: {kwh}.",
         "Please submit {kwh} as the new reading for {meter_id}.",
@@ -196,7 +196,7 @@ def submit_meter_reading(world: World, meter_id: MeterId, kwh: int) -> Row:
 
 @energy.tool(
     draw=lambda d: {"street": d.pick(STREETS), "since": d.day()},
-    asks=(
+    wordings=(
         "List the outages in {street}.",
         "List all outages {street} has had since {since}.",
         "Please list the past outages in {street}.",
@@ -222,7 +222,7 @@ def list_outages(world: World, street: str, since: Day | None = None) -> list[Ro
 
 @energy.tool(
     draw=lambda d: {"street": d.pick(STREETS), "day": d.day()},
-    asks=(
+    wordings=(
         "Report an outage in {street} since {day}.",
         "I have to report a new outage: {street}, {day}.",
         "I'm reporting an outage in {street} on {day}.",
@@ -250,7 +250,7 @@ energy.chain(
     ("find_meters", lambda s, r: {"street": s["street"]}),
     ("get_meter_reading", lambda s, r: {"meter_id": r[0][0]["meter_id"]}),
     draw=lambda d: {"street": d.pick(STREETS)},
-    asks=(
+    wordings=(
         "Find the meters in {street} and tell me the first one's reading.",
         "I only know the street, {street}: find its meters, then the first one's reading.",
         "What is the reading of the first meter you find in {street}?",
@@ -261,7 +261,7 @@ energy.chain(
     ("find_meters", lambda s, r: {"street": s["street"]}),
     ("get_meter_bill", lambda s, r: {"meter_id": r[0][0]["meter_id"], "month": s["month"]}),
     draw=lambda d: {"street": d.pick(STREETS), "month": d.month()},
-    asks=(
+    wordings=(
         "Find the meters in {street}: what is the first one's bill for {month}?",
         "I only know the street, {street}. Find the first meter and its {month} bill.",
         "How high is the {month} bill of the first meter you find in {street}?",
@@ -272,20 +272,20 @@ energy.chain(
     ("find_meters", lambda s, r: {"street": s["street"]}),
     ("get_meter_usage", lambda s, r: {"meter_id": r[0][0]["meter_id"], "month": s["month"]}),
     draw=lambda d: {"street": d.pick(STREETS), "month": d.month()},
-    asks=(
+    wordings=(
         "Find the meters in {street}: what was the first one's usage in {month}?",
         "I only know the street, {street}. Find the first meter and its {month} usage.",
         "How high was the usage in {month} of the first meter you find in {street}?",
     ),
     held_out=("First find the meters in {street}, then the first one's {month} usage.",),
 )
-energy.talk = (
+energy.small_talk = (
     ("What is a kilowatt hour?", "The energy that a device of one kilowatt uses in one hour."),
     ("How can I save electricity at home?", "Switch devices off fully, use LED lamps, and wash at low temperatures."),
     ("What does a fuse do?", "It cuts the current when too much flows, to prevent fires."),
     ("Is wind power renewable?", "Yes, wind doesn't run out."),
 )
-energy.beyond = (
+energy.unsupported_requests = (
     "Come to {city} and repair my socket.",
     "Build a wind turbine near {city} before {day}.",
     "Turn off {person}'s electricity for {number} minutes.",

@@ -48,7 +48,7 @@ files = Service("files", "files on the shared drive", SHELL, _tables)
 
 def _file(world: World, path: str) -> Row:
     absence = f"cannot access '{path}': No such file or directory"
-    return world.need(absence, "SELECT * FROM files WHERE path = ?", path)
+    return world.require(absence, "SELECT * FROM files WHERE path = ?", path)
 
 
 def _check_folder(folder: str) -> None:
@@ -62,7 +62,7 @@ def _path(d: Draw) -> Slots:
 
 @files.tool(
     draw=lambda d: {"folder": d.pick(FOLDERS), "ending": d.pick(ENDINGS)},
-    asks=(
+    wordings=(
         "List the files in {folder}.",
         "Can you list the {ending} documents inside {folder}?",
         "I need a list of what the folder {folder} contains.",
@@ -87,7 +87,7 @@ def list_files(world: World, folder: Folder, ending: Ending | None = None) -> li
 
 @files.tool(
     draw=lambda d: d.row("SELECT DISTINCT owner FROM files"),
-    asks=(
+    wordings=(
         "Which files have {owner} as their owner?",
         "{owner} is leaving. What on the drive is owned by them?",
         "List the files whose owner is {owner}.",
@@ -112,7 +112,7 @@ def list_files_by_owner(world: World, owner: Annotated[str, "full name"]) -> lis
 
 @files.tool(
     draw=lambda d: {"name": d.row("SELECT name FROM files")["name"]},
-    asks=(
+    wordings=(
         "Find {name} on the drive.",
         "I can't find {name}. What's its full path?",
         "Can you find the path of {name}?",
@@ -129,13 +129,13 @@ def list_files_by_owner(world: World, owner: Annotated[str, "full name"]) -> lis
 )
 def find_file(world: World, name: Annotated[str, "like alpha.txt"]) -> str:
     """Find a file by name on the drive: its folder and full path."""
-    row = world.need(f"'{name}': No such file", "SELECT path FROM files WHERE name = ?", name)
+    row = world.require(f"'{name}': No such file", "SELECT path FROM files WHERE name = ?", name)
     return str(row["path"])
 
 
 @files.tool(
     draw=_path,
-    asks=(
+    wordings=(
         "Read {path} to me.",
         "Open the file {path} and read what's written there.",
         "I want to read {path}.",
@@ -157,7 +157,7 @@ def read_file(world: World, path: Path) -> str:
 
 @files.tool(
     draw=_path,
-    asks=(
+    wordings=(
         "Give me the info on {path}: size and date.",
         "Read the info of {path}: whose is it?",
         "What size is {path}? Check the file info.",
@@ -181,7 +181,7 @@ def read_file_info(world: World, path: Path) -> Row:
 
 @files.tool(
     draw=lambda d: {**_path(d), "folder": d.pick(FOLDERS)},
-    asks=(
+    wordings=(
         "Move {path} to {folder}.",
         "{path} should move to the folder {folder}.",
         "I want {path} moved to {folder}.",
@@ -206,7 +206,7 @@ def move_file(world: World, path: Path, folder: Folder) -> str:
 
 @files.tool(
     draw=lambda d: {**_path(d), "folder": d.pick(FOLDERS)},
-    asks=(
+    wordings=(
         "Copy {path} to {folder}.",
         "I need a copy of {path} in {folder}; keep the original.",
         "{folder} should have a copy of {path} too.",
@@ -233,7 +233,7 @@ def copy_file(world: World, path: Path, folder: Folder) -> str:
 
 @files.tool(
     draw=_path,
-    asks=(
+    wordings=(
         "Delete {path}.",
         "{path} can be deleted, nobody needs it.",
         "Please delete the file {path} for good.",
@@ -261,7 +261,7 @@ files.chain(
     ("find_file", lambda s, r: {"name": s["name"]}),
     ("read_file", lambda s, r: {"path": r[0]}),
     draw=lambda d: d.row(_NAME),
-    asks=(
+    wordings=(
         "Find the file {name} first, then read what it says.",
         "I only know the name, {name}. Find its path and read it to me.",
         "I want to read {name}, but I can't find it. Where is it?",
@@ -273,7 +273,7 @@ files.chain(
     ("find_file", lambda s, r: {"name": s["name"]}),
     ("move_file", lambda s, r: {"path": r[0], "folder": s["folder"]}),
     draw=lambda d: {**d.row(_NAME), "folder": d.pick(FOLDERS)},
-    asks=(
+    wordings=(
         "Find the file {name} first, then move it to {folder}.",
         "I only know the name, {name}. Find its path and move it to {folder}.",
         "{name} is lying around somewhere. Find it and move it to {folder}.",
@@ -285,20 +285,20 @@ files.chain(
     ("list_files_by_owner", lambda s, r: {"owner": s["owner"]}),
     ("read_file_info", lambda s, r: {"path": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT owner FROM files"),
-    asks=(
+    wordings=(
         "List the files of the owner {owner}, then read the info of the first.",
         "Which files does {owner} own? Read me the size info of the first.",
         "Of the files whose owner is {owner}, read the first one's info: how many KB?",
     ),
     held_out=("Find the files owned by {owner} and read the first one's info: what size?",),
 )
-files.talk = (
+files.small_talk = (
     ("What does PDF stand for?", "Portable Document Format."),
     ("How many bytes are in a kilobyte?", "1,000 in the decimal sense; 1,024 in a kibibyte."),
     ("Why should I make backups?", "Because disks fail and people make mistakes."),
     ("What is a CSV file?", "A table as plain text, with commas between the values."),
 )
-files.beyond = (
+files.unsupported_requests = (
     "Print {number} posters and hang them up in {city}.",
     "Recover the photos from {person}'s broken phone.",
     "Scan the paper letters on my desk.",

@@ -35,7 +35,7 @@ fleet = Service("fleet", "company vehicles", FLAG, _tables)
 
 
 def _vehicle(world: World, plate: str) -> Row:
-    return world.need(f"no vehicle with plate {plate}", "SELECT * FROM vehicles WHERE plate = ?", plate)
+    return world.require(f"no vehicle with plate {plate}", "SELECT * FROM vehicles WHERE plate = ?", plate)
 
 
 def _plate(d: Draw) -> Slots:
@@ -44,7 +44,7 @@ def _plate(d: Draw) -> Slots:
 
 @fleet.tool(
     draw=_plate,
-    asks=(
+    wordings=(
         "What model is the vehicle {plate}?",
         "Give me the details of the vehicle {plate}.",
         "What kind of vehicle is {plate}? I need the model.",
@@ -67,7 +67,7 @@ def get_vehicle(world: World, plate: Plate) -> Row:
 
 @fleet.tool(
     draw=_plate,
-    asks=(
+    wordings=(
         "What is the mileage of {plate}?",
         "Tell me the mileage of the vehicle {plate}.",
         "How high is {plate}'s mileage in km?",
@@ -89,7 +89,7 @@ def get_vehicle_mileage(world: World, plate: Plate) -> Row:
 
 @fleet.tool(
     draw=_plate,
-    asks=(
+    wordings=(
         "When was the last service of {plate}?",
         "Show me the service record of {plate}.",
         "What was done in each service of {plate}?",
@@ -112,7 +112,7 @@ def get_vehicle_service(world: World, plate: Plate) -> list[Row]:
 
 @fleet.tool(
     draw=_plate,
-    asks=(
+    wordings=(
         "What is the fuel history of {plate}?",
         "How much fuel did {plate} take in the past?",
         "Show me the past fuel fill-ups of vehicle {plate}.",
@@ -136,7 +136,7 @@ def get_vehicle_fuel(world: World, plate: Plate) -> list[Row]:
 
 @fleet.tool(
     draw=lambda d: {"depot": d.pick(DEPOTS), "model": d.pick(MODELS)},
-    asks=(
+    wordings=(
         "Which vehicles are parked at the {depot} depot?",
         "List all vehicles at the {depot} depot.",
         "Is a {model} among the vehicles parked at the {depot} depot?",
@@ -164,7 +164,7 @@ _DRIVERS = "SELECT DISTINCT driver FROM vehicles WHERE driver IS NOT NULL"
 
 @fleet.tool(
     draw=lambda d: d.row(_DRIVERS),
-    asks=(
+    wordings=(
         "Which vehicles does the driver {driver} use?",
         "List the vehicles that {driver} drives.",
         "What vehicle does {driver} drive? I need the plate.",
@@ -189,7 +189,7 @@ def list_vehicles_by_driver(world: World, driver: Annotated[str, "full name"]) -
 
 @fleet.tool(
     draw=lambda d: {**_plate(d), **d.row(_DRIVERS)},
-    asks=(
+    wordings=(
         "Assign {plate} to {driver}.",
         "Assign the vehicle {plate} to {driver}.",
         "{driver} needs a vehicle; assign {plate}.",
@@ -207,14 +207,14 @@ def list_vehicles_by_driver(world: World, driver: Annotated[str, "full name"]) -
 def assign_vehicle(world: World, plate: Plate, driver: Annotated[str, "full name"]) -> Row:
     """Assign a vehicle to a new driver: hand it over from now on."""
     previous = _vehicle(world, plate)["driver"]
-    world.need(f"no driver named {driver}", "SELECT plate FROM vehicles WHERE driver = ?", driver)
+    world.require(f"no driver named {driver}", "SELECT plate FROM vehicles WHERE driver = ?", driver)
     world.run("UPDATE vehicles SET driver = ? WHERE plate = ?", driver, plate)
     return {"plate": plate, "previous_driver": previous}
 
 
 @fleet.tool(
     draw=lambda d: {**_plate(d), "litres": d.decimal(20, 75), "day": d.day()},
-    asks=(
+    wordings=(
         "Log {litres} litres of fuel for {plate} on {day}.",
         "Please log a fuel stop of {plate}: {day}, {litres} litres.",
         "Log this for {plate}: refuelled on {day}, {litres} litres.",
@@ -242,7 +242,7 @@ fleet.chain(
     ("list_vehicles_by_driver", lambda s, r: {"driver": s["driver"]}),
     ("get_vehicle_mileage", lambda s, r: {"plate": r[0][0]["plate"]}),
     draw=lambda d: d.row(_DRIVERS),
-    asks=(
+    wordings=(
         "List the vehicles of the driver {driver}: what is the first one's mileage?",
         "I only know the driver, {driver}. What mileage has the first vehicle listed?",
         "List the vehicles {driver} drives, then tell me the mileage of the first.",
@@ -253,7 +253,7 @@ fleet.chain(
     ("list_vehicles_by_driver", lambda s, r: {"driver": s["driver"]}),
     ("get_vehicle_service", lambda s, r: {"plate": r[0][0]["plate"]}),
     draw=lambda d: d.row(_DRIVERS),
-    asks=(
+    wordings=(
         "List the vehicles of the driver {driver}: when was the first one serviced?",
         "I only know the driver, {driver}. What service has the first vehicle listed had?",
         "List the vehicles {driver} drives, then show the service record of the first.",
@@ -264,20 +264,20 @@ fleet.chain(
     ("list_vehicles_by_depot", lambda s, r: {"depot": s["depot"]}),
     ("assign_vehicle", lambda s, r: {"plate": r[0][0]["plate"], "driver": s["driver"]}),
     draw=lambda d: {"depot": d.pick(DEPOTS), **d.row(_DRIVERS)},
-    asks=(
+    wordings=(
         "List the vehicles at the {depot} depot and assign the first to {driver}.",
         "{driver} needs a vehicle from the {depot} depot. Assign the first one listed.",
         "Look up which vehicles are at the {depot} depot; assign {driver} the first.",
     ),
     held_out=("First list the vehicles at the {depot} depot, then assign the first to {driver}.",),
 )
-fleet.talk = (
+fleet.small_talk = (
     ("What is a diesel engine?", "An engine that ignites its fuel by compression alone, without a spark."),
     ("How does ABS help a driver?", "It keeps the wheels from locking, so the car can be steered while braking."),
     ("Which side of the road do people drive on in Ireland?", "On the left."),
     ("Why do tyres need tread?", "So that they grip on wet roads."),
 )
-fleet.beyond = (
+fleet.unsupported_requests = (
     "Sell our oldest van to {person} for {number} hundred euros.",
     "Pay the parking fine that {person} got in {city}.",
     "Book a driving lesson for {person} on {day}.",

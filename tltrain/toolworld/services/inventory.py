@@ -33,12 +33,12 @@ inventory = Service("inventory", "warehouse stock", FLAG, _tables)
 
 
 def _article(world: World, sku: str) -> Row:
-    return world.need(f"article {sku} is not in the catalogue", "SELECT * FROM articles WHERE sku = ?", sku)
+    return world.require(f"article {sku} is not in the catalogue", "SELECT * FROM articles WHERE sku = ?", sku)
 
 
 def _quantity(world: World, sku: str, warehouse: str) -> int:
     sql = "SELECT quantity FROM stock WHERE sku = ? AND warehouse = ?"
-    return int(world.need(f"no stock of {sku}", sql, sku, warehouse)["quantity"])
+    return int(world.require(f"no stock of {sku}", sql, sku, warehouse)["quantity"])
 
 
 def _sku(d: Draw) -> str:
@@ -47,7 +47,7 @@ def _sku(d: Draw) -> str:
 
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d), "warehouse": d.pick(WAREHOUSES)},
-    asks=(
+    wordings=(
         "What is our stock of {sku}?",
         "How many pieces of {sku} do we have in stock?",
         "How much {sku} is in stock in the {warehouse} warehouse?",
@@ -72,7 +72,7 @@ def get_stock(world: World, sku: Sku, warehouse: Warehouse | None = None) -> Row
 
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d)},
-    asks=(
+    wordings=(
         "What's the price of {sku}?",
         "Which price do we charge for {sku}?",
         "A client asks for the price of {sku}.",
@@ -95,7 +95,7 @@ def get_stock_price(world: World, sku: Sku) -> Row:
 
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d)},
-    asks=(
+    wordings=(
         "What is the lead time of {sku}?",
         "How many days of lead time does {sku} have?",
         "Is {sku} slow to come? Give me its lead time.",
@@ -118,7 +118,7 @@ def get_stock_lead_time(world: World, sku: Sku) -> Row:
 
 @inventory.tool(
     draw=lambda d: {"name": d.pick(ARTICLES)},
-    asks=(
+    wordings=(
         "What is the article number of the {name}?",
         "Find the SKU of the {name}.",
         "Do we carry an article called {name}? Find its number.",
@@ -135,12 +135,12 @@ def get_stock_lead_time(world: World, sku: Sku) -> Row:
 )
 def find_article(world: World, name: str) -> Row:
     """Find an article by name in the catalogue: its article number (SKU)."""
-    return world.need(f"no article called {name}", "SELECT sku FROM articles WHERE name = ?", name)
+    return world.require(f"no article called {name}", "SELECT sku FROM articles WHERE name = ?", name)
 
 
 @inventory.tool(
     draw=lambda d: {"warehouse": d.pick(WAREHOUSES), "below": d.number(16, 30)},
-    asks=(
+    wordings=(
         "What is running low in the {warehouse} warehouse?",
         "List the goods that are low in {warehouse}.",
         "Which goods are low in {warehouse}, below {below} pieces?",
@@ -171,7 +171,7 @@ def _transfer(d: Draw) -> Slots:
 
 @inventory.tool(
     draw=_transfer,
-    asks=(
+    wordings=(
         "Move {quantity} of {sku} from {source} to {target}.",
         "Please move {quantity} pieces of {sku} from the {source} warehouse to the {target} one.",
         "The {target} warehouse needs {quantity} {sku}; move them over from {source}.",
@@ -201,7 +201,7 @@ def move_stock(world: World, sku: Sku, quantity: int, source: Warehouse, target:
 
 @inventory.tool(
     draw=lambda d: {"sku": _sku(d), "level": d.number(5, 60, 5)},
-    asks=(
+    wordings=(
         "Set the level at which we reorder {sku} to {level}.",
         "Reorder {sku} from {level} pieces on; set that level.",
         "The minimum level for {sku} should be {level} in future.",
@@ -230,7 +230,7 @@ inventory.chain(
     ("find_article", lambda s, r: {"name": s["name"]}),
     ("get_stock", lambda s, r: {"sku": r[0]["sku"]}),
     draw=lambda d: {"name": d.pick(ARTICLES)},
-    asks=(
+    wordings=(
         "Find the article {name} first: how many are left in stock?",
         "I only know the name, {name}. Find the article and count its stock.",
         "What stock do we have of the {name}? Find its SKU first.",
@@ -242,7 +242,7 @@ inventory.chain(
     ("find_article", lambda s, r: {"name": s["name"]}),
     ("get_stock_price", lambda s, r: {"sku": r[0]["sku"]}),
     draw=lambda d: {"name": d.pick(ARTICLES)},
-    asks=(
+    wordings=(
         "Find the article {name} first, then tell me its price.",
         "I only know the name, {name}. Find that article and its price.",
         "A client asks for the price of the {name}. Find its SKU first.",
@@ -254,20 +254,20 @@ inventory.chain(
     ("list_low_stock", lambda s, r: {"warehouse": s["warehouse"], "below": s["below"]}),
     ("get_stock_lead_time", lambda s, r: {"sku": r[0][0]["sku"]}),
     draw=lambda d: {"warehouse": d.pick(WAREHOUSES), "below": d.number(20, 40)},
-    asks=(
+    wordings=(
         "List the goods low in {warehouse}, below {below}. What lead time has the scarcest?",
         "List what is below {below} pieces in {warehouse} first, then give the scarcest's lead time.",
         "What runs low in {warehouse}, below {below}? How much lead time has the scarcest?",
     ),
     held_out=("Which goods run low in {warehouse}, below {below}, and what's the scarcest's lead time?",),
 )
-inventory.talk = (
+inventory.small_talk = (
     ("What does SKU stand for?", "Stock keeping unit: the number a shop gives to each article it sells."),
     ("Why do companies take stock once a year?", "To compare the books with what is really on the shelves."),
     ("What does 'first in, first out' mean?", "The oldest goods leave the shelves first."),
     ("What is a pallet?", "A flat wooden platform on which goods are stacked and carried."),
 )
-inventory.beyond = (
+inventory.unsupported_requests = (
     "Hire {number} people for the packing line.",
     "Rent a new hall near {city} for our goods.",
     "Paint the loading dock in {city} green.",

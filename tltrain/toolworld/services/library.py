@@ -39,11 +39,11 @@ library = Service("library", "the public library", PROSE, _tables)
 
 
 def _book(world: World, book_id: str) -> Row:
-    return world.need(f"there is no book {book_id}", "SELECT * FROM books WHERE id = ?", book_id)
+    return world.require(f"there is no book {book_id}", "SELECT * FROM books WHERE id = ?", book_id)
 
 
 def _check_member(world: World, member_id: str) -> None:
-    world.need(f"member {member_id} is unknown", "SELECT id FROM members WHERE id = ?", member_id)
+    world.require(f"member {member_id} is unknown", "SELECT id FROM members WHERE id = ?", member_id)
 
 
 def _id(d: Draw) -> Slots:
@@ -52,7 +52,7 @@ def _id(d: Draw) -> Slots:
 
 @library.tool(
     draw=lambda d: {"title": d.pick(TITLES)},
-    asks=(
+    wordings=(
         'Find the book "{title}" in the catalogue.',
         'Can you find a book with the title "{title}"?',
         'I need to find the ID of the book "{title}".',
@@ -69,12 +69,14 @@ def _id(d: Draw) -> Slots:
 )
 def find_book(world: World, title: str) -> Row:
     """Find a book by its title: who wrote it, and its ID in the catalogue."""
-    return world.need(f"no book is called '{title}'", "SELECT id AS book_id, author FROM books WHERE title = ?", title)
+    return world.require(
+        f"no book is called '{title}'", "SELECT id AS book_id, author FROM books WHERE title = ?", title
+    )
 
 
 @library.tool(
     draw=lambda d: d.row("SELECT DISTINCT author FROM books"),
-    asks=(
+    wordings=(
         "Which books has the author {author} written?",
         "Find the books of author {author}.",
         "Which books by the author {author} are in the library?",
@@ -99,7 +101,7 @@ def find_books_by_author(world: World, author: Annotated[str, "full name"]) -> l
 
 @library.tool(
     draw=lambda d: {"subject": d.pick(SUBJECTS), "since": d.number(1960, 2010, 5)},
-    asks=(
+    wordings=(
         "Which books on the subject of {subject} were published since {since}?",
         "Find some books on the subject {subject}, published in {since} or later.",
         "I want to read about the subject {subject}. Which books are there?",
@@ -128,7 +130,7 @@ def find_books_by_subject(
 
 @library.tool(
     draw=_id,
-    asks=(
+    wordings=(
         "On which shelf is the book {book_id}, and are copies available?",
         "Is the book {book_id} available at the moment?",
         "How many copies of book {book_id} are available?",
@@ -151,7 +153,7 @@ def get_book(world: World, book_id: BookId) -> Row:
 
 @library.tool(
     draw=lambda d: d.row("SELECT id AS member_id FROM members"),
-    asks=(
+    wordings=(
         "Which loans does member {member_id} have?",
         "What are the loans of the member {member_id}?",
         "List the loans of member {member_id}.",
@@ -175,7 +177,7 @@ def get_loans_by_member(world: World, member_id: MemberId) -> list[Row]:
 
 @library.tool(
     draw=lambda d: {**d.row("SELECT id AS loan_id FROM loans"), "weeks": d.number(3, 6)},
-    asks=(
+    wordings=(
         "Please renew {loan_id}.",
         "Renew the loan {loan_id} by {weeks} weeks.",
         "Can I renew {loan_id} for {weeks} more weeks?",
@@ -192,7 +194,7 @@ def get_loans_by_member(world: World, member_id: MemberId) -> list[Row]:
 )
 def renew_loan(world: World, loan_id: LoanId, weeks: int = 2) -> Row:
     """Renew a loan: extend it to keep the book longer, by two weeks unless told otherwise."""
-    row = world.need(f"there is no loan {loan_id}", "SELECT renewed FROM loans WHERE id = ?", loan_id)
+    row = world.require(f"there is no loan {loan_id}", "SELECT renewed FROM loans WHERE id = ?", loan_id)
     if not 1 <= weeks <= 10:
         raise ValueError(f"a loan can be extended by 1 to 10 weeks, not {weeks}")
     if row["renewed"]:
@@ -203,7 +205,7 @@ def renew_loan(world: World, loan_id: LoanId, weeks: int = 2) -> Row:
 
 @library.tool(
     draw=lambda d: d.row("SELECT id AS loan_id FROM loans"),
-    asks=(
+    wordings=(
         "{loan_id} was just returned.",
         "I'm returning {loan_id}.",
         "The loan {loan_id} is being returned.",
@@ -220,14 +222,14 @@ def renew_loan(world: World, loan_id: LoanId, weeks: int = 2) -> Row:
 )
 def return_loan(world: World, loan_id: LoanId) -> Row:
     """Return a loan: check in a book that was brought back."""
-    book = world.need(f"there is no loan {loan_id}", "SELECT book FROM loans WHERE id = ?", loan_id)["book"]
+    book = world.require(f"there is no loan {loan_id}", "SELECT book FROM loans WHERE id = ?", loan_id)["book"]
     world.run("DELETE FROM loans WHERE id = ?", loan_id)
     return {"returned": book}
 
 
 @library.tool(
     draw=lambda d: {**_id(d), **d.row("SELECT id AS member_id FROM members")},
-    asks=(
+    wordings=(
         "Reserve the book {book_id} for {member_id}.",
         "{member_id} would like to reserve the next copy of {book_id}.",
         "Put a hold on {book_id}: reserve it for {member_id}.",
@@ -253,7 +255,7 @@ library.chain(
     ("find_book", lambda s, r: {"title": s["title"]}),
     ("get_book", lambda s, r: {"book_id": r[0]["book_id"]}),
     draw=lambda d: {"title": d.pick(TITLES)},
-    asks=(
+    wordings=(
         'Find the book "{title}" first: on which shelf are its copies?',
         'Find the title "{title}": how many copies of the book are available?',
         'I only know the title, "{title}". Find the book and tell me its shelf.',
@@ -265,7 +267,7 @@ library.chain(
     ("find_book", lambda s, r: {"title": s["title"]}),
     ("reserve_book", lambda s, r: {"book_id": r[0]["book_id"], "member_id": s["member_id"]}),
     draw=lambda d: {"title": d.pick(TITLES), **d.row("SELECT id AS member_id FROM members")},
-    asks=(
+    wordings=(
         'Find the book "{title}" and reserve it for {member_id}.',
         '{member_id} knows only the title, "{title}". Find that book and reserve it.',
         'First find "{title}", then reserve the book for {member_id}.',
@@ -276,20 +278,20 @@ library.chain(
     ("get_loans_by_member", lambda s, r: {"member_id": s["member_id"]}),
     ("renew_loan", lambda s, r: {"loan_id": r[0][0]["loan_id"]}),
     draw=lambda d: d.row("SELECT DISTINCT member AS member_id FROM loans"),
-    asks=(
+    wordings=(
         "Of the loans of member {member_id}, renew the one that is due first.",
         "Find the loans of member {member_id} first, then renew whatever is due earliest.",
         "Member {member_id} wants the loan that is due first renewed; look it up.",
     ),
     held_out=("Look up the member {member_id}'s loans and renew the one due first.",),
 )
-library.talk = (
+library.small_talk = (
     ("What's the difference between a novel and a short story?", "Mostly the length; a novel tells a longer story."),
     ("Why are libraries so quiet?", "So that people can read and study without being disturbed."),
     ("What does ISBN stand for?", "International Standard Book Number."),
     ("Who invented printing with movable type in Europe?", "Johannes Gutenberg, around 1450."),
 )
-library.beyond = (
+library.unsupported_requests = (
     "Read the story aloud to {person} tonight.",
     "Translate the oldest book you have into Swedish.",
     "Let {person} work here as a volunteer from {day}.",

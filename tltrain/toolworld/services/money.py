@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated, Literal
 
-from tltrain.toolworld.service import Draw, Said, Service, Slots
+from tltrain.toolworld.service import Draw, Service, Slots, Worded
 from tltrain.toolworld.styles import BARE
 from tltrain.toolworld.world import DAYS, MONTHS, Row, World, check_day, check_month
 
@@ -32,9 +32,9 @@ def _currencies(d: Draw) -> Slots:
     return {"amount": d.decimal(5, 900), "source": _named(source), "target": _named(target)}
 
 
-def _named(code: str) -> Said:
+def _named(code: str) -> Worded:
     names = {"EUR": "euros", "USD": "US dollars", "GBP": "British pounds", "JPY": "yen", "CHF": "Swiss francs"}
-    return Said(code, code, names[code])
+    return Worded(code, code, names[code])
 
 
 def _positive(name: str, value: float) -> None:
@@ -44,7 +44,7 @@ def _positive(name: str, value: float) -> None:
 
 @money.tool(
     draw=_currencies,
-    asks=(
+    wordings=(
         "Convert {amount} {source} to {target}.",
         "What are {amount} {source} in the currency {target}?",
         "At today's exchange rate, convert {amount} {source} to {target}.",
@@ -67,7 +67,7 @@ def convert_currency(world: World, amount: float, source: Currency, target: Curr
 
 @money.tool(
     draw=lambda d: {"amount": d.decimal(5, 900), "percent": d.number(3, 25)},
-    asks=(
+    wordings=(
         "The net price is {amount}. Add {percent} percent tax.",
         "Add {percent} % tax to {amount}.",
         "What is the gross price of {amount} plus {percent} % tax?",
@@ -90,7 +90,7 @@ def add_tax(world: World, amount: float, percent: float) -> float:
 
 @money.tool(
     draw=lambda d: {"amount": d.decimal(20, 400), "people": d.number(2, 9), "tip": d.number(5, 20, 5)},
-    asks=(
+    wordings=(
         "Split the bill of {amount} among {people} people.",
         "The bill was {amount} for {people} people. What does each pay?",
         "Split a bill of {amount} {people} ways, with a {tip} percent tip.",
@@ -114,7 +114,7 @@ def split_bill(world: World, amount: float, people: int, tip: Annotated[float, "
 
 @money.tool(
     draw=lambda d: {"account": d.pick(ACCOUNTS)},
-    asks=(
+    wordings=(
         "What is the balance of the {account} account?",
         "My {account} account: how high is the balance?",
         "What's today's balance on my {account} account?",
@@ -130,12 +130,12 @@ def split_bill(world: World, amount: float, people: int, tip: Annotated[float, "
 )
 def get_balance(world: World, account: Account) -> int:
     """Balance of a bank account: how much money it holds, in euros."""
-    return int(world.need(f"no account {account}", "SELECT euros FROM accounts WHERE name = ?", account)["euros"])
+    return int(world.require(f"no account {account}", "SELECT euros FROM accounts WHERE name = ?", account)["euros"])
 
 
 @money.tool(
     draw=lambda d: {"category": d.pick(CATEGORIES), "month": d.month()},
-    asks=(
+    wordings=(
         "How high were my expenses in the category {category} in {month}?",
         "What expenses fall into the category {category} for {month}?",
         "In {month}, what did I spend in the expense category {category}?",
@@ -158,7 +158,7 @@ def get_expenses_by_category(world: World, category: Category, month: Month) -> 
 
 @money.tool(
     draw=lambda d: {"month": d.pick(MONTHS)},
-    asks=(
+    wordings=(
         "What were my total expenses for the month {month}?",
         "All expenses of the month {month} together, please.",
         "How high were the whole month's expenses in {month}?",
@@ -181,7 +181,7 @@ def get_expenses_by_month(world: World, month: Month) -> int:
 
 @money.tool(
     draw=lambda d: {"euros": d.decimal(3, 250), "category": d.pick(CATEGORIES), "day": d.day()},
-    asks=(
+    wordings=(
         "I paid {euros} euros for {category} on {day}. Add that expense.",
         "Add {euros} euros under {category} for {day}.",
         "On {day}, {euros} euros went to {category}; please add the expense.",
@@ -207,7 +207,7 @@ money.chain(
     ("get_balance", lambda s, r: {"account": s["account"]}),
     ("convert_currency", lambda s, r: {"amount": r[0], "source": "EUR", "target": s["target"]}),
     draw=lambda d: {"account": d.pick(ACCOUNTS), "target": _named(d.pick(("USD", "GBP", "JPY", "CHF")))},
-    asks=(
+    wordings=(
         "Look up the balance of the {account} account first and convert it to {target}.",
         "Convert the balance of my {account} account to {target}.",
         "If I converted the whole balance of the {account} account to {target}, what would I get?",
@@ -223,14 +223,14 @@ money.chain(
         "month": d.month(),
         "target": _named(d.pick(("USD", "GBP", "JPY", "CHF"))),
     },
-    asks=(
+    wordings=(
         "Look up my expenses in the category {category} in {month} first, then convert them to {target}.",
         "What were my expenses in the category {category} in {month}, converted to {target}?",
         "Convert my {month} expenses of the category {category} to {target}.",
     ),
     held_out=("In another currency, {target}: what were my expenses in the category {category} in {month}?",),
 )
-money.talk = (
+money.small_talk = (
     ("What is inflation?", "A general rise in prices over time."),
     (
         "What's the difference between gross and net?",
@@ -239,7 +239,7 @@ money.talk = (
     ("Why is it wise to have savings?", "They help in emergencies and make larger plans possible."),
     ("What is a mortgage?", "A loan for a home, with the home as security."),
 )
-money.beyond = (
+money.unsupported_requests = (
     "Lend {person} {number} euros from your own pocket.",
     "Predict which share price will double by {day}.",
     "File my tax return with the office in {city}.",

@@ -44,12 +44,12 @@ orders = Service("orders", "shop orders", HTTP, _tables)
 
 
 def _order(world: World, order_id: str) -> Row:
-    return world.need(f"order {order_id} does not exist", "SELECT * FROM orders WHERE id = ?", order_id)
+    return world.require(f"order {order_id} does not exist", "SELECT * FROM orders WHERE id = ?", order_id)
 
 
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT id FROM orders")["id"]},
-    asks=(
+    wordings=(
         "What is the status of order {order_id}?",
         "Is order {order_id} still pending, or has it been shipped?",
         "Has my order {order_id} been delivered yet?",
@@ -72,7 +72,7 @@ def get_order(world: World, order_id: OrderId) -> Row:
 
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT id FROM orders")["id"]},
-    asks=(
+    wordings=(
         "Which items are in order {order_id}?",
         "List the items of {order_id} with their quantities.",
         "I'm packing order {order_id}. Which items go in the box?",
@@ -95,7 +95,7 @@ def get_order_items(world: World, order_id: OrderId) -> list[Row]:
 
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT order_id AS id FROM parcels")["id"]},
-    asks=(
+    wordings=(
         "What does the tracking of order {order_id} say at present?",
         "Which carrier has {order_id}, and what's its tracking number?",
         "A customer wants to track {order_id}. Where is the parcel?",
@@ -114,12 +114,12 @@ def get_order_tracking(world: World, order_id: OrderId) -> Row:
     """Tracking number, carrier and present location of an order's parcel or package."""
     _order(world, order_id)
     sql = "SELECT carrier, tracking, place FROM parcels WHERE order_id = ?"
-    return world.need(f"order {order_id} has no parcel yet", sql, order_id)
+    return world.require(f"order {order_id} has no parcel yet", sql, order_id)
 
 
 @orders.tool(
     draw=lambda d: {"customer_id": d.row("SELECT id FROM customers")["id"], "status": d.pick(STATUSES)},
-    asks=(
+    wordings=(
         "What is the order history of customer {customer_id}?",
         "Show me all the orders of customer {customer_id}.",
         "Which orders has the customer {customer_id} placed so far?",
@@ -139,7 +139,7 @@ def get_orders_by_customer(
     world: World, customer_id: CustomerId, status: Literal["pending", "shipped", "delivered", "cancelled"] | None = None
 ) -> list[Row]:
     """Orders of a customer, newest first: their order history, all purchases they made."""
-    world.need(f"customer {customer_id} does not exist", "SELECT id FROM customers WHERE id = ?", customer_id)
+    world.require(f"customer {customer_id} does not exist", "SELECT id FROM customers WHERE id = ?", customer_id)
     sql = "SELECT id AS order_id, status, placed FROM orders WHERE customer = ?"
     if status is None:
         return world.all(f"{sql} ORDER BY placed DESC, id", customer_id)
@@ -148,7 +148,7 @@ def get_orders_by_customer(
 
 @orders.tool(
     draw=lambda d: {"name": d.row("SELECT name FROM customers")["name"]},
-    asks=(
+    wordings=(
         "Find {name}'s customer number.",
         "Can you find {name} among our customers?",
         "Find the customer {name} for me, please.",
@@ -165,12 +165,12 @@ def get_orders_by_customer(
 )
 def find_customer(world: World, name: Annotated[str, "full name"]) -> Row:
     """Find the customer ID (customer number) under which a person is registered."""
-    return world.need(f"no customer named {name}", "SELECT id AS customer_id FROM customers WHERE name = ?", name)
+    return world.require(f"no customer named {name}", "SELECT id AS customer_id FROM customers WHERE name = ?", name)
 
 
 @orders.tool(
     draw=lambda d: {"order_id": d.row("SELECT id FROM orders WHERE status = 'pending'")["id"]},
-    asks=(
+    wordings=(
         "Please cancel my order {order_id}.",
         "Cancel the whole order {order_id}; nothing should be sent.",
         "The order {order_id} was a mistake. Cancel all of it, please.",
@@ -202,7 +202,7 @@ _PENDING_ITEMS = (
 
 @orders.tool(
     draw=lambda d: dict(d.row(_PENDING_ITEMS)),
-    asks=(
+    wordings=(
         "Cancel only the item {product} in {order_id}.",
         "Cancel one item of {order_id}: the {product}.",
         "From order {order_id}, cancel just the {product} item.",
@@ -223,7 +223,7 @@ def cancel_order_item(world: World, order_id: OrderId, product: str) -> Row:
     if row["status"] != "pending":
         raise PermissionError(f"order {order_id} is already {row['status']}")
     sql = "SELECT quantity * price AS worth FROM order_items WHERE order_id = ? AND product = ?"
-    worth = world.need(f"order {order_id} has no product '{product}'", sql, order_id, product)["worth"]
+    worth = world.require(f"order {order_id} has no product '{product}'", sql, order_id, product)["worth"]
     world.run("DELETE FROM order_items WHERE order_id = ? AND product = ?", order_id, product)
     world.run("UPDATE orders SET total = total - ? WHERE id = ?", worth, order_id)
     return {"removed": product, "total": row["total"] - worth}
@@ -233,7 +233,7 @@ orders.chain(
     ("find_customer", lambda s, r: {"name": s["name"]}),
     ("get_orders_by_customer", lambda s, r: {"customer_id": r[0]["customer_id"]}),
     draw=lambda d: {"name": d.row("SELECT name FROM customers")["name"]},
-    asks=(
+    wordings=(
         "Find the customer {name} first, then list their orders.",
         "I only know the name {name}. Find that customer and show me their orders.",
         "Which orders did the customer named {name} place? The customer ID is unknown to me.",
@@ -251,7 +251,7 @@ orders.chain(
     draw=lambda d: d.row(
         "SELECT DISTINCT name FROM customers JOIN orders ON customer = customers.id WHERE status = 'shipped'"
     ),
-    asks=(
+    wordings=(
         "Find the customer {name} first, then track the newest of their shipped orders.",
         "Look up the customer named {name}: what's the newest shipped order's tracking number?",
         "I only know the customer's name, {name}. Track the newest of the shipped orders.",
@@ -262,7 +262,7 @@ orders.chain(
     ("get_orders_by_customer", lambda s, r: {"customer_id": s["customer_id"]}),
     ("get_order_items", lambda s, r: {"order_id": r[0][0]["order_id"]}),
     draw=lambda d: {"customer_id": d.row("SELECT DISTINCT customer FROM orders")["customer"]},
-    asks=(
+    wordings=(
         "Look at the orders of customer {customer_id}: which items are in the newest one?",
         "Which items did customer {customer_id} get with the newest of their orders?",
         "List the orders of customer {customer_id}, then the items of the newest one.",
@@ -270,7 +270,7 @@ orders.chain(
     ),
     held_out=("What items are in the newest of customer {customer_id}'s orders?",),
 )
-orders.talk = (
+orders.small_talk = (
     (
         "What's the difference between a refund and an exchange?",
         "A refund returns the money; an exchange swaps the goods.",
@@ -282,7 +282,7 @@ orders.talk = (
     ),
     ("What does a tracking number do, in general?", "It lets you follow a parcel on its way with the carrier."),
 )
-orders.beyond = (
+orders.unsupported_requests = (
     "Please print a return label for {person} and post it today.",
     "Give {person} a {number} percent discount on everything.",
     "Launch a newsletter about our summer sale for {city}.",

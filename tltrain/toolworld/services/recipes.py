@@ -42,19 +42,19 @@ recipes = Service("recipes", "recipes and shopping", BARE, _tables)
 
 
 def _dish(world: World, dish: str) -> Row:
-    row = world.one("SELECT * FROM dishes WHERE name = ?", dish)
+    row = world.first("SELECT * FROM dishes WHERE name = ?", dish)
     if row is None:
         raise KeyError(dish)
     return row
 
 
-def _one(d: Draw) -> Slots:
+def _dish_slots(d: Draw) -> Slots:
     return {"dish": d.pick(DISHES)}
 
 
 @recipes.tool(
     draw=lambda d: {"ingredient": d.pick(INGREDIENTS)},
-    asks=(
+    wordings=(
         "Find recipes that use the ingredient {ingredient}.",
         "Can you find a recipe with {ingredient} as an ingredient?",
         "I'd like to use up my {ingredient}. Find recipes with this ingredient.",
@@ -79,7 +79,7 @@ def find_recipes_by_ingredient(world: World, ingredient: str) -> list[str]:
 
 @recipes.tool(
     draw=lambda d: {"diet": d.pick(("vegan", "vegetarian", "gluten-free"))},
-    asks=(
+    wordings=(
         "Find recipes for a {diet} diet.",
         "My guests are on a {diet} diet. Find recipes for them.",
         "Which recipes suit a {diet} diet?",
@@ -100,8 +100,8 @@ def find_recipes_by_diet(world: World, diet: Diet) -> list[str]:
 
 
 @recipes.tool(
-    draw=_one,
-    asks=(
+    draw=_dish_slots,
+    wordings=(
         "What are the steps of the recipe for {dish}?",
         "Show me, step by step, how to make {dish}.",
         "I've never made {dish}. Which steps does the recipe have?",
@@ -122,8 +122,8 @@ def get_recipe_steps(world: World, dish: str) -> str:
 
 
 @recipes.tool(
-    draw=lambda d: {**_one(d), "portions": d.number(3, 8)},
-    asks=(
+    draw=lambda d: {**_dish_slots(d), "portions": d.number(3, 8)},
+    wordings=(
         "Which ingredients does {dish} have?",
         "How many grams of each ingredient go into {dish}?",
         "What ingredients are in the recipe for {dish}?",
@@ -149,8 +149,8 @@ def get_recipe_ingredients(world: World, dish: str, portions: int = 2) -> list[R
 
 
 @recipes.tool(
-    draw=_one,
-    asks=(
+    draw=_dish_slots,
+    wordings=(
         "How much time does {dish} take?",
         "What's the total time for {dish}, in minutes?",
         "How much time does the recipe for {dish} need?",
@@ -171,8 +171,8 @@ def get_recipe_time(world: World, dish: str) -> Row:
 
 
 @recipes.tool(
-    draw=_one,
-    asks=(
+    draw=_dish_slots,
+    wordings=(
         "How many calories does {dish} have?",
         "Is {dish} fattening? Give me its calories.",
         "How many calories are on a plate of {dish}?",
@@ -194,7 +194,7 @@ def get_recipe_calories(world: World, dish: str) -> Row:
 
 @recipes.tool(
     draw=lambda d: {"item": d.pick(INGREDIENTS), "quantity": d.number(2, 9)},
-    asks=(
+    wordings=(
         "Add {item} to my shopping list.",
         "Please add the item {item} to the shopping list.",
         "We are out of {item}. Put it on the shopping list.",
@@ -221,7 +221,7 @@ recipes.chain(
     ("find_recipes_by_ingredient", lambda s, r: {"ingredient": s["ingredient"]}),
     ("get_recipe_steps", lambda s, r: {"dish": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT ingredient FROM parts"),
-    asks=(
+    wordings=(
         "Find recipes with the ingredient {ingredient} first, then show the steps of the first one.",
         "Which recipes use the ingredient {ingredient}? I want the steps of the first one.",
         "I only have the ingredient {ingredient}. Find recipes and show the first one's steps.",
@@ -232,7 +232,7 @@ recipes.chain(
     ("find_recipes_by_diet", lambda s, r: {"diet": s["diet"]}),
     ("get_recipe_ingredients", lambda s, r: {"dish": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT diet FROM dishes WHERE diet != 'none'"),
-    asks=(
+    wordings=(
         "Find recipes for a {diet} diet first, then list the first one's ingredients.",
         "Which ingredients, in grams, has the first of the recipes for a {diet} diet?",
         "Guests with a {diet} diet are coming: find recipes, then the ingredients of the first.",
@@ -243,20 +243,20 @@ recipes.chain(
     ("find_recipes_by_diet", lambda s, r: {"diet": s["diet"]}),
     ("get_recipe_time", lambda s, r: {"dish": r[0][0]}),
     draw=lambda d: d.row("SELECT DISTINCT diet FROM dishes WHERE diet != 'none'"),
-    asks=(
+    wordings=(
         "Find recipes for a {diet} diet; how much time does the first one take?",
         "How much time does the first of the recipes for a {diet} diet take?",
         "First find recipes that fit a {diet} diet, then tell me the first one's time.",
     ),
     held_out=("What time does the first recipe take that fits a {diet} diet?",),
 )
-recipes.talk = (
+recipes.small_talk = (
     ("Why do onions make people cry?", "Cutting them frees a gas that irritates the eyes."),
     ("How do I know that pasta is done?", "Taste it: it should be soft but still firm in the middle."),
     ("What does 'al dente' mean?", "Firm to the bite."),
     ("Can one eat raw potatoes?", "Better not: they are hard to digest."),
 )
-recipes.beyond = (
+recipes.unsupported_requests = (
     "Deliver a hot meal to {person} in {city}.",
     "Wash the dishes in my sink.",
     "Reserve a table for {number} in a restaurant in {city}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics as stats
 from random import Random
 
-from tltrain.toolworld.service import Draw, Said, Service, Slots
+from tltrain.toolworld.service import Draw, Service, Slots, Worded
 from tltrain.toolworld.styles import PYTHON
 from tltrain.toolworld.world import Row, World
 
@@ -29,15 +29,15 @@ def _list(d: Draw) -> Slots:
     numbers = [d.decimal(1, 60) for _ in range(d.number(4, 6))]
     if len(set(numbers)) == len(numbers):
         numbers[-1] = numbers[0]
-    return {"values": _said(numbers), "digits": d.number(1, 2)}
+    return {"values": _worded(numbers), "digits": d.number(1, 2)}
 
 
-def _said(numbers: list[float]) -> Said:
+def _worded(numbers: list[float]) -> Worded:
     texts = [str(number) for number in numbers]
-    return Said(numbers, ", ".join(texts), f"{', '.join(texts[:-1])} and {texts[-1]}")
+    return Worded(numbers, ", ".join(texts), f"{', '.join(texts[:-1])} and {texts[-1]}")
 
 
-def _some(values: Numbers) -> Numbers:
+def _non_empty(values: Numbers) -> Numbers:
     if not values:
         raise ValueError("values must not be empty")
     return values
@@ -45,7 +45,7 @@ def _some(values: Numbers) -> Numbers:
 
 @statistics.tool(
     draw=_list,
-    asks=(
+    wordings=(
         "What is the mean of the numbers {values}?",
         "Compute the mean of {values}.",
         "I measured {values}. What's their arithmetic mean?",
@@ -64,12 +64,12 @@ def _some(values: Numbers) -> Numbers:
 )
 def compute_mean(world: World, values: Numbers, digits: int = 3) -> float:
     """Arithmetic mean of a list of numbers: their average, rounded to some decimals."""
-    return round(stats.fmean(_some(values)), digits)
+    return round(stats.fmean(_non_empty(values)), digits)
 
 
 @statistics.tool(
     draw=_list,
-    asks=(
+    wordings=(
         "What's the median of {values}?",
         "Compute the median of {values}.",
         "{values}: what would the median be?",
@@ -86,12 +86,12 @@ def compute_mean(world: World, values: Numbers, digits: int = 3) -> float:
 )
 def compute_median(world: World, values: Numbers) -> float:
     """Median of a list of numbers: the middle value when they are sorted."""
-    return round(stats.median(_some(values)), 3)
+    return round(stats.median(_non_empty(values)), 3)
 
 
 @statistics.tool(
     draw=_list,
-    asks=(
+    wordings=(
         "What is the mode of {values}?",
         "Compute the mode of {values}.",
         "Which number is the mode, the most frequent, among {values}?",
@@ -108,12 +108,12 @@ def compute_median(world: World, values: Numbers) -> float:
 )
 def compute_mode(world: World, values: Numbers) -> float:
     """Mode of a list of numbers: the most frequent one, which occurs most often."""
-    return stats.mode(_some(values))
+    return stats.mode(_non_empty(values))
 
 
 @statistics.tool(
     draw=_list,
-    asks=(
+    wordings=(
         "What's the range of {values}?",
         "Compute the range of {values}.",
         "How wide is the range from the smallest to the largest of {values}?",
@@ -130,12 +130,12 @@ def compute_mode(world: World, values: Numbers) -> float:
 )
 def compute_range(world: World, values: Numbers) -> float:
     """Range of a list of numbers: the difference between the largest and smallest."""
-    return round(max(_some(values)) - min(values), 3)
+    return round(max(_non_empty(values)) - min(values), 3)
 
 
 @statistics.tool(
     draw=_list,
-    asks=(
+    wordings=(
         "What's the standard deviation of {values}?",
         "Compute the standard deviation of {values}.",
         "How strongly do {values} scatter? Give me the standard deviation.",
@@ -159,7 +159,7 @@ def compute_deviation(world: World, values: Numbers, digits: int = 3) -> float:
 
 @statistics.tool(
     draw=lambda d: {"name": d.pick(SERIES)},
-    asks=(
+    wordings=(
         'What are the figures of the series "{name}"?',
         'Show me the series "{name}".',
         'Which figures are kept in the series "{name}"?',
@@ -176,7 +176,7 @@ def compute_deviation(world: World, values: Numbers, digits: int = 3) -> float:
 )
 def get_series(world: World, name: str) -> list[int]:
     """Figures of a stored series: the data kept under its name."""
-    row = world.one("SELECT numbers FROM series WHERE name = ?", name)
+    row = world.first("SELECT numbers FROM series WHERE name = ?", name)
     if row is None:
         raise KeyError(name)
     return [int(number) for number in row["numbers"].split(",")]
@@ -184,7 +184,7 @@ def get_series(world: World, name: str) -> list[int]:
 
 @statistics.tool(
     draw=lambda d: {"name": d.pick(SERIES)},
-    asks=(
+    wordings=(
         'Which years does the series "{name}" cover?',
         'In what year does the series "{name}" begin?',
         'What are the first and last years of "{name}"?',
@@ -201,23 +201,23 @@ def get_series(world: World, name: str) -> list[int]:
 )
 def get_series_years(world: World, name: str) -> Row:
     """Years that a stored series covers: the period from beginning to end."""
-    row = world.one("SELECT first_year, first_year + 4 AS last_year FROM series WHERE name = ?", name)
+    row = world.first("SELECT first_year, first_year + 4 AS last_year FROM series WHERE name = ?", name)
     if row is None:
         raise KeyError(name)
     return row
 
 
-def _then(tool: str, asks: tuple[str, ...], held_out: tuple[str, ...]) -> None:
+def _add_series_chain(tool: str, wordings: tuple[str, ...], held_out: tuple[str, ...]) -> None:
     statistics.chain(
         ("get_series", lambda s, r: {"name": s["name"]}),
         (tool, lambda s, r: {"values": r[0]}),
         draw=lambda d: {"name": d.pick(SERIES)},
-        asks=asks,
+        wordings=wordings,
         held_out=held_out,
     )
 
 
-_then(
+_add_series_chain(
     "compute_mean",
     (
         'Fetch the series "{name}" first, then compute its mean.',
@@ -226,7 +226,7 @@ _then(
     ),
     ('I want the mean of the stored series "{name}".',),
 )
-_then(
+_add_series_chain(
     "compute_median",
     (
         'Fetch the series "{name}" first, then compute its median.',
@@ -235,7 +235,7 @@ _then(
     ),
     ('Median of the data in the series "{name}"?',),
 )
-_then(
+_add_series_chain(
     "compute_deviation",
     (
         'Fetch the series "{name}" first, then compute its standard deviation.',
@@ -244,13 +244,13 @@ _then(
     ),
     ('I need the standard deviation of the data in the series "{name}".',),
 )
-statistics.talk = (
+statistics.small_talk = (
     ("Why is the median less sensitive to outliers?", "Because only the order of the values counts, not their size."),
     ("What does 'statistically significant' mean?", "That chance alone would rarely produce such a result."),
     ("What's the difference between a sample and a population?", "A sample is the part that was looked at."),
     ("What is a histogram?", "A bar chart of how often values fall into each interval."),
 )
-statistics.beyond = (
+statistics.unsupported_requests = (
     "Interview {number} people in {city} about their holidays.",
     "Tell me who will win the election in {city}.",
     "Present our results at the conference on {day}.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tltrain.toolworld.service import Draw, Said, Service, Slots
+from tltrain.toolworld.service import Draw, Service, Slots, Worded
 from tltrain.toolworld.styles import JSON
 from tltrain.toolworld.world import World
 
@@ -61,7 +61,7 @@ def _words(given: str) -> list[str]:
 
 @text.tool(
     draw=_sentence,
-    asks=(
+    wordings=(
         'Count the words in "{text}".',
         'How many words do you count in "{text}"?',
         'I may write ten words at most. Count those in "{text}".',
@@ -83,7 +83,7 @@ def count_words(world: World, text: str) -> int:
 
 @text.tool(
     draw=_sentence,
-    asks=(
+    wordings=(
         'How many characters does "{text}" have, spaces included?',
         'Count the characters in "{text}".',
         'What\'s the length of "{text}" in characters?',
@@ -106,7 +106,7 @@ def count_characters(world: World, text: str) -> int:
 
 @text.tool(
     draw=lambda d: {"text": d.pick(SENTENCES), "letter": d.pick(("a", "e", "i", "o", "n", "r", "t", "s"))},
-    asks=(
+    wordings=(
         'How often does the letter {letter} occur in "{text}"?',
         'Count the letter {letter} in "{text}".',
         'How many times does the letter {letter} appear in "{text}"?',
@@ -130,7 +130,7 @@ def count_letter(world: World, text: str, letter: str) -> int:
 
 @text.tool(
     draw=_swap,
-    asks=(
+    wordings=(
         'In "{text}", replace "{old}" with "{new}".',
         'Replace the word "{old}" by "{new}" in this text: "{text}"',
         'Please replace "{old}" in "{text}" by "{new}".',
@@ -154,15 +154,15 @@ def replace_word(world: World, text: str, old: str, new: str) -> str:
 
 
 _CASES = (
-    Said("upper", "upper case", "capitals"),
-    Said("lower", "lower case"),
-    Said("title", "title case"),
+    Worded("upper", "upper case", "capitals"),
+    Worded("lower", "lower case"),
+    Worded("title", "title case"),
 )
 
 
 @text.tool(
     draw=lambda d: {"text": d.pick(SENTENCES).capitalize(), "case": d.pick(_CASES)},
-    asks=(
+    wordings=(
         'Change "{text}" to {case}.',
         'Change the case of "{text}" to {case}, please.',
         'Please change the case of this text to {case}: "{text}"',
@@ -185,7 +185,7 @@ def change_case(world: World, text: str, case: Literal["upper", "lower", "title"
 
 @text.tool(
     draw=_sentence,
-    asks=(
+    wordings=(
         'Reverse the text "{text}".',
         'Reverse "{text}" for me.',
         'What does the text "{text}" look like in reverse?',
@@ -208,7 +208,7 @@ def reverse_text(world: World, text: str) -> str:
 
 @text.tool(
     draw=lambda d: {"word": d.pick(WORDS)},
-    asks=(
+    wordings=(
         "Is {word} a palindrome?",
         "Check whether {word} is a palindrome.",
         "Would you call {word} a palindrome?",
@@ -234,7 +234,7 @@ text.chain(
     ("replace_word", lambda s, r: {"text": s["text"], "old": s["old"], "new": s["new"]}),
     ("count_characters", lambda s, r: {"text": r[0]}),
     draw=_swap,
-    asks=(
+    wordings=(
         'Replace "{old}" with "{new}" in "{text}" first, then count the characters.',
         'With the word "{old}" replaced by "{new}" in "{text}", how many characters does it have?',
         'First replace "{old}" by "{new}" in "{text}"; then I need the number of characters.',
@@ -245,20 +245,20 @@ text.chain(
     ("replace_word", lambda s, r: {"text": s["text"], "old": s["old"], "new": s["new"]}),
     ("change_case", lambda s, r: {"text": r[0], "case": s["case"]}),
     draw=lambda d: {**_swap(d), "case": d.pick(_CASES)},
-    asks=(
+    wordings=(
         'Replace "{old}" with "{new}" in "{text}", then change all of it to {case}.',
         'First replace the word "{old}" by "{new}" in "{text}"; then change the case to {case}.',
         'Let "{new}" replace "{old}" in "{text}" and change the outcome to {case}.',
     ),
     held_out=('In "{text}", replace the word "{old}" with "{new}", and afterwards change that to {case}.',),
 )
-text.talk = (
+text.small_talk = (
     ("What is an adjective?", "A word that describes a noun, such as 'green' or 'quiet'."),
     ("Which letter is the most frequent in English?", "The letter e."),
     ("What's a haiku?", "A short Japanese poem with lines of five, seven and five syllables."),
     ("Should I use commas before 'and' in a list?", "Both are correct; just be consistent."),
 )
-text.beyond = (
+text.unsupported_requests = (
     "Publish my novel in {city} before {day}.",
     "Record my voice while I read a poem.",
     "Send a hand-written letter to {person}.",

@@ -41,12 +41,12 @@ tickets = Service("tickets", "help desk tickets", HTTP_TEXT, _tables)
 
 
 def _ticket(world: World, ticket_id: str) -> Row:
-    return world.need(f"ticket {ticket_id} was not found", "SELECT * FROM tickets WHERE id = ?", ticket_id)
+    return world.require(f"ticket {ticket_id} was not found", "SELECT * FROM tickets WHERE id = ?", ticket_id)
 
 
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"]},
-    asks=(
+    wordings=(
         "What is the status of ticket {ticket_id}?",
         "Who handles the ticket {ticket_id}?",
         "Give me the subject and status of ticket {ticket_id}.",
@@ -74,7 +74,7 @@ def get_ticket(world: World, ticket_id: TicketId) -> Row:
 
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"]},
-    asks=(
+    wordings=(
         "Which comments did people leave on {ticket_id}?",
         "Show me the comments on ticket {ticket_id}.",
         "Are there any comments on {ticket_id}?",
@@ -99,7 +99,7 @@ def get_ticket_comments(world: World, ticket_id: TicketId) -> list[Row]:
 
 @tickets.tool(
     draw=lambda d: {"assignee": d.row(AGENTS_SQL)["assignee"], "status": d.pick(("open", "closed"))},
-    asks=(
+    wordings=(
         "Which tickets have {assignee} as assignee?",
         "Show me the {status} tickets whose assignee is {assignee}.",
         "List the newest tickets with the assignee {assignee}.",
@@ -120,14 +120,14 @@ def get_tickets_by_assignee(
     world: World, assignee: Annotated[str, "full name"], status: Literal["open", "closed"] | None = None
 ) -> list[Row]:
     """Newest tickets of one assignee: at most four cases a colleague is responsible for."""
-    world.need(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
+    world.require(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
     sql = "SELECT id AS ticket_id, subject FROM tickets WHERE assignee = ? AND status LIKE ? ORDER BY id DESC LIMIT 4"
     return world.all(sql, assignee, status or "%")
 
 
 @tickets.tool(
     draw=lambda d: {"subject": d.pick(SUBJECTS), "priority": d.pick(("low", "high", "urgent"))},
-    asks=(
+    wordings=(
         'Create a ticket: "{subject}".',
         'Please create a new ticket for "{subject}".',
         'Create a ticket with priority {priority}: "{subject}".',
@@ -154,7 +154,7 @@ def create_ticket(world: World, subject: str, priority: Priority = "normal") -> 
 
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets WHERE status = 'open'")["id"]},
-    asks=(
+    wordings=(
         "{ticket_id} is solved, close the ticket.",
         "We're done with {ticket_id}. You can close it.",
         "Please close {ticket_id}.",
@@ -181,7 +181,7 @@ def close_ticket(world: World, ticket_id: TicketId) -> Row:
 
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"], "assignee": d.row(AGENTS_SQL)["assignee"]},
-    asks=(
+    wordings=(
         "Assign {ticket_id} to {assignee}.",
         "Please assign the ticket {ticket_id} to {assignee}.",
         "Assign {assignee} to the ticket {ticket_id}.",
@@ -201,14 +201,14 @@ def close_ticket(world: World, ticket_id: TicketId) -> Row:
 def assign_ticket(world: World, ticket_id: TicketId, assignee: Annotated[str, "full name"]) -> Row:
     """Assign a ticket to another colleague: hand or pass it over to them."""
     previous = _ticket(world, ticket_id)["assignee"]
-    world.need(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
+    world.require(f"no colleague named {assignee}", "SELECT id FROM tickets WHERE assignee = ?", assignee)
     world.run("UPDATE tickets SET assignee = ? WHERE id = ?", assignee, ticket_id)
     return {"ticket_id": ticket_id, "previous": previous}
 
 
 @tickets.tool(
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"], "text": d.pick(REMARKS)},
-    asks=(
+    wordings=(
         'Add a comment to {ticket_id}: "{text}"',
         'Please add "{text}" as a comment on {ticket_id}.',
         'Add this comment to the ticket {ticket_id}: "{text}"',
@@ -237,7 +237,7 @@ tickets.chain(
     ("create_ticket", lambda s, r: {"subject": s["subject"]}),
     ("assign_ticket", lambda s, r: {"ticket_id": r[0]["ticket_id"], "assignee": s["assignee"]}),
     draw=lambda d: {"subject": d.pick(SUBJECTS), "assignee": d.row(AGENTS_SQL)["assignee"]},
-    asks=(
+    wordings=(
         'Create a ticket for "{subject}" and assign it to {assignee}.',
         'First create a ticket, "{subject}", then assign it to {assignee}.',
         '"{subject}" needs a ticket: create one and assign it to {assignee}.',
@@ -249,7 +249,7 @@ tickets.chain(
     ("get_tickets_by_assignee", lambda s, r: {"assignee": s["assignee"], "status": "open"}),
     ("close_ticket", lambda s, r: {"ticket_id": r[0][0]["ticket_id"]}),
     draw=lambda d: d.row("SELECT DISTINCT assignee FROM tickets WHERE status = 'open'"),
-    asks=(
+    wordings=(
         "Look up the open tickets of assignee {assignee}, then close the first one listed.",
         "Of the open tickets with {assignee} as assignee, close the one at the top.",
         "The assignee {assignee} solved the first of their open tickets. Find it and close it.",
@@ -261,14 +261,14 @@ tickets.chain(
     ("get_ticket", lambda s, r: {"ticket_id": s["ticket_id"]}),
     ("get_tickets_by_assignee", lambda s, r: {"assignee": r[0]["assignee"]}),
     draw=lambda d: {"ticket_id": d.row("SELECT id FROM tickets")["id"]},
-    asks=(
+    wordings=(
         "Look at ticket {ticket_id} first: which tickets does its assignee have?",
         "Find out who handles ticket {ticket_id} and list all tickets of that assignee.",
         "Which tickets have the same assignee as ticket {ticket_id}? Look that one up first.",
     ),
     held_out=("Who handles ticket {ticket_id}, and for which tickets is this person the assignee?",),
 )
-tickets.talk = (
+tickets.small_talk = (
     ("What does 'SLA' stand for?", "Service level agreement: what was promised, and how fast."),
     ("Why do support people always ask me to restart?", "A restart clears faulty states, which solves many problems."),
     (
@@ -277,7 +277,7 @@ tickets.talk = (
     ),
     ("Is 'urgent' more pressing than 'high'?", "Usually yes: urgent things come before those of high priority."),
 )
-tickets.beyond = (
+tickets.unsupported_requests = (
     "Teach {person} to type with ten fingers.",
     "Get {number} pizzas delivered for the support team.",
     "Carry the old printers down to the cellar.",

@@ -62,7 +62,7 @@ def _search(world: World, kind: str, origin: str, destination: str, day: str, ma
 
 def _book(world: World, kind: str, connection: str, passenger: str) -> Row:
     sql = "SELECT day, price FROM connections WHERE id = ? AND kind = ?"
-    row = world.need(f"{kind} {connection} does not exist", sql, connection, kind)
+    row = world.require(f"{kind} {connection} does not exist", sql, connection, kind)
     booking = f"B-{world.next_number('bookings')}"
     world.run("INSERT INTO bookings VALUES (?, ?, ?, '1A')", booking, connection, passenger)
     return {"booking_id": booking, **row}
@@ -74,7 +74,7 @@ def _traveller(d: Draw) -> Slots:
 
 @travel.tool(
     draw=lambda d: {**d.row(_trip("flight")), "max_price": d.number(60, 300, 20)},
-    asks=(
+    wordings=(
         "Find the flights from {origin} to {destination} on {day} for {max_price} euros at most.",
         "Find me a flight from {origin} to {destination} on {day}, at most {max_price} euros.",
         "Can you find a cheap flight from {origin} to {destination} on {day}?",
@@ -98,7 +98,7 @@ def find_flights(world: World, origin: str, destination: str, day: Day, max_pric
 
 @travel.tool(
     draw=lambda d: {**d.row(_trip("train")), "max_price": d.number(60, 300, 20)},
-    asks=(
+    wordings=(
         "Find the trains from {origin} to {destination} on {day} that cost {max_price} euros or less.",
         "Please find me a train from {origin} to {destination} on {day}.",
         "What trains do you find from {origin} to {destination} on {day}?",
@@ -122,7 +122,7 @@ def find_trains(world: World, origin: str, destination: str, day: Day, max_price
 
 @travel.tool(
     draw=lambda d: {**d.row("SELECT id AS flight_id FROM connections WHERE kind = 'flight'"), **_traveller(d)},
-    asks=(
+    wordings=(
         "Book the flight {flight_id} for {passenger}.",
         "Book {passenger} on flight {flight_id}.",
         "Please book a place on flight {flight_id} for {passenger}.",
@@ -146,7 +146,7 @@ def book_flight(world: World, flight_id: FlightId, passenger: Person) -> Row:
 
 @travel.tool(
     draw=lambda d: {**d.row("SELECT id AS train_id FROM connections WHERE kind = 'train'"), **_traveller(d)},
-    asks=(
+    wordings=(
         "Book the train {train_id} for {passenger}.",
         "{passenger} would like a place on train {train_id}; book it.",
         "Please book {passenger} on the train {train_id}.",
@@ -170,7 +170,7 @@ def book_train(world: World, train_id: TrainId, passenger: Person) -> Row:
 
 @travel.tool(
     draw=lambda d: {"booking_id": d.row("SELECT id FROM bookings")["id"]},
-    asks=(
+    wordings=(
         "Give me the details of booking {booking_id}.",
         "Whom does the booking {booking_id} belong to?",
         "Which seat does booking {booking_id} have?",
@@ -190,12 +190,12 @@ def book_train(world: World, train_id: TrainId, passenger: Person) -> Row:
 def get_booking(world: World, booking_id: BookingId) -> Row:
     """Details of one booking: whom it belongs to, for which connection, what seat."""
     sql = "SELECT connection, passenger, seat FROM bookings WHERE id = ?"
-    return world.need(f"booking {booking_id} does not exist", sql, booking_id)
+    return world.require(f"booking {booking_id} does not exist", sql, booking_id)
 
 
 @travel.tool(
     draw=_traveller,
-    asks=(
+    wordings=(
         "Which bookings does the passenger {passenger} have?",
         "List all bookings of passenger {passenger}.",
         "Show me every booking in the name of the passenger {passenger}.",
@@ -224,7 +224,7 @@ def get_bookings_by_passenger(world: World, passenger: Person) -> list[Row]:
 
 @travel.tool(
     draw=lambda d: {"booking_id": d.row("SELECT id FROM bookings")["id"]},
-    asks=(
+    wordings=(
         "Please cancel {booking_id}.",
         "I'm not going after all, cancel my booking {booking_id}.",
         "Cancel the booking {booking_id}, please.",
@@ -243,7 +243,7 @@ def get_bookings_by_passenger(world: World, passenger: Person) -> list[Row]:
 )
 def cancel_booking(world: World, booking_id: BookingId) -> Row:
     """Cancel a booking: call it off, undo or annul it, by booking number."""
-    world.need(f"booking {booking_id} does not exist", "SELECT id FROM bookings WHERE id = ?", booking_id)
+    world.require(f"booking {booking_id} does not exist", "SELECT id FROM bookings WHERE id = ?", booking_id)
     world.run("DELETE FROM bookings WHERE id = ?", booking_id)
     return {"booking_id": booking_id, "status": "cancelled"}
 
@@ -252,7 +252,7 @@ travel.chain(
     ("find_flights", lambda s, r: {key: s[key] for key in ("origin", "destination", "day")}),
     ("book_flight", lambda s, r: {"flight_id": r[0][0]["flight_id"], "passenger": s["passenger"]}),
     draw=lambda d: {**d.row(_trip("flight")), **_traveller(d)},
-    asks=(
+    wordings=(
         "Find the flights from {origin} to {destination} on {day} first, then book the cheapest for {passenger}.",
         "Book {passenger} on the cheapest flight you find from {origin} to {destination}, {day}.",
         "{passenger} flies from {origin} to {destination} on {day}: find the cheapest flight and book it.",
@@ -263,7 +263,7 @@ travel.chain(
     ("find_trains", lambda s, r: {key: s[key] for key in ("origin", "destination", "day")}),
     ("book_train", lambda s, r: {"train_id": r[0][0]["train_id"], "passenger": s["passenger"]}),
     draw=lambda d: {**d.row(_trip("train")), **_traveller(d)},
-    asks=(
+    wordings=(
         "Find the trains from {origin} to {destination} on {day} first, then book the cheapest for {passenger}.",
         "Book {passenger} on the cheapest train you can find from {origin} to {destination} on {day}.",
         "{passenger} goes by train from {origin} to {destination} on {day}: find the cheapest and book it.",
@@ -274,20 +274,20 @@ travel.chain(
     ("get_bookings_by_passenger", lambda s, r: {"passenger": s["passenger"]}),
     ("cancel_booking", lambda s, r: {"booking_id": r[0][0]["booking_id"]}),
     draw=_traveller,
-    asks=(
+    wordings=(
         "Find the bookings of passenger {passenger} first, then cancel the first one listed.",
         "Cancel the booking that comes first among those of the passenger {passenger}.",
         "The passenger {passenger} drops the first of their bookings: look it up and cancel it.",
     ),
     held_out=("Look up passenger {passenger}'s bookings and cancel whichever is listed first.",),
 )
-travel.talk = (
+travel.small_talk = (
     ("How early should one be at the airport?", "About two hours before a flight within Europe."),
     ("What is jet lag?", "Tiredness after crossing time zones, because the body clock is out of step."),
     ("Which is greener, the train or the plane?", "The train, usually by far."),
     ("Can I take a pocket knife in my hand luggage?", "No, knives are not allowed in the cabin."),
 )
-travel.beyond = (
+travel.unsupported_requests = (
     "Renew {person}'s passport at the embassy in {city}.",
     "Carry my suitcases to the station in {city}.",
     "Rent a sailing boat for {day} near {city}.",

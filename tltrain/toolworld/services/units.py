@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from tltrain.toolworld.service import Draw, Said, Service, Slots
+from tltrain.toolworld.service import Draw, Service, Slots, Worded
 from tltrain.toolworld.styles import PYTHON
 from tltrain.toolworld.world import World
 
@@ -43,7 +43,7 @@ WORDS = {
 def _pair(names: tuple[str, ...], low: int = 2, high: int = 120) -> Callable[[Draw], Slots]:
     def draw(d: Draw) -> Slots:
         source, target = d.rng.sample(names, 2)
-        said = {"source": Said(source, *WORDS[source]), "target": Said(target, *WORDS[target])}
+        said = {"source": Worded(source, *WORDS[source]), "target": Worded(target, *WORDS[target])}
         return {"value": d.decimal(low, high), **said}
 
     return draw
@@ -65,7 +65,7 @@ units = Service("units", "units of measure", PYTHON)
 
 @units.tool(
     draw=_pair(tuple(METRES)),
-    asks=(
+    wordings=(
         "How many {target} are {value} {source}?",
         "Convert a length of {value} {source} to {target}.",
         "The path has a length of {value} {source}. In {target}?",
@@ -92,7 +92,7 @@ def convert_length(world: World, value: float, source: Length, target: Length) -
 
 @units.tool(
     draw=_pair(tuple(GRAMS)),
-    asks=(
+    wordings=(
         "How many {target} are {value} {source}?",
         "Convert a weight of {value} {source} to {target}.",
         "The parcel has a weight of {value} {source}. In {target}?",
@@ -119,7 +119,7 @@ def convert_weight(world: World, value: float, source: Mass, target: Mass) -> fl
 
 @units.tool(
     draw=_pair(tuple(LITRES)),
-    asks=(
+    wordings=(
         "How many {target} are {value} {source}?",
         "Convert a volume of {value} {source} to {target}.",
         "The bottle's volume is {value} {source}. In {target}?",
@@ -146,7 +146,7 @@ def convert_volume(world: World, value: float, source: Volume, target: Volume) -
 
 @units.tool(
     draw=_pair(("celsius", "fahrenheit", "kelvin")),
-    asks=(
+    wordings=(
         "How many {target} are {value} {source}?",
         "Convert a temperature of {value} {source} to {target}.",
         "The oven's temperature is {value} {source}. In {target}?",
@@ -176,7 +176,7 @@ def convert_temperature(world: World, value: float, source: Temperature, target:
 
 @units.tool(
     draw=_pair(tuple(KMH)),
-    asks=(
+    wordings=(
         "How many {target} are {value} {source}?",
         "Convert a speed of {value} {source} to {target}.",
         "The car's speed is {value} {source}. Convert it to {target}.",
@@ -203,7 +203,7 @@ def convert_speed(world: World, value: float, source: Speed, target: Speed) -> f
 
 @units.tool(
     draw=lambda d: {"km": d.decimal(5, 600), "hours": d.decimal(1, 12)},
-    asks=(
+    wordings=(
         "I covered {km} km in {hours} hours. What was my average speed, in km/h?",
         "We rode {km} km and it took {hours} hours. Our average speed?",
         "A trip of {km} km took {hours} hours. What was its average speed?",
@@ -234,9 +234,9 @@ units.chain(
     draw=lambda d: {
         "km": d.decimal(5, 600),
         "hours": d.decimal(1, 12),
-        "target": d.pick((Said("mph", "miles per hour", "mph"), Said("knot", "knots"))),
+        "target": d.pick((Worded("mph", "miles per hour", "mph"), Worded("knot", "knots"))),
     },
-    asks=(
+    wordings=(
         "I covered {km} km in {hours} hours. Convert my average speed to {target}.",
         "A trip of {km} km took {hours} hours. Compute the average speed first, then convert it to {target}.",
         "We rode {km} km and it took {hours} hours. Our average speed, converted to {target}?",
@@ -244,13 +244,13 @@ units.chain(
     ),
     held_out=("After {hours} hours I had covered {km} km. What was my average speed, converted to {target}?",),
 )
-units.talk = (
+units.small_talk = (
     ("Where was the metric system invented?", "In France, at the end of the 18th century."),
     ("Why do countries use different units?", "Mostly for historical reasons; trade and law kept old measures alive."),
     ("What does the prefix 'kilo' mean?", "A thousand."),
     ("Is a knot a measure of speed or of distance?", "Of speed: one nautical mile per hour."),
 )
-units.beyond = (
+units.unsupported_requests = (
     "Measure the length of the garden fence for me.",
     "Weigh the parcel that {person} brought.",
     "Calibrate the thermometer in {city}.",

