@@ -253,7 +253,7 @@ def test_the_saved_policy_is_a_plain_model(tmp_path: Path, lora: LoraConfig | No
     tree = TokenTree(rollouts[1].sequences(range(8)))
     with torch.no_grad():
         moved = token_logprobs(trained.actors.policy(), tree)
-        loop.models.save(trained.actors.finish(), TOKENIZER, tmp_path / "model")
+        loop.models.save(trained.actors.finish(tmp_path, "base", 3), TOKENIZER, tmp_path / "model")
         loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
         assert loaded.state_dict().keys() == micro_model(len(TOKENIZER)).state_dict().keys()
         torch.testing.assert_close(token_logprobs(loaded, tree), moved, rtol=0, atol=1e-4)

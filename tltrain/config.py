@@ -230,8 +230,8 @@ class RunConfig(_Section):
     """Most tokens of a prompt and its reply."""
     max_tree_tokens: Positive = 4096
     """Most tokens in one pass through the model; bounds memory, changes no result."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of the model. With bfloat16 the optimiser keeps fp32 weights."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Dtype of the model (`auto`: bfloat16 where GPU or CPU support it natively); the optimiser keeps fp32 weights."""
     device: str | None = None
     """`cpu`, `cuda` …; by default a GPU if there is one."""
     seed: int = 0

@@ -30,7 +30,7 @@ from tltrain.evaluation.own_splits import evaluate, score_row
 from tltrain.files import discard, write_json, write_json_lines
 from tltrain.report.report import write_report
 from tltrain.run_directory import RunDirectory
-from tltrain.sft import Progress, SFTTrainer, draw, silent, torch_dtype
+from tltrain.sft import Progress, SFTTrainer, draw, silent
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -149,7 +149,8 @@ class Pipeline:
                 self.config.max_tree_tokens,
                 self.config.seed,
                 self.tell(f"sft {arm}") if ranks.rank() == 0 else silent,
-                lambda: models.load_model(self.config.model, torch_dtype(self.config.dtype)),
+                lambda: models.load_model(self.config.model, models.resolve_dtype(self.config.dtype, self.device)),
+                self.config.model,
             )
             trainer.train()
 
@@ -180,6 +181,7 @@ class Pipeline:
                 self.config.max_tree_tokens,
                 self.config.seed,
                 self.tell("ppo"),
+                start,
             ).train()
 
     def evaluate(self, name: str, place: str) -> None:
@@ -230,7 +232,7 @@ class Pipeline:
     def load(self, place: str, base: Base | None = None) -> PreTrainedModel:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
-        model = models.load_model(place, torch_dtype(self.config.dtype), self.device, base)
+        model = models.load_model(place, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
         reason = why_not_shared(model)
         if reason is not None and not self.run_alone:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)

@@ -135,10 +135,10 @@ def load_local(place: str, config: BenchConfig) -> Local:
     from tltrain import model as models
     from tltrain.encode import Encoder
     from tltrain.pipeline import pick_device
-    from tltrain.sft import torch_dtype
 
+    device = pick_device(config.device)
     tokenizer = models.load_tokenizer(place, config.dialect)
-    model = models.load_model(place, torch_dtype(config.dtype), pick_device(config.device))
+    model = models.load_model(place, models.resolve_dtype(config.dtype, device), device)
     encoder = Encoder(tokenizer, stop_ids=models.end_ids(model))
     return Local(model, tokenizer, encoder, config.dialect, config.max_new_tokens, config.batch_size, config.max_length)
 

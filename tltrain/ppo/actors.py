@@ -6,11 +6,12 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from tltrain.engine.adapters import add_adapters, merged
+from tltrain.engine.adapters import add_adapters, merged, save_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -39,8 +40,14 @@ class Actors(ABC):
         """The frozen reference, inside the block."""
 
     @abstractmethod
-    def finish(self) -> PreTrainedModel:
-        """The trained policy as a plain model; the actors are of no use afterwards."""
+    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
+        """The trained policy as a plain model; the actors cannot be used afterwards.
+
+        Args:
+            folder: gets `adapter/` if adapters were trained.
+            base: name of the SFT model in the adapter's configuration; None: the name it was loaded under.
+            seed: random seed of the stochastic rounding.
+        """
 
     def policy_parameters(self) -> list[torch.nn.Parameter]:
         """What the policy's optimiser trains."""
@@ -75,9 +82,10 @@ class AdapterActors(Actors):
         with self.wrapped.disable_adapter():
             yield self.model
 
-    def finish(self) -> PreTrainedModel:
+    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
         """See `Actors`."""
-        return merged(self.wrapped, POLICY)
+        save_adapter(self.wrapped, POLICY, base, folder / "adapter")
+        return merged(self.wrapped, POLICY, seed)
 
 
 class FullActors(Actors):
@@ -105,7 +113,7 @@ class FullActors(Actors):
         """See `Actors`."""
         yield self._reference
 
-    def finish(self) -> PreTrainedModel:
+    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
         """See `Actors`."""
         return self._policy
 

@@ -71,10 +71,12 @@ class PPOTrainer:
         prompts: the unfailed steps of the training split.
         stop_ids: tokens that end a reply.
         config: see `PPOConfig`.
-        folder: gets `model/`, `metrics.jsonl`, `rollouts.jsonl` and, until done, `checkpoint.pt` to go on from.
+        folder: gets `model/`, `metrics.jsonl`, `rollouts.jsonl`, `adapter/` if adapters are trained and, until done,
+            `checkpoint.pt` to resume from.
         dialect: in which replies are read.
         max_tree_tokens: bounds the memory of one pass.
-        seed: of prompts, sampling and adapters.
+        seed: random seed of prompts, sampling, adapters and their rounding.
+        base: name of the SFT model, for `adapter/`; by default the name it was loaded under.
     """
 
     def __init__(
@@ -89,11 +91,13 @@ class PPOTrainer:
         max_tree_tokens: int = 4096,
         seed: int = 0,
         progress: Progress = silent,
+        base: str | None = None,
     ) -> None:
         if not prompts:
             raise DataError("nothing to sample from: the training split has no unfailed step within the length limit")
         self.tokenizer, self.prompts, self.stop_ids, self.config = tokenizer, prompts, stop_ids, config
         self.folder, self.max_tree_tokens, self.seed, self.progress = folder, max_tree_tokens, seed, progress
+        self.base = base
         self.dialect = dialects.get(dialect, tokenizer)
         model.eval()  # no dropout: log-probabilities before and after an update must be comparable
         self.actors: Actors = FullActors(model) if config.lora is None else AdapterActors(model, config.lora, seed)
@@ -119,7 +123,7 @@ class PPOTrainer:
             self.progress(f"reward {line['reward']:.2f}, KL {line['kl']:.3f}", number, self.config.rollouts)
             if number % self.config.checkpoint_every == 0 and number < self.config.rollouts:
                 save_checkpoint(checkpoint, self._state(number))
-        policy = self.actors.finish()
+        policy = self.actors.finish(self.folder, self.base, self.seed)
         models.save(policy, self.tokenizer, self.folder / "model")
         discard(checkpoint)
         return policy
