@@ -1,6 +1,6 @@
 """Low-rank adapters: put into a model in place by `peft`, saved beside it, and merged into its weights.
 
-Sources: Hu et al. 2021 (arXiv 2106.09685) for the adapters; Gupta et al. 2015 (arXiv 1502.02551) for stochastic rounding.
+Sources: Hu et al. 2021 (arXiv 2106.09685) for the adapters, Gupta et al. 2015 (arXiv 1502.02551) for the rounding.
 """
 
 from __future__ import annotations

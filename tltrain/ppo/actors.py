@@ -22,7 +22,10 @@ POLICY, CRITIC = "policy", "critic"
 
 
 class Actors(ABC):
-    """The three parts of PPO. All begin as the SFT model; the critic's value head begins at zero."""
+    """Policy, critic and reference. All begin as the SFT model; the critic's value head begins at zero.
+
+    Built without a critic (`with_critic=False`), `critic` and `head` must not be used.
+    """
 
     head: torch.nn.Linear
 
@@ -59,12 +62,13 @@ class Actors(ABC):
 
 
 class AdapterActors(Actors):
-    """Two adapters over one frozen model; the model without them is the reference."""
+    """Adapters over one frozen model; the model without them is the reference."""
 
-    def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int) -> None:
+    def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int, with_critic: bool = True) -> None:
         self.model = model
-        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC), seed)
-        self.head = value_head(model)
+        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC) if with_critic else (POLICY,), seed)
+        if with_critic:
+            self.head = value_head(model)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
@@ -89,12 +93,14 @@ class AdapterActors(Actors):
 
 
 class FullActors(Actors):
-    """Three models of which all weights of two are trained."""
+    """A model for each part; all weights of policy and critic are trained."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._policy, self._critic, self._reference = model, copy.deepcopy(model), copy.deepcopy(model)
-        self._reference.requires_grad_(False)
-        self.head = value_head(model)
+    def __init__(self, model: PreTrainedModel, with_critic: bool = True, with_reference: bool = True) -> None:
+        self._policy = model
+        if with_critic:
+            self._critic, self.head = copy.deepcopy(model), value_head(model)
+        if with_reference:
+            self._reference = copy.deepcopy(model).requires_grad_(False)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
