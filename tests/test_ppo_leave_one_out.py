@@ -19,7 +19,7 @@ from tltrain.ppo.trainer import PPOTrainer, mixed_seed, summary
 TOKENIZER = micro_tokenizer()
 STOP = TOKENIZER.eos_token_id
 LORA = LoraConfig(rank=4, alpha=8)
-GOLD = [tuple(Encoder(TOKENIZER).steps(one)[0].reply_ids) for one in micro_trajectories(1)][0]
+GOLD = tuple(Encoder(TOKENIZER).steps(micro_trajectories(1)[0])[0].reply_ids)
 TEXT = (*TOKENIZER("Here.")["input_ids"], STOP)
 
 

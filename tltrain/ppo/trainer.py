@@ -174,7 +174,7 @@ class PPOTrainer:
         old, reference, values, mask = self._measure(prompts, replies)
         returns = None
         if values is None:
-            penalty = 0.0
+            penalty = torch.zeros_like(rewards)
             if config.beta and old is not None and reference is not None:
                 penalty = config.beta * maths.kl_per_reply(old, reference, mask)
             advantages = maths.leave_one_out(rewards - penalty, config.samples, mask)
@@ -222,8 +222,8 @@ class PPOTrainer:
         return losses
 
     def _policy_backward(self, rollout: Rollout, chosen: list[int]) -> dict[str, float]:
-        """The clipped policy loss, as the mean over the tokens of all chosen replies. Replies without a nonzero advantage
-        have no gradient, and go through no pass."""
+        """The clipped policy loss, as the mean over the tokens of the chosen replies. A reply whose advantages are all
+        zero has no gradient and is skipped."""
         config, total = self.config, rollout.mask[chosen].sum()
         trained = [index for index in chosen if rollout.advantages[index].any()]
         clip_fraction = 0.0
