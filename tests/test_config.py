@@ -74,6 +74,7 @@ def test_the_released_settings() -> None:
     assert (config.ppo.policy.learning_rate, config.ppo.critic.learning_rate) == (2e-7, 1e-7)
     assert (config.ppo.beta, config.ppo.temperature, config.ppo.max_new_tokens) == (0.4, 0.7, 512)
     assert config.ppo.policy.warmup * config.ppo.rollouts == 100
+    assert config.ppo.advantage == "gae"
 
 
 def test_numbers_as_people_write_them() -> None:
@@ -113,6 +114,8 @@ def test_a_smaller_batch_needs_no_other_group_size() -> None:
         ("ppo: {arm: pkt}", "configuration: ppo.arm 'pkt' is none of sft.arms ['sft', 'mae+pkt']"),
         ("ppo: {prompts: 4, group_size: 5}", "ppo: group_size 5 is larger than prompts 4"),
         ("ppo: {prompts: 2, samples: 2, minibatches: 5}", "ppo: minibatches 5 are more than prompts * samples replies"),
+        ("ppo: {advantage: leave_one_out, samples: 1}", "ppo: advantage leave_one_out needs at least 2 samples"),
+        ("ppo: {advantage: leave_one_out, critic_warmup: 1}", "ppo: critic_warmup has no meaning with advantage"),
         ("data: {holdout: 1}", "data.holdout: Input should be less than 1, found 1"),
         ("data: {test: {a/b: c}}", "data.test.a/b"),
         ("data: {train: null}", "configuration: data.train is null: then sft and ppo have to be null too"),

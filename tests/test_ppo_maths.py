@@ -49,6 +49,14 @@ def test_advantages_without_discount_and_values_are_the_rewards_still_to_come() 
     near(advantages, [[0.9, 0.8, 1.0], [-2.0, -2.0, 0.0]])
 
 
+def test_leave_one_out() -> None:
+    # Two prompts of three samples. Returns 1, -2, 4: 1 - (-2 + 4) / 2 = 0, -2 - (1 + 4) / 2 = -4.5,
+    # 4 - (1 - 2) / 2 = 4.5. Returns 0.5, 0.5, -1: 0.5 - (0.5 - 1) / 2 = 0.75 twice, -1 - (0.5 + 0.5) / 2 = -1.5.
+    mask = torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0], [1.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
+    found = maths.leave_one_out(torch.tensor([1.0, -2.0, 4.0, 0.5, 0.5, -1.0]), 3, mask)
+    near(found, [[0.0, 0.0], [-4.5, 0.0], [4.5, 4.5], [0.75, 0.75], [0.75, 0.75], [-1.5, 0.0]])
+
+
 def test_policy_loss() -> None:
     # clip 0.2; max(-A ratio, -A clipped ratio):
     # ratio 1.5, A  2: max(-3, -2.4)   = -2.4  clipped    gradient 0

@@ -165,6 +165,8 @@ class PPOConfig(_Section):
     """Weight of the KL penalty towards the reference."""
     gamma: Share = 1.0
     """Discount."""
+    advantage: Literal["gae", "leave_one_out"] = "gae"
+    """`gae`: critic and GAE, as in the paper. `leave_one_out`: no critic; GRPO without dividing by the group's std."""
     lam: Share = 0.95
     """Lambda of generalised advantage estimation."""
     clip: Rate = 0.2
@@ -182,7 +184,11 @@ class PPOConfig(_Section):
     critic: OptimiserConfig = OptimiserConfig(learning_rate=1e-4, weight_decay=0.0)
     """Optimiser of the critic's backbone; its value head learns 10 times as fast."""
     critic_warmup: Annotated[int, Field(ge=0)] = 0
-    """First rollouts that update the critic alone, whose values begin at zero."""
+    """First rollouts, which update the critic alone; the policy's learning-rate schedule begins after them."""
+    dynamic_sampling: bool = False
+    """Drop prompts whose samples all have one reward: fewer passes; GAE and KL gradients of these prompts are lost."""
+    max_kl: Rate | None = None
+    """Stop after a rollout whose mean KL per reply is larger; None: never."""
     lora: LoraConfig | None = LoraConfig()
     """Adapters for policy and critic over one frozen model, the reference; None makes three copies of the model."""
     checkpoint_every: Positive = 2
@@ -199,6 +205,10 @@ class PPOConfig(_Section):
             raise ValueError(f"group_size {self.group_size} is larger than prompts {self.prompts}")
         if self.minibatches > self.prompts * self.samples:
             raise ValueError(f"minibatches {self.minibatches} are more than prompts * samples replies")
+        if self.advantage == "leave_one_out" and self.samples < 2:
+            raise ValueError("advantage leave_one_out needs at least 2 samples of each prompt, found samples 1")
+        if self.advantage == "leave_one_out" and self.critic_warmup:
+            raise ValueError("critic_warmup has no meaning with advantage leave_one_out, which has no critic")
         if self.critic_warmup >= self.rollouts:
             raise ValueError(f"critic_warmup {self.critic_warmup} leaves none of the {self.rollouts} rollouts")
         if self.lora and self.lora.base:
@@ -232,8 +242,8 @@ class RunConfig(_Section):
     """Most tokens of a prompt and its reply."""
     max_tree_tokens: Positive = 4096
     """Most tokens in one pass through the model; bounds memory, changes no result."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of the model. With bfloat16 the optimiser keeps fp32 weights."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Dtype of the model (`auto`: bfloat16 where GPU or CPU support it natively); the optimiser keeps fp32 weights."""
     device: str | None = None
     """`cpu`, `cuda` …; by default a GPU if there is one."""
     seed: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import tempfile
 import textwrap
 import zipfile
@@ -144,6 +145,30 @@ def knows_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
     except Exception:  # a template may fail on anything: then it does not know tools
         return False
     return "zq_probe" in rendered
+
+
+def resolve_dtype(name: str, device: str) -> torch.dtype:
+    """The dtype of a configuration's `dtype` field on a device.
+
+    Args:
+        name: `bfloat16`, `float32`, or `auto`: bfloat16 on GPUs and on CPUs with bfloat16 instructions, else float32.
+        device: `cpu`, `cuda`, `cuda:1`, and so on.
+    """
+    import torch
+
+    if name == "auto":
+        name = "bfloat16" if not device.startswith("cpu") or cpu_has_bfloat16() else "float32"
+    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively; emulated, it is up to a hundred times slower than fp32."""
+    import torch
+
+    if platform.machine().lower() in ("aarch64", "arm64"):
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()  # type: ignore[no-any-return]
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(check() for check in checks if check is not None)  # private functions of torch, which may go away
 
 
 def load_model(

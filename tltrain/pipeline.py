@@ -32,7 +32,7 @@ from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
 from tltrain.report.comparison import write_comparison
 from tltrain.report.report import write_report
 from tltrain.run_directory import RunDirectory
-from tltrain.sft import SFTTrainer, torch_dtype
+from tltrain.sft import SFTTrainer
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.trajectories import TrajectorySet
 
@@ -146,7 +146,8 @@ class Pipeline:
                 self.config.max_tree_tokens,
                 self.config.seed,
                 self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
-                lambda: models.load_model(self.config.model, torch_dtype(self.config.dtype)),
+                lambda: models.load_model(self.config.model, models.resolve_dtype(self.config.dtype, self.device)),
+                self.config.model,
             )
             trainer.train()
 
@@ -177,6 +178,7 @@ class Pipeline:
                 self.config.max_tree_tokens,
                 self.config.seed,
                 self.progress("ppo"),
+                start,
             ).train()
 
     def evaluate(self, name: str, path: str) -> None:
@@ -221,7 +223,7 @@ class Pipeline:
     def load(self, place: str, base: Base | None = None) -> PreTrainedModel:
         """A model in the run's arithmetic, on its device."""
         gc.collect()
-        model = models.load_model(place, torch_dtype(self.config.dtype), self.device, base)
+        model = models.load_model(place, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)

@@ -15,7 +15,7 @@ from tltrain.config import SFTConfig
 from tltrain.data import held_openings, opening
 from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.engine import ranks, sharding
-from tltrain.engine.adapters import add_adapters, merged
+from tltrain.engine.adapters import add_adapters, merged, save_adapter
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.engine.optimiser import Optimiser
 from tltrain.engine.order import batches, share
@@ -26,6 +26,7 @@ from tltrain.files import write_json
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Progress = Callable[[str, int, int], None]
@@ -47,11 +48,13 @@ class SFTTrainer(TreeTrainer):
         trajectories: all there are; the configuration may take a part.
         encoder: says which tokens weigh what.
         config: see `SFTConfig`; `arms` is not looked at.
-        folder: gets `model/`, `metrics.jsonl` and, until done, `checkpoint-*`. A folder with a checkpoint is resumed.
+        folder: gets `model/`, `metrics.jsonl`, `adapter/` if adapters are trained and, until done, `checkpoint-*`. A
+            folder with a checkpoint is resumed.
         max_tree_tokens: bounds the memory of one pass.
         seed: of the order, the held-out part and the adapters.
         reload: gives the model anew, on the CPU; asked where what was trained cannot be saved as it is, because it is
             sharded or quantised.
+        base: name of the model as configured, for `adapter/`; by default the name it was loaded under.
     """
 
     def __init__(
@@ -66,11 +69,12 @@ class SFTTrainer(TreeTrainer):
         seed: int = 0,
         progress: Progress = silent,
         reload: Callable[[], PreTrainedModel] | None = None,
+        base: str | None = None,
     ) -> None:
         _check_trackers(config.report_to)
         ranks.join(str(model.device))
         self.tokenizer, self.encoder, self.config, self.seed = tokenizer, encoder, config, seed
-        self.progress, self.reload = progress, reload
+        self.progress, self.reload, self.base = progress, reload, base
         self.held, kept = _hold_out(trajectories, config, seed)
         self.order = self._order(trajectories, kept)
         self.trajectories = {index: trajectories[index] for batch in self.order for index in batch}
@@ -162,7 +166,7 @@ class SFTTrainer(TreeTrainer):
             return self._rebuilt(weights) if ranks.rank() == 0 else None
         if ranks.rank() > 0:
             return None
-        return self.network if self.adapters is None else merged(self.adapters, "sft")
+        return self.network if self.adapters is None else self._merged(self.adapters)
 
     @torch.no_grad()
     def _rebuilt(self, weights: Sequence[torch.Tensor | None]) -> PreTrainedModel:
@@ -172,7 +176,12 @@ class SFTTrainer(TreeTrainer):
         trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         for parameter, weight in zip(trained, weights, strict=True):
             parameter.copy_(weight)
-        return merged(adapters, "sft") if adapters else model
+        return self._merged(adapters) if adapters else model
+
+    def _merged(self, adapters: PeftModel) -> PreTrainedModel:
+        """Save the adapter, then merge it: `adapter/` is complete before `model/` exists, which marks the end."""
+        save_adapter(adapters, "sft", self.base, self.folder / "adapter")
+        return merged(adapters, "sft", self.seed)
 
     def _tell(self, updates: Sequence[Update]) -> None:
         """Show the last update, and the speed of this process so far."""
@@ -231,8 +240,3 @@ def draw(trajectories: Sequence[Trajectory], count: int | None, seed: int) -> li
         return list(trajectories)
     chosen = sorted(random.Random(seed).sample(range(len(trajectories)), count))
     return [trajectories[index] for index in chosen]
-
-
-def torch_dtype(name: str) -> torch.dtype:
-    """`bfloat16` or `float32` as torch has it."""
-    return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]

@@ -1,14 +1,25 @@
-"""Low-rank adapters, put into a model in place by `peft`."""
+"""Low-rank adapters: put into a model in place by `peft`, saved beside it, and merged into its weights.
+
+Sources: Hu et al. 2021 (arXiv 2106.09685) for the adapters, Gupta et al. 2015 (arXiv 1502.02551) for the rounding.
+"""
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from peft import LoraConfig as PeftConfig
-from peft import PeftModel, get_peft_model
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import save_file
+
+from tltrain.files import replacing
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel
 
     from tltrain.config import LoraConfig
@@ -19,9 +30,9 @@ def add_adapters(model: PreTrainedModel, lora: LoraConfig, names: tuple[str, ...
     one; the adapters begin as the identity. They have the model's dtype: the optimiser keeps fp32 weights."""
     import torch
 
-    torch.manual_seed(seed)
+    torch.manual_seed(seed % 2**63)
     settings = PeftConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules="all-linear", task_type="CAUSAL_LM")
-    with warnings.catch_warnings():  # peft asks transformers for a property under its old name
+    with warnings.catch_warnings():  # peft reads a property of transformers under its old name
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         wrapped = get_peft_model(model, settings, adapter_name=names[0], autocast_adapter_dtype=False)
     for name in names[1:]:
@@ -29,8 +40,60 @@ def add_adapters(model: PreTrainedModel, lora: LoraConfig, names: tuple[str, ...
     return wrapped
 
 
-def merged(wrapped: PeftModel, name: str) -> PreTrainedModel:
-    """The model with one adapter added to its weights, and no adapter left."""
-    wrapped.set_adapter(name)
-    model: PreTrainedModel = wrapped.merge_and_unload(adapter_names=[name])
+def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) -> None:
+    """Save one adapter as a folder that `peft.PeftModel.from_pretrained` loads on the base model.
+
+    Args:
+        wrapped: the model with its adapters.
+        name: of the adapter to save.
+        base: name of the base model for `adapter_config.json`; None: the name the model was loaded under.
+        folder: is written whole or not at all.
+
+    Raises:
+        RunError: no space is left.
+    """
+    config = copy.copy(wrapped.peft_config[name])
+    config.base_model_name_or_path = base or config.base_model_name_or_path
+    config.inference_mode = True
+    state = get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        save_file(weights, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
+        config.save_pretrained(temporary)
+
+
+def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:
+    """The model with one adapter added to its weights, and no adapter left.
+
+    The sum is computed in fp32. A model in bf16 gets it by stochastic rounding, since most changes that an adapter
+    makes are smaller than half a unit in the last place, and rounding to nearest would discard them. The random numbers
+    depend on the seed and the layer's name only, so the same training ends with the same bytes.
+    """
+    import torch
+
+    with torch.no_grad():
+        for path, layer in wrapped.named_modules():
+            if isinstance(layer, LoraLayer):
+                weight = layer.get_base_layer().weight
+                change = layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float() * layer.scaling[name]
+                total = weight.float() + (change.T if getattr(layer, "fan_in_fan_out", False) else change)
+                digest = hashlib.sha256(f"{seed} {path}".encode()).digest()
+                rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+                weight.copy_(round_stochastically(total, rng) if weight.dtype == torch.bfloat16 else total)
+    model: PreTrainedModel = wrapped.unload()
     return model
+
+
+def round_stochastically(values: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+    """fp32 -> bf16 of the same shape: each value goes to one of its two bf16 neighbours, with a probability that falls
+    linearly with the distance, so that the expected value is the value itself.
+
+    bf16 is the upper half of fp32: adding a uniform 16-bit integer to the lower half carries into the upper half with
+    exactly that probability. Values that bf16 represents stay, and so do infinities and NaN.
+    """
+    import torch
+
+    noise = torch.randint(0, 2**16, values.shape, generator=rng, dtype=torch.int32).to(values.device)
+    bits = (values.contiguous().view(torch.int32) + noise) & ~0xFFFF
+    return torch.where(values.isfinite(), bits.view(torch.float32), values).to(torch.bfloat16)

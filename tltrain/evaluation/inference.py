@@ -147,9 +147,8 @@ def load_backend(name: str, config: EvaluationConfig) -> LocalBackend:
     """A model of that name with its tokenizer, on the configuration's device."""
     from tltrain import model as models
     from tltrain.engine.devices import pick_device
-    from tltrain.sft import torch_dtype
 
+    device = pick_device(config.device)
     tokenizer = models.load_tokenizer(name, config.dialect)
-    return local_backend(
-        models.load_model(name, torch_dtype(config.dtype), pick_device(config.device)), tokenizer, config
-    )
+    model = models.load_model(name, models.resolve_dtype(config.dtype, device), device)
+    return local_backend(model, tokenizer, config)

@@ -6,11 +6,12 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from tltrain.engine.adapters import add_adapters, merged
+from tltrain.engine.adapters import add_adapters, merged, save_adapter
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -21,7 +22,10 @@ POLICY, CRITIC = "policy", "critic"
 
 
 class Actors(ABC):
-    """The three parts of PPO. All begin as the SFT model; the critic's value head begins at zero."""
+    """Policy, critic and reference. All begin as the SFT model; the critic's value head begins at zero.
+
+    Built without a critic (`with_critic=False`), `critic` and `head` must not be used.
+    """
 
     head: torch.nn.Linear
 
@@ -39,8 +43,14 @@ class Actors(ABC):
         """The frozen reference, inside the block."""
 
     @abstractmethod
-    def finish(self) -> PreTrainedModel:
-        """The trained policy as a plain model; the actors are of no use afterwards."""
+    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
+        """The trained policy as a plain model; the actors cannot be used afterwards.
+
+        Args:
+            folder: gets `adapter/` if adapters were trained.
+            base: name of the SFT model in the adapter's configuration; None: the name it was loaded under.
+            seed: random seed of the stochastic rounding.
+        """
 
     def policy_parameters(self) -> list[torch.nn.Parameter]:
         """What the policy's optimiser trains."""
@@ -52,12 +62,13 @@ class Actors(ABC):
 
 
 class AdapterActors(Actors):
-    """Two adapters over one frozen model; the model without them is the reference."""
+    """Adapters over one frozen model; the model without them is the reference."""
 
-    def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int) -> None:
+    def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int, with_critic: bool = True) -> None:
         self.model = model
-        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC), seed)
-        self.head = value_head(model)
+        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC) if with_critic else (POLICY,), seed)
+        if with_critic:
+            self.head = value_head(model)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
@@ -75,18 +86,21 @@ class AdapterActors(Actors):
         with self.wrapped.disable_adapter():
             yield self.model
 
-    def finish(self) -> PreTrainedModel:
+    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
         """See `Actors`."""
-        return merged(self.wrapped, POLICY)
+        save_adapter(self.wrapped, POLICY, base, folder / "adapter")
+        return merged(self.wrapped, POLICY, seed)
 
 
 class FullActors(Actors):
-    """Three models of which all weights of two are trained."""
+    """A model for each part; all weights of policy and critic are trained."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        self._policy, self._critic, self._reference = model, copy.deepcopy(model), copy.deepcopy(model)
-        self._reference.requires_grad_(False)
-        self.head = value_head(model)
+    def __init__(self, model: PreTrainedModel, with_critic: bool = True, with_reference: bool = True) -> None:
+        self._policy = model
+        if with_critic:
+            self._critic, self.head = copy.deepcopy(model), value_head(model)
+        if with_reference:
+            self._reference = copy.deepcopy(model).requires_grad_(False)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
@@ -105,7 +119,7 @@ class FullActors(Actors):
         """See `Actors`."""
         yield self._reference
 
-    def finish(self) -> PreTrainedModel:
+    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
         """See `Actors`."""
         return self._policy
 

@@ -2,7 +2,8 @@
 
 `mask` is (N, L), 1.0 on a reply's tokens and 0.0 on padding. A mean is over all tokens of all replies.
 Sources: Schulman et al. 2016 (arXiv 1506.02438) for the advantages, 2017 (arXiv 1707.06347) for the clipped loss,
-Ouyang et al. 2022 (arXiv 2203.02155) for the KL penalty inside the reward.
+Ouyang et al. 2022 (arXiv 2203.02155) for the KL penalty inside the reward, Kool et al. 2019 ("Buy 4 REINFORCE samples,
+get a baseline for free!") and Ahmadian et al. 2024 (arXiv 2402.14740) for the leave-one-out baseline.
 """
 
 from __future__ import annotations
@@ -44,12 +45,29 @@ def advantages_and_returns(
     values = values * mask
     advantages = torch.zeros_like(values)
     later = torch.zeros_like(values[:, 0])
-    for place in range(values.shape[1] - 1, -1, -1):
-        following = values[:, place + 1] if place + 1 < values.shape[1] else torch.zeros_like(later)
-        delta = rewards[:, place] + gamma * following - values[:, place]
-        later = (delta + gamma * lam * later) * mask[:, place]
-        advantages[:, place] = later
+    for step in range(values.shape[1] - 1, -1, -1):
+        following = values[:, step + 1] if step + 1 < values.shape[1] else torch.zeros_like(later)
+        delta = rewards[:, step] + gamma * following - values[:, step]
+        later = (delta + gamma * lam * later) * mask[:, step]
+        advantages[:, step] = later
     return advantages, (advantages + values) * mask
+
+
+def leave_one_out(returns: torch.Tensor, samples: int, mask: torch.Tensor) -> torch.Tensor:
+    """(N, L) advantages without a critic: each reply's return less the mean return of its prompt's other replies, the
+    same on every token, 0 on padding.
+
+    The baseline does not depend on the reply, so the policy gradient stays unbiased. GRPO subtracts a mean of the group
+    too, but one that includes the reply itself, and divides by the group's standard deviation, which is biased.
+
+    Args:
+        returns: (N,) a reply's reward less `beta` times its KL estimate; a prompt's replies follow one another.
+        samples: replies of each prompt, at least 2.
+        mask: (N, L).
+    """
+    groups = returns.view(-1, samples)
+    others = (groups.sum(-1, keepdim=True) - groups) / (samples - 1)
+    return (groups - others).view(-1, 1) * mask
 
 
 def policy_loss(
