@@ -50,7 +50,7 @@ def test_places() -> None:
     assert parse_endpoint("runs/model") is None
     assert parse_endpoint("http://h:1/v1#a/b") == Endpoint("http://h:1/v1", "a/b")
     assert parse_endpoint("https://h/v1", "c", 3) == Endpoint("https://h/v1", "c", 3)
-    with pytest.raises(ConfigError, match="which one there"):
+    with pytest.raises(ConfigError, match="which model"):
         parse_endpoint("https://h/v1")
 
 

@@ -55,10 +55,11 @@ def files(folder: Path) -> dict[str, int]:
 def test_the_run_directory_is_complete(finished: Finished) -> None:
     assert finished.code == 0, finished.err
     arms = [f"sft/{arm}/{name}" for arm in ("sft", "mae+pkt") for name in ("encoding.json", "metrics.jsonl")]
-    predictions = [f"predictions/{row}.{split}.jsonl" for row in ROWS for split in ("seen", "unseen")]
+    predictions = [f"predictions/{row}.train.{split}.jsonl" for row in ROWS for split in ("seen", "unseen")]
     parts = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
     models = [f"{model}/{part}" for model in MODELS for part in (*parts, "chat_template.jinja")]
     top = ["config.yaml", "data.json", "environment.json", "audit.json", "stages.json", "scores.json", "report.html"]
+    top += ["comparison.json", "comparison.md", "comparison.html"]
     ppo = ["ppo/metrics.jsonl", "ppo/rollouts.jsonl"]
     assert sorted(files(finished.folder)) == sorted([".lock", *top, *arms, *ppo, *predictions, *models])
 
@@ -74,7 +75,7 @@ def test_every_model_is_scored_on_every_split(finished: Finished) -> None:
     for row in rows:
         assert {"model", "bench", "split", "items", "n", "TS", "PI", "CF", "se", "errors"} <= row.keys()
         assert row["bench"] == "train"
-        lines = read_json_lines(finished.folder / "predictions" / f"{row['model']}.{row['split']}.jsonl")
+        lines = read_json_lines(finished.folder / "predictions" / f"{row['model']}.train.{row['split']}.jsonl")
         assert row["n"] == len(lines) == sum(row["errors"].values()) > 0
         assert row["items"] >= row["n"]
 
@@ -139,7 +140,8 @@ def test_a_second_call_changes_nothing(finished: Finished) -> None:
     assert " of " not in err, "no stage ran"
     after = files(finished.folder)
     assert (finished.folder / "report.html").read_bytes() == page  # rebuilt, to the same page
-    assert before.pop("report.html") <= after.pop("report.html")
+    for name in ("report.html", "comparison.json", "comparison.md", "comparison.html"):
+        assert before.pop(name) <= after.pop(name)
     assert before == after
 
 

@@ -22,7 +22,7 @@ from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.errors import DataError
 from tltrain.ppo import trainer as loop
 from tltrain.ppo.trainer import PPOTrainer, Rollout, summary
-from tltrain.sft import silent
+from tltrain.progress import no_progress
 
 TOKENIZER = micro_tokenizer()
 LORA = LoraConfig(rank=4, alpha=8)
@@ -44,7 +44,7 @@ def trainer(
     folder: Path,
     lora: LoraConfig | None = LORA,
     max_tree_tokens: int = 4096,
-    progress: Any = silent,
+    progress: Any = no_progress,
     asked: list[Prompt] | None = None,
     model: Any = None,
     **config: Any,

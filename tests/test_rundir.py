@@ -43,4 +43,4 @@ def test_a_run_goes_on_with_the_data_it_began_with(tmp_path: Path) -> None:
     assert call(*command)[0] == 0
     assert call(*command)[0] == 0
     test.write_text(test.read_text() + test.read_text().splitlines()[0] + "\n")
-    assert mistake(*command) == f"{tmp_path / 'scored'}: began with other data: {test} changed since"
+    assert mistake(*command) == f"{tmp_path / 'scored'}: input files changed since this run started: {test}"

@@ -16,7 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from tltrain.config import LoraConfig, OptimiserConfig, SFTConfig
 from tltrain.encode import Encoder, Step
 from tltrain.errors import DataError, RunError
-from tltrain.sft import SFTTrainer, draw, prefix_key, silent
+from tltrain.progress import no_progress
+from tltrain.sft import SFTTrainer, draw, prefix_key
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 TOKENIZER = micro_tokenizer()
@@ -44,7 +45,7 @@ def trainer(
     dtype: torch.dtype = torch.float32,
     max_tree_tokens: int = 4096,
     max_length: int | None = None,
-    progress: Any = silent,
+    progress: Any = no_progress,
     seed: int = 5,
     **config: Any,
 ) -> SFTTrainer:

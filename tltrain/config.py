@@ -285,8 +285,8 @@ class EvaluationConfig(_Section):
     """Folder of the public tool library that executes ToolEyes' calls; null: the simulator."""
     batch_size: Positive = 64
     """Replies decoded together."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Arithmetic of the models."""
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    """Arithmetic of the models; `auto`: bfloat16 where the device has instructions for it, else float32."""
     device: str | None = None
     """`cpu`, `cuda` …; by default a GPU if there is one."""
     seed: int = 0

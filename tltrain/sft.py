@@ -23,18 +23,12 @@ from tltrain.engine.trainer import Schedule, TreeTrainer, Update
 from tltrain.engine.tree import TokenSequence
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import write_json
+from tltrain.progress import Progress, no_progress
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
-
-
-def silent(what: str, done: int, total: int) -> None:
-    """No progress shown."""
 
 
 class SFTTrainer(TreeTrainer):
@@ -67,7 +61,7 @@ class SFTTrainer(TreeTrainer):
         folder: Path,
         max_tree_tokens: int = 4096,
         seed: int = 0,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         reload: Callable[[], PreTrainedModel] | None = None,
         base: str | None = None,
     ) -> None:

@@ -33,7 +33,10 @@ MaxLength = Annotated[
     int | None, typer.Option(min=1, help="Most tokens of a prompt and its reply; by default the model's own limit.")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Replies decoded together.")]
-Dtype = Annotated[str, typer.Option(help="Arithmetic of the model: bfloat16 or float32.")]
+Dtype = Annotated[
+    str,
+    typer.Option(help="bfloat16, float32, or auto: bfloat16 where the device supports it."),
+]
 EndpointModel = Annotated[str | None, typer.Option(help="The model's name, where the URL of an endpoint has none.")]
 
 
@@ -54,7 +57,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Random seed for the choice of trajectories or items.")] = 0,
     max_length: MaxLength = None,
     batch_size: BatchSize = 64,
-    dtype: Dtype = "bfloat16",
+    dtype: Dtype = "auto",
     endpoint_model: EndpointModel = None,
     library: Annotated[
         str | None, typer.Option(help="Folder of ToolEyes' own tool library, instead of the simulator.")
@@ -111,7 +114,7 @@ def analyze(
     seed: Annotated[int, typer.Option(help="Random seed for the choice of items.")] = 0,
     max_length: MaxLength = None,
     batch_size: BatchSize = 64,
-    dtype: Dtype = "bfloat16",
+    dtype: Dtype = "auto",
     endpoint_model: EndpointModel = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
     as_json: Json = False,

@@ -84,6 +84,8 @@ class Evaluation:
         `scores.json`."""
         if general:
             require_lm_eval()
+        for test in tests:
+            self.run.check_data(file_digests(test.sources), grows=True)
         for name, model in named.items():
             with self.run.stage(f"eval {name}"):
                 for test in tests:

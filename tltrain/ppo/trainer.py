@@ -32,7 +32,8 @@ from tltrain.judging import Verdict
 from tltrain.judging.replies import judge_reply
 from tltrain.ppo import maths
 from tltrain.ppo.actors import Actors, AdapterActors, FullActors
-from tltrain.sft import Progress, prefix_key, silent
+from tltrain.progress import Progress, no_progress
+from tltrain.sft import prefix_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -96,7 +97,7 @@ class PPOTrainer:
         dialect: str = "hermes",
         max_tree_tokens: int = 4096,
         seed: int = 0,
-        progress: Progress = silent,
+        progress: Progress = no_progress,
         base: str | None = None,
     ) -> None:
         if not prompts:
