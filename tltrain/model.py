@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltrain import dialects
 from tltrain.dialects import hermes
-from tltrain.downloads.wheels import find_wheel
 from tltrain.engine.memory import set_up_memory
 from tltrain.errors import ConfigError, DataError, ModelError
 from tltrain.files import file_sha256, replacing
+from tltrain.wheels import find_wheel
 
 if TYPE_CHECKING:
     import torch
