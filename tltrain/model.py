@@ -126,7 +126,7 @@ def load_tokenizer(name: str, dialect: str | None = None) -> PreTrainedTokenizer
     if not tokenizer.is_fast:
         raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
     if not knows_tools(tokenizer):
-        tokenizer.chat_template = getattr(dialects.TEXT_FORMS.get(dialect or ""), "CHAT_TEMPLATE", hermes.CHAT_TEMPLATE)
+        tokenizer.chat_template = dialects.CHAT_TEMPLATES.get(dialect or "", hermes.CHAT_TEMPLATE)
     template = tokenizer.chat_template
     if dialect in dialects.TEXT_FORMS and isinstance(template, str) and not dialects.reads(dialect, template):
         written = dialects.detect(template)
