@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tltrain import dialects
 from tltrain.dialects import hermes
-from tltrain.downloads.wheels import find_wheel
 from tltrain.engine.memory import set_up_memory
 from tltrain.errors import ConfigError, DataError, ModelError
 from tltrain.files import file_sha256, replacing
+from tltrain.wheels import find_wheel
 
 if TYPE_CHECKING:
     import torch
@@ -126,7 +126,7 @@ def load_tokenizer(name: str, dialect: str | None = None) -> PreTrainedTokenizer
     if not tokenizer.is_fast:
         raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
     if not knows_tools(tokenizer):
-        tokenizer.chat_template = getattr(dialects.TEXT_FORMS.get(dialect or ""), "CHAT_TEMPLATE", hermes.CHAT_TEMPLATE)
+        tokenizer.chat_template = dialects.CHAT_TEMPLATES.get(dialect or "", hermes.CHAT_TEMPLATE)
     template = tokenizer.chat_template
     if dialect in dialects.TEXT_FORMS and isinstance(template, str) and not dialects.reads(dialect, template):
         written = dialects.detect(template)

@@ -29,8 +29,7 @@ from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
-from tltrain.report.comparison import write_comparison
-from tltrain.report.report import write_report
+from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
 from tltrain.sft import SFTTrainer
 from tltrain.testsets.base import TestSet
@@ -80,9 +79,7 @@ class Pipeline:
                 self.evaluate(self.policy_name, str(self.folder / "ppo" / "model"))
         if "report" in stages:
             write_significance(self.folder)
-            if (self.folder / "comparison.json").exists():
-                write_comparison(self.folder)
-            write_report(self.folder)
+            write_pages(self.folder)
         return self.run.scores()
 
     def _distributed(self, stages: tuple[str, ...]) -> list[dict[str, Any]]:

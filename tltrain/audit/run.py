@@ -95,6 +95,7 @@ def run_audit(
     tools: Sequence[Tool] | None = None,
     strict: bool = False,
     model: str | None = None,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     max_length: int | None = None,
     mode: Mode = "default",
     compare: str | None = None,
@@ -102,7 +103,8 @@ def run_audit(
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Audit a file, folder or the standard input ("-"), and write `audit.json` into the folder `out`.
 
-    `format`, `tools` and `strict` are those of `formats.read`, and apply to the data set `compare` too.
+    `format`, `tools` and `strict` are those of `formats.read`, and apply to the data set `compare` too. `tokenizer`
+    measures lengths (see `audit`); `model` is its name, as recorded in the audit.
 
     Returns:
         The audit as written, and that of `compare` (or None). They have the keys of `audit` and `data`, `model`,
@@ -112,13 +114,12 @@ def run_audit(
     Raises:
         RunError: `out` cannot be written to.
         DataError: nothing can be read, or with `strict` not everything.
-        ModelError: the model's tokenizer cannot be loaded.
+        ModelError: the tokenizer is not a fast one, or has no chat template.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"{out}: cannot be written to: {error.strerror}") from None
-    tokenizer = None if model is None else _tokenizer(model)
 
     def audit_source(source: str) -> tuple[dict[str, Any], list[Problem]]:
         problems: list[Problem] = []
@@ -199,12 +200,6 @@ def _start(mode: Mode, tokenizer: PreTrainedTokenizerBase | None) -> None:
 def _count(chunk: Chunk) -> Statistics:
     start, trajectories = chunk
     return count(trajectories, _worker["mode"], _worker["ruler"], start)
-
-
-def _tokenizer(model: str) -> PreTrainedTokenizerBase:
-    from tltrain.model import load_tokenizer
-
-    return load_tokenizer(model)
 
 
 def _cores() -> int:

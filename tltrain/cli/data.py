@@ -35,6 +35,7 @@ def audit(
 ) -> None:
     """Who failed and why, in a data set of any format."""
     from tltrain import formats
+    from tltrain import model as models
     from tltrain.audit.run import run_audit
     from tltrain.files import write_text
     from tltrain.report.audit_page import audit_page
@@ -49,6 +50,7 @@ def audit(
         tools=given,
         strict=strict,
         model=model,
+        tokenizer=None if model is None else models.load_tokenizer(model),
         max_length=max_length,
         mode=mode,  # type: ignore[arg-type]
         compare=compare,
@@ -184,7 +186,7 @@ def fetch(
     if name == models.BUILTIN:
         stderr.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
         return
-    from tltrain.downloads import datasets as fetching
+    from tltrain.testsets import fetching
 
     if name not in fetching.NAMES:
         raise ConfigError(f"fetch {name}: expected {models.BUILTIN}, {', '.join(fetching.NAMES)}")

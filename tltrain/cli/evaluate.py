@@ -62,7 +62,9 @@ def evaluate(
     library: Annotated[
         str | None, typer.Option(help="Folder of ToolEyes' own tool library, instead of the simulator.")
     ] = None,
-    max_steps: Annotated[int, typer.Option(min=1, help="Most replies to a query whose calls are executed.")] = 10,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Most replies to a query whose calls are executed; by default 10.")
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
     price_in: Annotated[float | None, typer.Option(min=0, help="Of a million prompt tokens at an endpoint.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="Of a million reply tokens at an endpoint.")] = None,
@@ -75,9 +77,11 @@ def evaluate(
         raise ConfigError("expected --bench NAMES, or --data with trajectories")
     if bench is None and library is not None:
         raise ConfigError("--library executes ToolEyes' calls: it has no use without --bench")
+    if bench is None and max_steps is not None:
+        raise ConfigError("--max-steps limits queries whose calls are executed: it has no use without --bench")
     values = {"data": data if bench else None, "limit": limit, "dialect": dialect, "seed": seed}
     values |= {"max_length": max_length, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
-    values |= {"library": library, "max_steps": max_steps}
+    values |= {"library": library} if max_steps is None else {"library": library, "max_steps": max_steps}
     from tltrain.config import EvaluationConfig, parse_config
     from tltrain.evaluation.selection import load_trajectories, name_models
 
@@ -87,19 +91,21 @@ def evaluate(
     from tltrain.cli.progress import show_progress
     from tltrain.evaluation.run import Evaluation
     from tltrain.report.comparison import general_line
+    from tltrain.report.pages import write_pages
     from tltrain.report.tables import terminal_table, usage_line
     from tltrain.run_directory import RunDirectory
 
     with interruptible(RESUME), show_progress(stderr) as progress:
         evaluation = Evaluation(config, RunDirectory(out, config), progress=progress, prices=(price_in, price_out))
         scores = evaluation.evaluate(named, own_sets or _test_sets(evaluation, str(bench)), general)
+        pages = write_pages(out)
     if as_json:
         print(json.dumps(scores, ensure_ascii=False))
         return
     Console().print(terminal_table(scores))
     for line in [*map(general_line, evaluation.general_rows()), *(usage_line(scores, name) for name in named)]:
         print_status(line)
-    print_status(f"written: {', '.join(str(path) for path in evaluation.pages)}")
+    print_status(f"written: {', '.join(map(str, pages))}")
 
 
 @app.command()
@@ -133,12 +139,13 @@ def analyze(
     from tltrain.cli.progress import show_progress
     from tltrain.evaluation.run import Evaluation
     from tltrain.evaluation.token_importance import analyze as run_analysis
-    from tltrain.report.analysis_page import analysis_lines
+    from tltrain.report.analysis_page import analysis_lines, write_analysis
     from tltrain.run_directory import RunDirectory
 
     with interruptible(RESUME), show_progress(stderr) as progress:
         evaluation = Evaluation(config, RunDirectory(out, config), progress=progress)
         rows = run_analysis(evaluation, named, _test_sets(evaluation, bench), print_status)
+        write_analysis(out)
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
         return
@@ -153,18 +160,13 @@ def report(
 ) -> None:
     """Rebuild the pages of a run directory: report.html, and those of a comparison and an analysis if it has them."""
     from tltrain.evaluation.significance import write_significance
-    from tltrain.report.analysis_page import write_analysis
-    from tltrain.report.comparison import write_comparison
-    from tltrain.report.report import write_report
+    from tltrain.report.pages import write_pages
 
     if not run_dir.is_dir():
         raise ConfigError(f"{run_dir}: no such run directory")
     if not (run_dir / "comparison.json").exists():
         write_significance(run_dir)  # runs of earlier versions have none
-    written = [write_report(run_dir)]
-    written += [write_comparison(run_dir)] if (run_dir / "comparison.json").exists() else []
-    written += [write_analysis(run_dir)] if (run_dir / "analysis.json").exists() else []
-    print_status(f"written: {', '.join(map(str, written))}")
+    print_status(f"written: {', '.join(map(str, write_pages(run_dir)))}")
 
 
 def _test_sets(evaluation: Evaluation, names: str) -> list[TestSet]:

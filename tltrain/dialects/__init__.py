@@ -12,7 +12,7 @@ from tltrain.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["NAMES", "TEXT_FORMS", "Dialect", "Parsed", "detect", "get", "reads"]
+__all__ = ["CHAT_TEMPLATES", "NAMES", "TEXT_FORMS", "Dialect", "Parsed", "detect", "get", "reads"]
 
 TEXT_FORMS: dict[str, Dialect] = {
     "hermes": hermes,
@@ -24,6 +24,8 @@ TEXT_FORMS: dict[str, Dialect] = {
     "gemma": gemma,
 }
 NAMES = (*TEXT_FORMS, "native")
+CHAT_TEMPLATES = {"hermes": hermes.CHAT_TEMPLATE, "python": python.CHAT_TEMPLATE}
+"""For models without one; dialects that are not listed belong to models that have their own."""
 
 
 def get(name: str, tokenizer: PreTrainedTokenizerBase | None = None) -> Dialect:

@@ -1,6 +1,6 @@
 """The one evaluation: models on test sets, with predictions that are saved as they come.
 
-test set -> items -> inference backend -> predictions/*.jsonl -> verdicts -> scores.json -> significance -> pages
+test set -> items -> inference backend -> predictions/*.jsonl -> verdicts -> scores.json -> significance
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from tltrain.evaluation.selection import Model, data_folder
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import append_json_line, discard, read_json, write_json, write_json_lines
 from tltrain.progress import ProgressFactory, no_progress_factory
-from tltrain.report.comparison import write_comparison
-from tltrain.report.report import write_report
 from tltrain.run_directory import RunDirectory
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.simulator import Simulator
@@ -92,7 +90,7 @@ class Evaluation:
                     self.score(name, model, test)
                 if general:
                     self.general(name, model, general)
-        self.write_pages()
+        write_significance(self.folder, self.general_rows())
         return self.run.scores()
 
     def is_scored(self, name: str, test: TestSet) -> bool:
@@ -140,19 +138,6 @@ class Evaluation:
         """The rows of `general.json` so far."""
         path = self.folder / "general.json"
         return list(read_json(path)) if path.exists() else []
-
-    def write_pages(self) -> None:
-        """Write what follows from the scores: significance, robustness, the comparison and the report."""
-        write_significance(self.folder, self.general_rows())
-        if (self.folder / "comparison.json").exists():
-            write_comparison(self.folder)
-        write_report(self.folder)
-
-    @property
-    def pages(self) -> list[Path]:
-        """The pages that were written."""
-        names = ("report.html", "comparison.html", "comparison.md")
-        return [self.folder / name for name in names if (self.folder / name).exists()]
 
     def backend(self, name: str, model: Model) -> InferenceBackend:
         """The inference backend of a model; one is kept at a time."""

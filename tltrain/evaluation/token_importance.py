@@ -20,7 +20,6 @@ from tltrain.evaluation.scoring import judge_prediction
 from tltrain.files import write_json
 from tltrain.judging import judge
 from tltrain.progress import Progress, no_progress
-from tltrain.report.analysis_page import write_analysis
 from tltrain.testsets.base import Item, TestSet
 from tltrain.trajectory import Call, Tool
 
@@ -258,7 +257,7 @@ def analyze(
     evaluation: Evaluation, named: Mapping[str, Model], tests: Sequence[TestSet], warn: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Both analyses of models on test sets, from the predictions that `tltrain eval` saved in the same directory, or
-    made now. Writes `analysis.json` and `analysis.html` and returns their rows."""
+    made now. Writes `analysis.json` and returns its rows."""
     rows = []
     for name, model in named.items():
         for test in (test.sample(evaluation.config.limit, evaluation.config.seed) for test in tests):
@@ -275,5 +274,4 @@ def analyze(
                 warn(f"{name}: token importance needs the model itself, not an endpoint")
             rows.append(row)
     write_json(evaluation.folder / "analysis.json", rows)
-    write_analysis(evaluation.folder)
     return rows

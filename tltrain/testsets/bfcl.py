@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from tltrain.dialects import python
-from tltrain.downloads.checksums import warnings_for
 from tltrain.errors import ConfigError, DataError
 from tltrain.formats import jsonio
 from tltrain.formats.fields import FieldError, each, list_of, record_of, text_of, text_or_none
@@ -24,6 +23,7 @@ from tltrain.judging import judge
 from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.testsets.bfcl_accuracy import reply_accurate
 from tltrain.testsets.bfcl_answers import Answer, first_call, nearest_calls
+from tltrain.testsets.checksums import warnings_for
 from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
 
 PINS = {

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from tltrain.dialects import react
-from tltrain.downloads.checksums import warnings_for
 from tltrain.errors import ConfigError, DataError
 from tltrain.formats import jsonio, rotbench
 from tltrain.formats.fields import FieldError
 from tltrain.judging.equality import ANY
 from tltrain.testsets import rotbench_paper
 from tltrain.testsets.base import Gold, Item, TestSet
+from tltrain.testsets.checksums import warnings_for
 from tltrain.testsets.prompts import without_form
 from tltrain.testsets.rotbench_paper import ASK, FINISH, NONE
 from tltrain.trajectory import Arguments, Call, Trajectory

@@ -15,13 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from tltrain.downloads.checksums import warnings_for
 from tltrain.errors import ConfigError, DataError
 from tltrain.formats import jsonio, toolalpaca
 from tltrain.formats.fields import FieldError, list_of, record_of
 from tltrain.formats.literals import json_or_literal
 from tltrain.judging.equality import ANY
 from tltrain.testsets.base import Gold, Item, TestSet
+from tltrain.testsets.checksums import warnings_for
 from tltrain.trajectory import Call, Tool, Trajectory
 
 REPOSITORY, COMMIT = "tangqiaoyu/ToolAlpaca", "189069998d64a7baf1b4a1c3c4b2e75eb9d05532"

@@ -16,11 +16,11 @@ from typing import Any, Self
 
 from tltrain import dialects, formats
 from tltrain.dialects import Parsed
-from tltrain.downloads.checksums import warnings_for
 from tltrain.errors import ConfigError
 from tltrain.formats.fields import arguments_of, each, expected, record_of, text_of
 from tltrain.judging.replies import TRUNCATED
 from tltrain.testsets.base import Item, TestSet
+from tltrain.testsets.checksums import warnings_for
 from tltrain.testsets.episodes import Episode, Executor
 from tltrain.testsets.prompts import without_form
 from tltrain.testsets.simulator import Simulator

@@ -15,11 +15,10 @@ from threading import Thread
 import pytest
 from support.commands import call, mistake
 
-from tltrain.downloads import datasets as downloads
-from tltrain.downloads.datasets import SOURCES, fetch
 from tltrain.errors import ConfigError, DataError
-from tltrain.testsets import bfcl
+from tltrain.testsets import bfcl, fetching
 from tltrain.testsets.bfcl import BFCL
+from tltrain.testsets.fetching import SOURCES, fetch
 
 TEXTS = {"clean.json": b"[1]", "deep/union.json": b"[2]"}
 requested: list[str] = []
@@ -35,11 +34,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The folder that a local server serves as the commit, which holds the set `garden` of two files."""
     source = replace(SOURCES["rotbench"], files={name: sha256(text).hexdigest() for name, text in TEXTS.items()})
     monkeypatch.setitem(SOURCES, "garden", source)
-    monkeypatch.setattr(downloads, "NAMES", (*downloads.NAMES, "garden"))
+    monkeypatch.setattr(fetching, "NAMES", (*fetching.NAMES, "garden"))
     commit = tmp_path / "host" / source.repository / source.commit / source.folder
     fill(commit)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "host"))) as server:
-        monkeypatch.setattr(downloads, "HOST", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(fetching, "HOST", f"http://127.0.0.1:{server.server_port}")
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         requested.clear()
@@ -89,7 +88,7 @@ def test_a_host_without_the_file_or_out_of_reach(host: Path, tmp_path: Path, mon
     (host / "clean.json").unlink()
     with pytest.raises(DataError, match=r"^cannot download http://.*clean\.json: File not found; --from DIR takes a"):
         fetch("garden", tmp_path)
-    monkeypatch.setattr(downloads, "HOST", "http://127.0.0.1:1")
+    monkeypatch.setattr(fetching, "HOST", "http://127.0.0.1:1")
     with pytest.raises(DataError, match=r"^cannot download http://127\.0\.0\.1:1/.*refused; --from DIR"):
         fetch("garden", tmp_path)
 
@@ -141,7 +140,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             archive.writestr(f"bfcl_eval/data/{name}", name)
     for split, group in names.items():
         monkeypatch.setitem(bfcl.PINS, split, sha256("".join(group).encode()).hexdigest())
-    monkeypatch.setattr(downloads, "WHEEL_SHA256", sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(fetching, "WHEEL_SHA256", sha256(path.read_bytes()).hexdigest())
     return path.parent
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from tltrain.downloads.wheels import find_wheel
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import file_sha256, replacing
 from tltrain.testsets import bfcl, rotbench, sealtools, toolalpaca, tooleyes
+from tltrain.wheels import find_wheel
 
 HOST = "https://raw.githubusercontent.com"
 TIMEOUT = 30
