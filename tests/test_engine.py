@@ -114,7 +114,7 @@ def test_loss_and_gradients_are_those_of_separate_sequences(name: str, budget: i
 def test_adapters_have_the_gradients_of_separate_sequences(budget: int) -> None:
     model, sequences = micro_model(), logs()
     add_adapters(model, LoraConfig(rank=4, alpha=8), ("one",), 0)
-    for key, value in model.named_parameters():  # adapters begin as zero: that would hide half of the gradients
+    for key, value in model.named_parameters():  # a new adapter is zero, which would make half of the gradients zero
         if "lora_B" in key:
             torch.nn.init.normal_(value, std=0.1)
     expected = separate_nll(model, sequences)
@@ -157,7 +157,7 @@ def test_logits_by_chunks(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = separate_nll(model, sequences)
     expected.backward()
     separate = gradients(model)
-    monkeypatch.setattr(outputs, "LOGITS", 3 * 400)
+    monkeypatch.setattr(outputs, "MAX_LOGITS", 3 * 400)
     shapes = []
     model.lm_head.register_forward_hook(lambda _, __, logits: shapes.append(logits.shape))
     assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)
@@ -335,8 +335,8 @@ def test_common_prefix() -> None:
 @pytest.mark.parametrize("name", [*models(), "mamba"])
 def test_generation_is_that_of_the_model_alone(name: str, prefill: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill)
-    monkeypatch.setattr(generation, "GROW", 11)
-    monkeypatch.setattr(generation, "STEP", 4)
+    monkeypatch.setattr(generation, "BUFFER_GROWTH", 11)
+    monkeypatch.setattr(generation, "BUFFER_MULTIPLE", 4)
     model = mamba() if name == "mamba" else models()[name]
     model.generation_config.eos_token_id = None
     prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
@@ -352,7 +352,7 @@ def test_generation_is_that_of_the_model_alone(name: str, prefill: int, monkeypa
 
 @pytest.mark.parametrize("narrow", [0.5, 1.0])
 def test_replies_go_on_unchanged_when_others_have_ended(narrow: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "NARROW", narrow)
+    monkeypatch.setattr(generation, "COMPACT_BELOW", narrow)
     model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
     whole = generate(model, prompts, [], 30, batch_size=100)
     stops = sorted({reply.ids[place] for reply, place in zip(whole, (2, 5, 9, 14, 20), strict=False)})

@@ -9,13 +9,13 @@ import pytest
 import torch
 from peft import PeftModel
 from support.micro import micro_model, micro_tokenizer, micro_trajectories
-from tltrain.engine.logprobs import token_logprobs
 from transformers import AutoModelForCausalLM
 
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig, SFTConfig
 from tltrain.encode import Encoder
 from tltrain.engine import adapters
 from tltrain.engine.adapters import merged, round_stochastically
+from tltrain.engine.passes import token_logprobs
 from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.ppo.trainer import PPOTrainer
 from tltrain.sft import SFTTrainer, step_sequence
