@@ -125,14 +125,14 @@ class Optimiser:
         All ranks must call this."""
         adam = self.adam.state_dict()
         moments = {
-            index: {name: ranks.whole(value) for name, value in values.items()}
+            index: {name: ranks.gathered(value) for name, value in values.items()}
             for index, values in adam["state"].items()
         }
         return {"weights": self.whole_weights(), "adam": {**adam, "state": moments}}
 
     def whole_weights(self) -> list[torch.Tensor | None]:
         """The complete fp32 weights on rank 0, None elsewhere. All ranks must call this."""
-        return [ranks.whole(weight) for weight in self.weights]
+        return [ranks.gathered(weight) for weight in self.weights]
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:

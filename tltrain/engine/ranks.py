@@ -143,7 +143,7 @@ def is_sharded(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor | None:
+def gathered(tensor: torch.Tensor) -> torch.Tensor | None:
     """The complete tensor on the CPU of rank 0, None elsewhere. All ranks must call this for a sharded tensor."""
     full = tensor.detach()
     full = full.full_tensor() if is_sharded(full) else full  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """`transformers.Trainer` on token trees: a sample is a whole optimiser step, whose loss is `sum(w * nll) / sum(w)`.
 
-`TreeTrainer` implements the passes, the loss over all ranks, `metrics.jsonl` and the checkpoints. The loop, the trackers
-and the schedule are those of the Trainer.
+`TreeTrainer` implements the passes, the loss over all ranks, `metrics.jsonl` and the checkpoints. The loop, the
+trackers and the schedule are those of the Trainer.
 """
 
 from __future__ import annotations
