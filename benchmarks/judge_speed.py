@@ -1,8 +1,8 @@
 """Judgements per second on one core: `python benchmarks/judge_speed.py [COUNT]`.
 
-Predicted texts in each dialect (right, wrong value, wrong names, wrong tool) against one gold call, with a tool set of
-ten. Prints the rate of parsing and judging together, and of judging calls that are already parsed. Measures CPU
-time, so that other load on the machine does not matter.
+Compares predicted texts in each dialect (correct, wrong value, wrong names, wrong tool) with a gold call, given ten
+tools. Prints the rate of parsing and judging together, and of judging calls that are already parsed. CPU time is
+measured, so that other load on the machine does not affect the result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PREDICTIONS = [
 
 
 def rate(work: Callable[[int], object], count: int) -> float:
-    """Calls of `work` per second, the best of three runs."""
+    """Calls of `work` per second of CPU time, the best of three runs."""
     best = float("inf")
     for _ in range(3):
         started = time.process_time()
@@ -38,8 +38,8 @@ def rate(work: Callable[[int], object], count: int) -> float:
 
 
 def main(count: int) -> None:
-    """Prints a line for each dialect."""
-    print(f"{'judge alone':12} {rate(lambda n: judge([PREDICTIONS[n % 4]], [[GOLD]], TOOLS), count):10,.0f} /s")
+    """Print a line for the judge without parsing and for each dialect; each rate is measured on `count` calls."""
+    print(f"{'judge only':12} {rate(lambda n: judge([PREDICTIONS[n % 4]], [[GOLD]], TOOLS), count):10,.0f} /s")
     for name in dialects.TEXT_FORMS:
         dialect = dialects.get(name)
         texts = [dialect.format([call]) for call in PREDICTIONS]

@@ -1,10 +1,10 @@
-"""SFT of multi-turn logs, ours and TRL's: `python benchmarks/sft_speed.py [--json FILE]`, see `--help`.
+"""Speed and memory of SFT on multi-turn logs, tltrain and TRL: `python benchmarks/sft_speed.py [--json FILE]`.
 
-Two workloads out of toolworld: logs that share one large tool set, and logs with a tool set each. Both trainers get
-the same model, the same token ids with the same tokens in the loss (all replies, weight 1), AdamW on all weights, bf16.
-Each run is a process of its own, so its peak memory is that side's; ours and TRL's take turns. Loading the model and
-the first update (on other logs) are not timed, but count for the peak. Before all runs both sides make one update on
-two logs, to see that they train on the same number of tokens and find the same loss.
+There are two workloads from toolworld: logs that share a large tool set, and logs with different tool sets. Both
+trainers use the same model in bf16, the same token ids, the same tokens in the loss (all replies, weight 1), and AdamW
+on all weights. Each run has a process of its own, whose peak memory is measured; the two trainers alternate. Loading
+the model and the first update, on other logs, are not timed but count towards the peak. Before the runs both trainers
+make an update on two logs, to check that the number of tokens trained on and the loss are equal.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tltrain.errors import TLTrainError
 HERE = Path(__file__).resolve().parent
 MODULES = {"ours": "speed.ours", "trl": "speed.theirs"}
 CHECKED = 2
-"""Logs of the one update that both sides are compared by."""
+"""Logs of the update that checks that both sides compute the same loss."""
 LEARNING_RATE = 1e-5
 TRL_CANDIDATES: tuple[dict[str, Any], ...] = (
     {},
@@ -44,31 +44,31 @@ TRL_CANDIDATES: tuple[dict[str, Any], ...] = (
     {"attn_implementation": "eager", "gradient_checkpointing": True},
     {"attn_implementation": "eager"},
 )
-"""What `--tune-trl` tries. Packing and padding-free batches need flash attention and the liger kernels Triton, so a
-GPU; with one log a pass nothing is padded."""
+"""Settings that `--tune-trl` tries. Packing and padding-free batches need flash attention, and the liger kernels need
+Triton, both of which need a GPU; with a single log per pass nothing is padded."""
 TUNED = 2
-"""Logs an update of a trial; the first is not timed, the second is."""
+"""Logs per update of a trial, which has two updates: the first is not timed."""
 
 
 class RunFailedError(Exception):
-    """A side's process ended with an error; the text is its last line."""
+    """The process of a side failed; the message is the last line of its stderr."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What all runs have in common."""
+    """The settings that all runs share."""
 
     job: Job
     logs: int
     repeats: int
     sides: dict[str, str]
-    """Interpreter of each side."""
+    """The Python interpreter of each side."""
     size: Size
     peak_flops: float
     scratch: Path
 
     def workload(self, name: Name) -> dict[str, Any]:
-        """All runs on one workload."""
+        """Run all sides on a workload; returns the measurements as written to the JSON file."""
         rows = self._write(name, self.logs + self.job.batch)
         timed = rows[self.job.batch :]
         measured = Measured(
@@ -84,14 +84,14 @@ class Bench:
         for repeat in range(self.repeats):
             for side in self.sides:
                 runs[side].append(self._run(name, side, measured))
-                tell(f"{name}, run {repeat + 1} of {self.repeats}, {side}: {_short(runs[side][-1])}")
+                report(f"{name}, run {repeat + 1} of {self.repeats}, {side}: {_summary(runs[side][-1])}")
         result["sides"] = {side: side_figures(done) for side, done in runs.items()}
         if len(self.sides) > 1:
             result["ratio"] = compare(name, result["sides"]["ours"], result["sides"]["trl"])
         return result
 
     def tuned(self) -> tuple[Bench, list[dict[str, Any]]]:
-        """This bench with the fastest of `TRL_CANDIDATES` on top of TRL's settings, and what each took."""
+        """This benchmark with the fastest of `TRL_CANDIDATES` added to TRL's settings, and the trials' results."""
         self._write("shared", 2 * TUNED)
         trials = []
         for candidate in TRL_CANDIDATES:
@@ -104,20 +104,20 @@ class Bench:
             except RunFailedError as error:
                 trial["error"] = str(error)
             trials.append(trial)
-            tell(f"TRL with {settings}: {_short(trial)}")
+            report(f"TRL with {settings}: {_summary(trial)}")
         best = min(trials, key=lambda trial: trial.get("seconds_a_log", float("inf")))
         return replace(self, job=replace(self.job, trl=best["settings"])), trials
 
     def _write(self, name: Name, count: int) -> list[Row]:
-        """Write the files of both sides; returns the rows."""
+        """Write the input files of both sides; returns the rows."""
         logs = make_logs(name, count, self.job.seed)
         encoder = Encoder(models.load_tokenizer(self.job.model, "hermes"), mae=False, pkt=False)
         rows = [make_row(log, encoder) for log in logs]
         _write_lines(self._file(name, "logs"), [log.to_json() for log in logs])
         _write_lines(self._file(name, "rows"), [asdict(row) for row in rows])
-        few = [(log, row) for log, row in zip(logs, rows, strict=True) if row.trained][:CHECKED]
-        _write_lines(self._file(name, "logs", "check"), [log.to_json() for log, _ in few])
-        _write_lines(self._file(name, "rows", "check"), [asdict(row) for _, row in few])
+        checked = [(log, row) for log, row in zip(logs, rows, strict=True) if row.trained][:CHECKED]
+        _write_lines(self._file(name, "logs", "check"), [log.to_json() for log, _ in checked])
+        _write_lines(self._file(name, "rows", "check"), [asdict(row) for _, row in checked])
         return rows
 
     def _file(self, name: str, kind: str, part: str = "all") -> Path:
@@ -129,11 +129,11 @@ class Bench:
     def _check(self, name: str) -> dict[str, Any]:
         job = replace(self._job(name, "check"), warmup=0, batch=CHECKED)
         try:
-            found = check(*(self._process(side, job) for side in MODULES))
+            result = check(*(self._process(side, job) for side in MODULES))
         except RunFailedError as error:
             return {"holds": False, "error": str(error)}
-        tell(f"{name}: both sides train on the same: {found}")
-        return found
+        report(f"{name}: both sides train on the same: {result}")
+        return result
 
     def _run(self, name: str, side: str, measured: Measured) -> dict[str, Any]:
         try:
@@ -152,30 +152,30 @@ class Bench:
 
 
 def call(python: str, module: str, *arguments: str) -> str:
-    """What `python -m module` prints.
+    """Run `python -m module` with the benchmark's modules on its path; returns its stdout.
 
     Raises:
-        RunFailedError: it ended with an error.
+        RunFailedError: the process failed.
     """
     path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
     done = subprocess.run(
         [python, "-m", module, *arguments], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"{module} ended with status {done.returncode}"]
-        raise RunFailedError(said[-1][:300])
+        lines = done.stderr.strip().splitlines() or [f"{module} exited with status {done.returncode}"]
+        raise RunFailedError(lines[-1][:300])
     return done.stdout
 
 
-def tell(text: str) -> None:
-    """Progress, on the error output."""
+def report(text: str) -> None:
+    """Print progress to stderr."""
     print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
-def _short(run: dict[str, Any]) -> str:
+def _summary(run: dict[str, Any]) -> str:
     if "error" in run:
         return f"failed: {run['error']}"
-    return f"{run['seconds_a_log']:.2f} s a log, {run['peak_mb']:.0f} MB"
+    return f"{run['seconds_a_log']:.2f} s per log, {run['peak_mb']:.0f} MB"
 
 
 def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:
@@ -183,82 +183,81 @@ def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description="SFT speed and memory of tltrain and TRL.")
-    parser.add_argument("--logs", type=int, default=16, help="logs timed, a multiple of --batch (default 16)")
-    parser.add_argument("--batch", type=int, default=8, help="logs an update (default 8)")
-    parser.add_argument("--repeats", type=int, default=2, help="runs of each side on each workload (default 2)")
+    parser.add_argument("--logs", type=int, default=16, help="timed logs, a multiple of --batch (default 16)")
+    parser.add_argument("--batch", type=int, default=8, help="logs per update (default 8)")
+    parser.add_argument("--repeats", type=int, default=2, help="runs of each side per workload (default 2)")
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
-    parser.add_argument("--model", default=models.BUILTIN, help="built-in, folder, hub name, or llama-7b-random")
+    parser.add_argument("--model", default=models.BUILTIN, help="built-in model, folder, hub name, or llama-7b-random")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if cuda_is_available() else "cpu")
     parser.add_argument("--sides", nargs="+", choices=tuple(MODULES), default=tuple(MODULES))
-    parser.add_argument("--max-tree-tokens", type=int, default=4096, help="of ours: bounds one pass")
-    parser.add_argument("--trl-python", default=sys.executable, help="interpreter of an environment with trl")
-    parser.add_argument("--ours", type=json.loads, default={}, help="fields of our `SFTConfig` as JSON")
-    parser.add_argument(
-        "--trl", type=json.loads, default={}, help="settings of TRL's side as JSON, see speed/theirs.py"
-    )
-    parser.add_argument("--tune-trl", action="store_true", help="first try settings of TRL's, and take the fastest")
+    parser.add_argument("--max-tree-tokens", type=int, default=4096, help="most tokens of a pass of tltrain")
+    parser.add_argument("--trl-python", default=sys.executable, help="Python interpreter of an environment with TRL")
+    parser.add_argument("--ours", type=json.loads, default={}, help="fields of tltrain's `SFTConfig` as JSON")
+    parser.add_argument("--trl", type=json.loads, default={}, help="settings of TRL as JSON, see speed/theirs.py")
+    parser.add_argument("--tune-trl", action="store_true", help="first compare settings of TRL and use the fastest")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="file for all results")
+    parser.add_argument("--json", type=Path, help="output file for all results")
     parsed = parser.parse_args()
     if parsed.logs < 1 or parsed.logs % parsed.batch:
         parser.error("--logs must be a multiple of --batch")
     return parsed
 
 
-def sides(asked: argparse.Namespace) -> dict[str, str]:
-    """Interpreters of the sides that can run; says what is missing."""
-    found = {"ours": sys.executable, "trl": asked.trl_python}
-    found = {side: found[side] for side in MODULES if side in asked.sides}
+def sides(options: argparse.Namespace) -> dict[str, str]:
+    """Interpreters of the selected sides; TRL is skipped with a warning if it is not installed."""
+    interpreters = {"ours": sys.executable, "trl": options.trl_python}
+    found = {side: interpreters[side] for side in MODULES if side in options.sides}
     if "trl" in found and subprocess.run([found["trl"], "-c", "import trl, datasets"], capture_output=True).returncode:
-        tell(f"no TRL for {found.pop('trl')}: `pip install 'tltrain[bench]'`, or --trl-python; measuring ours alone")
+        python = found.pop("trl")
+        report(f"TRL is skipped: not found by {python}; `pip install 'tltrain[bench]'`, or use --trl-python")
     return found
 
 
-def prepare(asked: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str, Any]]:
-    """The bench, and the head of the report."""
-    folder = model_folder(asked.model, scratch)
-    machine = json.loads(call(sys.executable, "speed.machine", asked.device))
-    tell(f"{machine}")
+def prepare(options: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str, Any]]:
+    """The benchmark, and the results' metadata."""
+    folder = model_folder(options.model, scratch)
+    machine = json.loads(call(sys.executable, "speed.machine", options.device))
+    report(f"{machine}")
     job = Job(
         logs="",
         rows="",
-        warmup=asked.batch,
-        batch=asked.batch,
+        warmup=options.batch,
+        batch=options.batch,
         model=folder,
-        device=asked.device,
+        device=options.device,
         folder="",
         learning_rate=LEARNING_RATE,
-        seed=asked.seed,
-        max_tree_tokens=asked.max_tree_tokens,
-        ours=asked.ours,
-        trl=asked.trl,
+        seed=options.seed,
+        max_tree_tokens=options.max_tree_tokens,
+        ours=options.ours,
+        trl=options.trl,
     )
     size = model_size(folder)
     head = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine,
-        "model": {"name": asked.model, **asdict(size)},
+        "model": {"name": options.model, **asdict(size)},
         "counted": COUNTED,
-        "batch": asked.batch,
-        "seed": asked.seed,
+        "batch": options.batch,
+        "seed": options.seed,
     }
-    return Bench(job, asked.logs, asked.repeats, sides(asked), size, machine["peak_flops"], scratch), head
+    return Bench(job, options.logs, options.repeats, sides(options), size, machine["peak_flops"], scratch), head
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON file after each workload."""
-    asked = arguments()
+    """Measure, write the JSON file after each workload, and print the table."""
+    options = arguments()
     with tempfile.TemporaryDirectory(prefix="sft-speed-") as scratch:
-        bench, head = prepare(asked, Path(scratch))
-        if asked.tune_trl and "trl" in bench.sides:
+        bench, head = prepare(options, Path(scratch))
+        if options.tune_trl and "trl" in bench.sides:
             bench, head["trl_trials"] = bench.tuned()
         results: list[dict[str, Any]] = []
-        for name in asked.workloads:
+        for name in options.workloads:
             results.append(bench.workload(name))
-            if asked.json:
-                asked.json.write_text(json.dumps({**head, "workloads": results}, indent=1) + "\n", encoding="utf-8")
+            if options.json:
+                options.json.write_text(json.dumps({**head, "workloads": results}, indent=1) + "\n", encoding="utf-8")
     print(table(results))
     print(f"matrix peak {bench.peak_flops / 1e9:,.0f} GFLOP/s; counted: {COUNTED}")
 

@@ -1,4 +1,4 @@
-"""Token trees give the loss, gradients and replies of separate sequences."""
+"""Token trees give the same loss, gradients and replies as separate sequences."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, group_b
 
 
 def logs(seed: int = 0, count: int = 12) -> list[TokenSequence]:
-    """Sequences over a shared prefix, with branches, one inside another, a duplicate, and one that shares nothing."""
+    """Sequences with a shared prefix and branches: some are prefixes of others, the first is repeated, the last shares
+    nothing."""
     rng = random.Random(seed)
     text = lambda length: [rng.randrange(400) for _ in range(length)]  # noqa: E731
     root, sequences = text(40), []
@@ -53,13 +54,13 @@ def logs(seed: int = 0, count: int = 12) -> list[TokenSequence]:
 
 
 def separate_nll(model: torch.nn.Module, sequences: list[TokenSequence]) -> torch.Tensor:
-    """The same loss without trees: each sequence by itself, through the model's own attention."""
+    """The same loss without trees: each sequence separately, with the model's own attention."""
     total = torch.zeros(())
     for sequence in sequences:
         logits = model(input_ids=torch.tensor([sequence.ids])).logits[0].log_softmax(-1)
         for offset, weight in enumerate(sequence.weights):
-            place = sequence.start + offset
-            total = total - weight * logits[place - 1, sequence.ids[place]]
+            position = sequence.start + offset
+            total = total - weight * logits[position - 1, sequence.ids[position]]
     return total
 
 
@@ -89,8 +90,8 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
-def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """To a relative 1e-5 of each parameter's largest gradient."""
+def assert_same_gradients(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Equal to 1e-5 of each parameter's largest gradient."""
     assert found.keys() == expected.keys()
     for key, value in expected.items():
         scale = value.abs().max().clamp(min=1e-3)
@@ -99,7 +100,7 @@ def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> N
 
 @pytest.mark.parametrize("name", list(models()))
 @pytest.mark.parametrize("budget", [10_000, 100, 45, 1])
-def test_loss_and_gradients_are_those_of_separate_sequences(name: str, budget: int) -> None:
+def test_loss_and_gradients_equal_those_of_separate_sequences(name: str, budget: int) -> None:
     model, sequences = models()[name], logs()
     expected = separate_nll(model, sequences)
     expected.backward()
@@ -107,14 +108,14 @@ def test_loss_and_gradients_are_those_of_separate_sequences(name: str, budget: i
     done = backward(model, sequences, nll, budget)
     assert done.loss == pytest.approx(expected.item(), rel=1e-5)
     assert done.tokens == len(TokenTree(sequences)) < done.separate_tokens / 2
-    same(gradients(model), separate)
+    assert_same_gradients(gradients(model), separate)
 
 
 @pytest.mark.parametrize("budget", [10_000, 60])
-def test_adapters_have_the_gradients_of_separate_sequences(budget: int) -> None:
+def test_gradients_of_adapters_equal_those_of_separate_sequences(budget: int) -> None:
     model, sequences = micro_model(), logs()
-    add_adapters(model, LoraConfig(rank=4, alpha=8), ("one",), 0)
-    for key, value in model.named_parameters():  # adapters begin as zero: that would hide half of the gradients
+    add_adapters(model, LoraConfig(rank=4, alpha=8), ("adapter",), 0)
+    for key, value in model.named_parameters():  # a new adapter is zero, which would make half of the gradients zero
         if "lora_B" in key:
             torch.nn.init.normal_(value, std=0.1)
     expected = separate_nll(model, sequences)
@@ -123,11 +124,11 @@ def test_adapters_have_the_gradients_of_separate_sequences(budget: int) -> None:
     assert separate
     assert all("lora" in key for key in separate)
     assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)
-    same(gradients(model), separate)
+    assert_same_gradients(gradients(model), separate)
 
 
 @pytest.mark.parametrize("budget", [10_000, 60])
-def test_checkpointed_layers_have_the_gradients_of_separate_sequences(budget: int) -> None:
+def test_gradients_of_checkpointed_layers_equal_those_of_separate_sequences(budget: int) -> None:
     model, sequences = models()["qwen3"], logs()
     expected = separate_nll(model, sequences)
     expected.backward()
@@ -144,45 +145,45 @@ def test_checkpointed_layers_have_the_gradients_of_separate_sequences(budget: in
     model.model.layers[0].self_attn.q_proj.register_forward_hook(count)
     assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)
     assert runs == 2 * count_passes(plan_passes(TokenTree(sequences), budget))
-    same(gradients(model), separate)
+    assert_same_gradients(gradients(model), separate)
 
 
 def count_passes(passes: Sequence[Pass]) -> int:
-    return sum(1 + count_passes(one.children) for one in passes)
+    return sum(1 + count_passes(node.children) for node in passes)
 
 
 @pytest.mark.parametrize("budget", [10_000, 60])
-def test_logits_by_chunks(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logits_are_computed_in_chunks(budget: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, sequences = micro_model(), logs()
     expected = separate_nll(model, sequences)
     expected.backward()
     separate = gradients(model)
-    monkeypatch.setattr(outputs, "LOGITS", 3 * 400)
+    monkeypatch.setattr(outputs, "MAX_LOGITS", 3 * 400)
     shapes = []
     model.lm_head.register_forward_hook(lambda _, __, logits: shapes.append(logits.shape))
     assert backward(model, sequences, nll, budget).loss == pytest.approx(expected.item(), rel=1e-5)
     assert max(shape[0] for shape in shapes if len(shape) == 2) == 3
-    same(gradients(model), separate)
+    assert_same_gradients(gradients(model), separate)
 
 
 def test_passes_cover_the_tree_within_the_budget() -> None:
     tree = TokenTree(logs())
 
-    def check(one: Pass, before: int, budget: int) -> list[int]:
-        tokens = tree.segments[one.end - 1].end - tree.segments[one.begin].begin
-        assert before + tokens <= budget or one.end == one.begin + 1
-        assert one.end == one.begin + 1 or not one.children
-        below = [segment for child in one.children for segment in check(child, before + tokens, budget)]
-        return [*range(one.begin, one.end), *below]
+    def check(node: Pass, before: int, budget: int) -> list[int]:
+        tokens = tree.segments[node.end - 1].end - tree.segments[node.begin].begin
+        assert before + tokens <= budget or node.end == node.begin + 1
+        assert node.end == node.begin + 1 or not node.children
+        below = [segment for child in node.children for segment in check(child, before + tokens, budget)]
+        return [*range(node.begin, node.end), *below]
 
     for budget in (10_000, 120, 80):
         passes = plan_passes(tree, budget)
-        assert [s for one in passes for s in check(one, 0, budget)] == list(range(len(tree.segments)))
+        assert [segment for node in passes for segment in check(node, 0, budget)] == list(range(len(tree.segments)))
     assert len(plan_passes(tree, 10_000)) == 1
 
 
 def test_memory_does_not_grow_with_the_number_of_branches() -> None:
-    """Counted in saved tensors alive at once, as the peak of a process is too coarse for a micro model."""
+    """Measured by the elements of saved tensors, as the peak memory of a process is too coarse for a micro model."""
     prefix, rng = list(range(5, 205)), random.Random(0)
     branches = [[*prefix, *(rng.randrange(400) for _ in range(40))] for _ in range(24)]
     peaks = []
@@ -193,16 +194,16 @@ def test_memory_does_not_grow_with_the_number_of_branches() -> None:
             nonlocal alive, peak
             size = tensor.numel()
             alive, peak = alive + size, max(peak, alive + size)
-            kept = tensor.view_as(tensor)
+            saved = tensor.view_as(tensor)
 
-            def gone() -> None:
+            def on_release() -> None:
                 nonlocal alive
                 alive -= size
 
-            weakref.finalize(kept, gone)
-            return kept
+            weakref.finalize(saved, on_release)
+            return saved
 
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda kept: kept):
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda saved: saved):
             backward(micro_model(), [TokenSequence(ids, 200, [1.0] * 40) for ids in branches[:count]], nll, 280)
         peaks.append(peak)
     assert peaks[1] < 1.05 * peaks[0]
@@ -213,7 +214,7 @@ def mamba() -> MambaForCausalLM:
     return MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=16, state_size=4, num_hidden_layers=2)).eval()
 
 
-def test_models_that_cannot_share_run_their_sequences_one_by_one() -> None:
+def test_models_that_cannot_share_prefixes_run_each_sequence_separately() -> None:
     capped = Gemma2ForCausalLM(Gemma2Config(**GEMMA)).eval()
     sequences = logs(count=4)
     for model, reason in ((mamba(), "linear_attention"), (capped, "caps its attention")):
@@ -224,7 +225,7 @@ def test_models_that_cannot_share_run_their_sequences_one_by_one() -> None:
         done = backward(model, sequences, nll, 10_000)
         assert done.loss == pytest.approx(expected.item(), rel=1e-5)
         assert done.tokens == done.separate_tokens == sum(len(sequence.ids) for sequence in sequences)
-        same(gradients(model), separate)
+        assert_same_gradients(gradients(model), separate)
         found = measure(model, sequences, LogProbs(), 10_000)
         assert [len(row) for row in found] == [len(sequence.weights) for sequence in sequences]
 
@@ -242,7 +243,7 @@ def test_rope_scaling_by_the_sequence_length_prevents_sharing(rope: str) -> None
     assert prefix_sharing_obstacle(scaled) is None
 
 
-def test_dynamic_rope_gives_the_losses_of_separate_sequences() -> None:
+def test_losses_with_dynamic_rope_equal_those_of_separate_sequences() -> None:
     torch.manual_seed(0)
     rope = {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 4.0}
     model = Qwen3ForCausalLM(Qwen3Config(**SIZES, head_dim=16, max_position_embeddings=50, rope_parameters=rope)).eval()
@@ -253,35 +254,36 @@ def test_dynamic_rope_gives_the_losses_of_separate_sequences() -> None:
     )
 
 
-def test_measured_logprobs_are_those_of_separate_sequences() -> None:
+def test_measured_logprobs_equal_those_of_separate_sequences() -> None:
     model, sequences = micro_model(), logs()
     for budget in (10_000, 50):
         for sequence, found in zip(sequences, measure(model, sequences, LogProbs(0.7), budget), strict=True):
             logits = (model(input_ids=torch.tensor([sequence.ids])).logits[0] / 0.7).log_softmax(-1)
-            expected = [logits[place - 1, sequence.ids[place]] for place in range(sequence.start, len(sequence.ids))]
+            targets = range(sequence.start, len(sequence.ids))
+            expected = [logits[position - 1, sequence.ids[position]] for position in targets]
             torch.testing.assert_close(found, torch.stack(expected).detach(), rtol=0, atol=1e-5)
 
 
-def test_long_segments_attend_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_of_long_segments_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "BLOCK", 7)
     for name in ("llama", "mistral, sliding window"):
-        test_loss_and_gradients_are_those_of_separate_sequences(name, 60)
+        test_loss_and_gradients_equal_those_of_separate_sequences(name, 60)
 
 
 @pytest.mark.parametrize("window", [None, 6])
 @pytest.mark.parametrize("known", [20, 37])
-def test_both_kinds_of_attention_agree(known: int, window: int | None) -> None:
-    """The one of other devices is tried on the CPU, where torch builds the mask that it does without elsewhere."""
+def test_recomputed_and_fused_attention_agree(known: int, window: int | None) -> None:
+    """The fused attention of other devices, tested on the CPU, where torch builds a mask for it."""
     torch.manual_seed(0)
     query, key, value = torch.randn(1, 4, 20, 8), torch.randn(1, 2, known, 8), torch.randn(1, 2, known, 8)
     inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
     found = [attend(*inputs, 0.3, window), attention.fused_attention(*inputs, 0.3, window)]
     torch.testing.assert_close(*found, rtol=0, atol=1e-5)
-    gradients = [torch.autograd.grad(one.sin().sum(), inputs) for one in found]
+    gradients = [torch.autograd.grad(output.sin().sum(), inputs) for output in found]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
 
 
-def test_groups_share_prefixes_within_their_room() -> None:
+def test_groups_share_prefixes_within_the_token_budget() -> None:
     sequences = logs()
     groups = group_by_budget(sequences, max_tokens=120)
     assert len(groups) > 2
@@ -289,19 +291,19 @@ def test_groups_share_prefixes_within_their_room() -> None:
     assert all(len(TokenTree([sequences[index] for index in group])) <= 120 for group in groups)
 
 
-def test_every_distinct_prefix_is_one_token_of_the_tree() -> None:
+def test_the_tree_has_a_token_for_every_distinct_prefix() -> None:
     sequences = logs()
     prefixes = {tuple(sequence.ids[:end]) for sequence in sequences for end in range(1, len(sequence.ids) + 1)}
     tree = TokenTree(sequences)
     assert len(tree) == len(prefixes)
     assert tree.separate_tokens == sum(len(sequence.ids) for sequence in sequences)
     for index, sequence in enumerate(sequences):
-        places = list(tree.path_positions(index))
-        assert tree.ids[0, places].tolist() == list(sequence.ids)
-        assert tree.positions[0, places].tolist() == list(range(len(places)))
+        path = list(tree.path_positions(index))
+        assert tree.ids[0, path].tolist() == list(sequence.ids)
+        assert tree.positions[0, path].tolist() == list(range(len(path)))
 
 
-def test_tokens_of_weight_zero_never_reach_the_output_matrix() -> None:
+def test_no_logits_are_computed_for_tokens_of_weight_zero() -> None:
     sequence = TokenSequence([5, 6, 7, 8, 9], 2, [0.0, 2.0, 0.0])
     predicted = TokenTree([sequence]).predicted()
     assert predicted.rows.tolist() == [2]
@@ -316,7 +318,7 @@ def test_temperature_divides_the_logits() -> None:
     assert token_logprobs(model, TokenTree([sequence]), 0.7).tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_model_gets_its_own_attention_back() -> None:
+def test_the_attention_of_the_model_is_restored() -> None:
     model = micro_model()
     before = model.config._attn_implementation
     with tree_attention(model, TreeLayout(TokenTree(logs()))):
@@ -333,39 +335,41 @@ def test_common_prefix() -> None:
 
 @pytest.mark.parametrize("prefill", [10_000, 30])
 @pytest.mark.parametrize("name", [*models(), "mamba"])
-def test_generation_is_that_of_the_model_alone(name: str, prefill: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generation_equals_that_of_the_model_without_a_tree(
+    name: str, prefill: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill)
-    monkeypatch.setattr(generation, "GROW", 11)
-    monkeypatch.setattr(generation, "STEP", 4)
+    monkeypatch.setattr(generation, "BUFFER_GROWTH", 11)
+    monkeypatch.setattr(generation, "BUFFER_MULTIPLE", 4)
     model = mamba() if name == "mamba" else models()[name]
     model.generation_config.eos_token_id = None
     prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
     replies = generate(model, prompts, stop_ids=[], max_new_tokens=40, batch_size=5)
     for prompt, reply in zip(prompts, replies, strict=True):
         ids = list(prompt)
-        for token in reply.ids:  # teacher-forced on our reply: each token is the best one
+        for token in reply.ids:  # teacher-forced on the reply: each token must have the largest logit
             logits = model(input_ids=torch.tensor([ids])).logits[0, -1]
             assert logits[token] >= logits.max() - 1e-4
             ids.append(token)
         assert not reply.finished
 
 
-@pytest.mark.parametrize("narrow", [0.5, 1.0])
-def test_replies_go_on_unchanged_when_others_have_ended(narrow: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "NARROW", narrow)
+@pytest.mark.parametrize("fraction", [0.5, 1.0])
+def test_replies_do_not_depend_on_finished_replies(fraction: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "COMPACT_BELOW", fraction)
     model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
     whole = generate(model, prompts, [], 30, batch_size=100)
-    stops = sorted({reply.ids[place] for reply, place in zip(whole, (2, 5, 9, 14, 20), strict=False)})
-    expected = [next((at + 1 for at, token in enumerate(reply.ids) if token in stops), 30) for reply in whole]
+    stops = sorted({reply.ids[index] for reply, index in zip(whole, (2, 5, 9, 14, 20), strict=False)})
+    expected = [next((index + 1 for index, token in enumerate(reply.ids) if token in stops), 30) for reply in whole]
     assert len(set(expected)) > 3
     replies = generate(model, prompts, stops, 30, batch_size=100)
     assert [reply.ids for reply in replies] == [reply.ids[:end] for reply, end in zip(whole, expected, strict=True)]
 
 
-def test_the_memory_of_prompts_bounds_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_the_prompts_limits_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
     whole = generate(model, prompts, [], 5, batch_size=100)
-    monkeypatch.setattr(generation, "CACHE_BYTES", 150 * 2 * 2 * 2 * 8 * 4)  # 150 tokens of 2 layers, 2 heads of 8
+    monkeypatch.setattr(generation, "CACHE_BYTES", 150 * 2 * 2 * 2 * 8 * 4)  # 150 tokens: 2 layers, 2 heads of size 8
     groups = batches(model, prompts, 100)
     assert len(groups) > 2
     for group in groups:
@@ -389,7 +393,7 @@ def test_a_reply_ends_with_its_stop_token() -> None:
     assert replies != generate(model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seed=4, batch_size=4)
 
 
-def test_greedy_decoding_ignores_the_model_s_generation_configuration() -> None:
+def test_greedy_decoding_ignores_the_generation_configuration() -> None:
     model, prompts = mamba(), [[5, 6, 7], [9, 8, 7, 6]]
     model.generation_config.eos_token_id = None
     expected = generate(model, prompts, [3], 12)

@@ -1,4 +1,4 @@
-"""Files are replaced whole or not at all, whatever happens on the way."""
+"""Files and folders are replaced atomically, also when the process is killed or the disk is full."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_folder_is_replaced(tmp_path: Path) -> None:
 
 
 def replace_and_die(path: Path, renames: int) -> None:
-    """Replace a folder, and be killed before the rename after so many."""
+    """Replace a folder in a process that is killed after the given number of renames."""
     done, rename = 0, Path.rename
 
     def counting(self: Path, target: Path) -> Path:
@@ -82,7 +82,7 @@ def replace_and_die(path: Path, renames: int) -> None:
 
 
 @pytest.mark.parametrize("renames", [0, 1])
-def test_a_kill_while_a_folder_is_replaced_loses_nothing(tmp_path: Path, renames: int) -> None:
+def test_a_folder_survives_a_process_killed_while_replacing_it(tmp_path: Path, renames: int) -> None:
     path = tmp_path / "model"
     fill(path, "old")
     process = multiprocessing.get_context("spawn").Process(target=replace_and_die, args=(path, renames))
@@ -91,7 +91,7 @@ def test_a_kill_while_a_folder_is_replaced_loses_nothing(tmp_path: Path, renames
     assert process.exitcode == -signal.SIGKILL
     assert path.exists() == (renames == 0)
     with pytest.raises(RuntimeError), replacing(path):
-        assert (path / "inside").read_text() == "old", "the next call finds the old folder in its place"
+        assert (path / "inside").read_text() == "old", "the next call restores the old folder"
         raise RuntimeError
     assert (path / "inside").read_text() == "old"
     with replacing(path) as temporary:
@@ -108,7 +108,7 @@ def test_a_kill_while_a_folder_is_replaced_loses_nothing(tmp_path: Path, renames
         SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_device_is_told_with_the_file(tmp_path: Path, error: Exception) -> None:
+def test_the_error_of_a_full_disk_names_the_file(tmp_path: Path, error: Exception) -> None:
     path = tmp_path / "model"
     with pytest.raises(RunError) as raised, replacing(path) as temporary:
         fill(temporary, "half")
@@ -117,7 +117,7 @@ def test_a_full_device_is_told_with_the_file(tmp_path: Path, error: Exception) -
     assert entries(tmp_path) == []
 
 
-def test_other_errors_are_not_taken_for_a_full_device() -> None:
+def test_other_errors_are_not_mistaken_for_a_full_disk() -> None:
     assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
     assert not is_disk_full(ValueError("no space"))
 
@@ -126,17 +126,17 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/ful
 
 
 @FULL
-def test_a_line_that_finds_no_space(tmp_path: Path) -> None:
+def test_appending_a_line_on_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(RunError, match="no space left on the device"):
         append_json_line(tmp_path / "metrics.jsonl", {"a": 1})
 
 
 @FULL
-def test_what_the_libraries_raise_on_a_full_device(tmp_path: Path) -> None:
-    """A model and a checkpoint on a device that takes nothing; each library says so in its own words."""
+def test_errors_of_the_libraries_on_a_full_disk(tmp_path: Path) -> None:
+    """Saving a model and a checkpoint on a full disk; each library raises its own error."""
     if shutil.which("unshare") is None or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
-        pytest.skip("needs leave to mount a file system")
+        pytest.skip("needs permission to mount a file system")
     script = """
 import sys, torch
 from pathlib import Path
@@ -161,7 +161,7 @@ print(sorted(folder.iterdir()))
         ["unshare", "-rm", "sh", "-c", command, "sh", script], capture_output=True, text=True, timeout=120
     )
     if "mount" in done.stderr and "Traceback" not in done.stderr:
-        pytest.skip("needs leave to mount a file system")
+        pytest.skip("needs permission to mount a file system")
     assert done.stdout.splitlines() == [
         f"{tmp_path}/model.safetensors: no space left on the device",
         f"{tmp_path}/checkpoint.pt: no space left on the device",
@@ -176,7 +176,7 @@ def test_sha256_of_files(tmp_path: Path) -> None:
     assert file_sha256(tmp_path / "c") == file_sha256(tmp_path / "a", tmp_path / "b") == abc
 
 
-def test_json_comes_back(tmp_path: Path) -> None:
+def test_json_round_trip(tmp_path: Path) -> None:
     value: dict[str, Any] = {"name": "Ægir", "big": 10**30, "list": [1, 2.5, None]}
     write_json(tmp_path / "a.json", value)
     write_json_lines(tmp_path / "a.jsonl", [value, value])
@@ -185,7 +185,7 @@ def test_json_comes_back(tmp_path: Path) -> None:
     assert "Ægir" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
-def test_a_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     assert read_json_lines(path) == []
     append_json_line(path, {"step": 1})
@@ -194,7 +194,7 @@ def test_a_line_that_a_kill_cut_is_left_out(tmp_path: Path) -> None:
     assert read_json_lines(path) == [{"step": 1}]
 
 
-def test_what_is_no_json_is_told_with_its_file(tmp_path: Path) -> None:
+def test_errors_of_missing_and_invalid_json_name_the_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(DataError, match=f"{path}: no such file"):
         read_json(path)

@@ -1,1 +1,1 @@
-"""Parts of `benchmarks/sft_speed.py`: the logs, one trainer a process, the machine's rate, the figures."""
+"""Modules of `benchmarks/sft_speed.py`: workloads, the process of each trainer, the machine's speed, statistics."""

@@ -1,4 +1,4 @@
-"""From what the runs found to figures, ratios and a table. Pure."""
+"""Statistics of the runs, the ratios of both sides, and the printed table. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,40 +11,46 @@ from speed.process import Outcome
 
 SIDES = ("ours", "trl")
 BARS = {"shared": 5.0, "own": 1.5}
-"""How many times TRL's speed ours is to be on each workload, at no more than its memory."""
+"""Required speed on each workload as a multiple of TRL's, at no more than its memory."""
 AIM_SPEED, AIM_MEMORY = 6.2, 0.5
-"""On the first workload the aim beyond the bar; the memory's is as a share of TRL's, on both."""
+"""Targets beyond the requirements: speed on the `shared` workload, memory on both, as multiples of TRL's."""
 LOSS_TOLERANCE = 1e-2
 COUNTED = (
-    "6 * (parameters of the layers * tokens through the model + output matrix * positions that reach it); "
-    "the products of attention and what is computed twice are not counted"
+    "6 * (parameters of the layers * processed tokens + parameters of the output matrix * scored positions); "
+    "attention products and recomputation are not counted"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """Parameters that a token meets: those of the layers, and those of the output matrix."""
+    """Number of parameters that process a token."""
 
     layers: int
+    """In the layers."""
     output: int
+    """In the output matrix."""
 
     def flops(self, tokens: int, scored: int) -> float:
-        """Of a training step, see `COUNTED`."""
+        """Floating-point operations of a training step; `scored` of the tokens reach the output matrix."""
         return 6.0 * (self.layers * tokens + self.output * scored)
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The logs that are timed: their number, and tokens as separate sequences, merged in batches, and in the loss."""
+    """Size of the timed logs."""
 
     logs: int
+    """Number of logs."""
     tokens: int
+    """Tokens as separate sequences."""
     distinct: int
+    """Tokens after merging the logs of each batch by common prefixes."""
     trained: int
+    """Tokens in the loss."""
 
 
 def run_figures(outcome: Outcome, measured: Measured, size: Size, peak_flops: float) -> dict[str, Any]:
-    """Rates and memory of one run."""
+    """Rates and memory of a run."""
     return {
         "seconds_a_log": outcome.seconds / measured.logs,
         "tokens_a_second": measured.tokens / outcome.seconds,
@@ -56,18 +62,18 @@ def run_figures(outcome: Outcome, measured: Measured, size: Size, peak_flops: fl
 
 
 def side_figures(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians over the runs that did not fail, and the largest peak; all runs beside them."""
-    good = [run for run in runs if "error" not in run]
+    """Medians and the largest peak memory over the runs that did not fail, and all runs in `runs`."""
+    completed = [run for run in runs if "error" not in run]
     figures: dict[str, Any] = {"runs": list(runs)}
-    if not good:
+    if not completed:
         return figures
     for name in ("seconds_a_log", "tokens_a_second", "distinct_tokens_a_second", "share_of_peak"):
-        figures[name] = median(run[name] for run in good)
-    return figures | {"peak_mb": max(run["peak_mb"] for run in good)}
+        figures[name] = median(run[name] for run in completed)
+    return figures | {"peak_mb": max(run["peak_mb"] for run in completed)}
 
 
 def compare(workload: str, ours: dict[str, Any], trl: dict[str, Any]) -> dict[str, Any] | None:
-    """Our speed and memory as multiples of TRL's, and whether bars and aims hold; None where a side has no figures."""
+    """Speed and memory as multiples of TRL's, and whether they meet requirements and targets; None if a side failed."""
     if "peak_mb" not in ours or "peak_mb" not in trl:
         return None
     speed, memory = trl["seconds_a_log"] / ours["seconds_a_log"], ours["peak_mb"] / trl["peak_mb"]
@@ -81,7 +87,7 @@ def compare(workload: str, ours: dict[str, Any], trl: dict[str, Any]) -> dict[st
 
 
 def check(ours: Outcome, trl: Outcome) -> dict[str, Any]:
-    """Whether both sides train on the same: tokens in the loss, and the loss before the first step."""
+    """Whether both sides have the same number of tokens in the loss and the same loss before the first step."""
     difference = abs(ours.losses[0] - trl.losses[0])
     return {
         "trained": {"ours": ours.trained, "trl": trl.trained},
@@ -91,7 +97,7 @@ def check(ours: Outcome, trl: Outcome) -> dict[str, Any]:
 
 
 def table(results: Sequence[dict[str, Any]]) -> str:
-    """The results of the workloads as text."""
+    """The results of the workloads as a text table."""
     lines = [f"{'workload':9}{'side':6}{'s/log':>8}{'tokens/s':>10}{'distinct/s':>12}{'MB':>8}{'of peak':>9}"]
     for result in results:
         lines += [_line(result["name"], side, figures) for side, figures in result["sides"].items()]
@@ -112,11 +118,11 @@ def _remarks(result: dict[str, Any]) -> list[str]:
     checked, ratio = result.get("check"), result.get("ratio")
     lines = [_checked(checked)] if checked else []
     if ratio:
-        said = "bars hold" if ratio["bars_hold"] else "bars missed"
-        said += ", aims hold" if ratio["aims_hold"] else ", aims missed"
+        verdict = "bars hold" if ratio["bars_hold"] else "bars missed"
+        verdict += ", aims hold" if ratio["aims_hold"] else ", aims missed"
         lines.append(
             f"{ratio['speed']:.2f} times TRL's speed (bar {ratio['speed_bar']}), "
-            f"{ratio['memory']:.2f} of its memory (bar 1): {said}"
+            f"{ratio['memory']:.2f} of its memory (bar 1): {verdict}"
         )
     return [f"{'':9}{line}" for line in lines]
 
@@ -124,9 +130,9 @@ def _remarks(result: dict[str, Any]) -> list[str]:
 def _checked(found: dict[str, Any]) -> str:
     if "error" in found:
         return f"not compared: {found['error']}"
-    said = "the same" if found["holds"] else "NOT THE SAME"
+    verdict = "the same" if found["holds"] else "NOT THE SAME"
     loss, trained = found["loss"], found["trained"]
     return (
-        f"{said}: {trained['ours']} and {trained['trl']} tokens trained on, "
+        f"{verdict}: {trained['ours']} and {trained['trl']} tokens trained on, "
         f"first loss {loss['ours']:.4f} and {loss['trl']:.4f}"
     )

@@ -1,4 +1,4 @@
-"""What the machine can do: `python -m speed.machine DEVICE` prints its bf16 matrix products' peak as JSON."""
+"""Description of the machine: `python -m speed.machine DEVICE` prints it as JSON, with its peak speed in bf16."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROUNDS = 15
 
 
 def matrix_peak(device: str) -> float:
-    """Floating-point operations a second of square bf16 matrix products: the best size's best round."""
+    """Peak floating-point operations per second of square bf16 matrix products: the fastest round of the best size."""
     return max(_rate(size, device) for size in SIZES[device])
 
 
@@ -40,7 +40,7 @@ def _wait(device: str) -> None:
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Name of the processor, threads, memory, load and the peak."""
+    """Name of the processor or GPU, number of threads and processors, load average, and peak FLOP/s."""
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),

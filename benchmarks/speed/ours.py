@@ -1,4 +1,4 @@
-"""Our side, in a process of its own: plain SFT of all weights by `tltrain.SFTTrainer`."""
+"""The process of tltrain: SFT of all weights by `tltrain.SFTTrainer`."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def ours(job: Job) -> Outcome:
-    """Train on the warm-up logs, then, with a new trainer, on those that are timed."""
+    """Train on the warm-up logs and then, with a new trainer, on the timed logs."""
     load = load_model if without_weights(job.model) else models.load_model
     model = load(job.model, torch.bfloat16, job.device)
     logs = list(read(job.logs))
     trained = _train(model, logs[: job.warmup], job, "warmup")[0] if job.warmup else 0
-    gc.collect()  # the first trainer's optimiser
+    gc.collect()  # frees the optimiser of the first trainer
     learned, updates = _train(model, logs[job.warmup :], job, "timed")
     return Outcome(
         seconds=sum(update["seconds"] for update in updates),
@@ -41,7 +41,7 @@ def ours(job: Job) -> Outcome:
 
 
 def _train(model: PreTrainedModel, logs: Sequence[Trajectory], job: Job, name: str) -> tuple[int, list[dict[str, Any]]]:
-    """Tokens in the loss, and the lines of `metrics.jsonl`."""
+    """Train; returns the number of tokens in the loss and the lines of `metrics.jsonl`."""
     folder = Path(job.folder) / name
     tokenizer = models.load_tokenizer(job.model, "hermes")
     encoder = Encoder(tokenizer, mae=False, pkt=False, stop_ids=models.end_ids(model))

@@ -1,4 +1,4 @@
-"""What the two trainers' processes share. Imports nothing of tltrain: TRL's may run in an environment without it."""
+"""Input, output and measurements of a trainer's process. Does not import tltrain, which TRL's environment may lack."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ PACKAGES = ("torch", "transformers", "trl", "accelerate")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The input of a process, as JSON."""
+    """The input of a process, passed as JSON."""
 
     logs: str
-    """Trajectories in OpenAI's form, one a line."""
+    """JSON Lines file of trajectories in OpenAI's format."""
     rows: str
-    """The same as token ids and labels, one `{"input_ids", "labels"}` a line."""
+    """JSON Lines file of the same trajectories as `{"input_ids", "labels"}`."""
     warmup: int
-    """The first so many logs are trained on but not timed."""
+    """Number of logs at the start that are trained on but not timed."""
     batch: int
     """Logs per update."""
     model: str
-    """Model folder; one without weights gets random ones."""
+    """Model folder; a model without weights is initialised randomly."""
     device: str
     """`cpu` or `cuda`."""
     folder: str
@@ -40,9 +40,9 @@ class Job:
     seed: int
     max_tree_tokens: int
     ours: dict[str, Any]
-    """Fields of our `SFTConfig` instead of their defaults."""
+    """Fields of tltrain's `SFTConfig` that override its defaults."""
     trl: dict[str, Any]
-    """Settings of TRL's side instead of its defaults here."""
+    """Settings that override `speed.theirs.SETTINGS`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,24 @@ class Outcome:
     """The results of a process."""
 
     seconds: float
-    """Of all updates after the warm-up."""
+    """Duration of all updates after the warm-up."""
     losses: list[float]
-    """Of each of them, before its step."""
+    """Loss of each of these updates, before its step."""
     trained: int
     """Tokens in the loss, warm-up included."""
     tokens: int
-    """That went through the model in the timed updates."""
+    """Tokens that the model processed in the timed updates."""
     scored: int
-    """Positions of these that reached the output matrix."""
+    """Positions of these at which logits were computed."""
     peak_mb: float
-    """Most memory of the process, or on a GPU the most it had allocated there."""
+    """Peak memory of the process, or on a GPU its peak allocation there."""
     versions: dict[str, str]
     settings: dict[str, Any]
     """The trainer's settings that differ between sides."""
 
 
 def run(side: Callable[[Job], Outcome]) -> None:
-    """`python -m speed.SIDE JOB RESULT`: do the job in one file, write the outcome to the other."""
+    """Entry point of `python -m speed.SIDE JOB RESULT`: read the job file, run it, write the result file."""
     job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     Path(sys.argv[2]).write_text(json.dumps(asdict(side(job))), encoding="utf-8")
 
@@ -78,12 +78,12 @@ def read_lines(path: str) -> list[dict[str, Any]]:
 
 
 def without_weights(folder: str) -> bool:
-    """Whether a model is a folder with a configuration alone."""
+    """Whether a path is a model folder that has no weights."""
     return Path(folder).is_dir() and not any(Path(folder).glob("*.safetensors"))
 
 
 def load_model(folder: str, dtype: torch.dtype, device: str, **options: Any) -> PreTrainedModel:
-    """The model of a folder or hub name; a folder that holds no weights gets random ones, for every caller the same."""
+    """Load a model from a folder or the hub. A model without weights is initialised randomly with a fixed seed."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -99,7 +99,7 @@ def load_model(folder: str, dtype: torch.dtype, device: str, **options: Any) -> 
 
 
 def peak_memory_mb(device: str) -> float:
-    """Most memory of this process so far, in MB: resident, or allocated on the GPU."""
+    """Peak memory of this process in MB: resident, or allocated on the GPU."""
     if device != "cpu":
         import torch
 
@@ -115,7 +115,7 @@ def peak_memory_mb(device: str) -> float:
 
 
 def versions() -> dict[str, str]:
-    """Of Python and the packages that matter, where they are installed."""
+    """Versions of Python and of the installed packages among `PACKAGES`."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""The models measured: where they lie, and how many parameters a token meets."""
+"""The benchmarked models: their folders, and the number of parameters that process a token."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RANDOM: dict[str, dict[str, Any]] = {
         "max_position_embeddings": 8192,
     },
 }
-"""Configurations without weights; the tokenizer is the built-in model's."""
+"""Configurations of models with random weights, which use the tokenizer of the built-in model."""
 
 
 def model_folder(name: str, scratch: Path) -> str:
-    """The folder of a model; for one of `RANDOM` a new one in `scratch` that holds no weights."""
+    """The folder of a model. For a name in `RANDOM`, a new folder without weights in `scratch`."""
     if name not in RANDOM:
         return models.resolve(name)
     tokenizer = models.load_tokenizer(models.BUILTIN)
@@ -39,9 +39,9 @@ def model_folder(name: str, scratch: Path) -> str:
 
 
 def model_size(folder: str) -> Size:
-    """Counted on a model without memory."""
+    """Number of parameters, counted on the meta device."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder))
     inputs, outputs = model.get_input_embeddings().weight, model.get_output_embeddings().weight
-    around = inputs.numel() + (0 if outputs is inputs else outputs.numel())
-    return Size(sum(parameter.numel() for parameter in model.parameters()) - around, outputs.numel())
+    embeddings = inputs.numel() + (0 if outputs is inputs else outputs.numel())
+    return Size(sum(parameter.numel() for parameter in model.parameters()) - embeddings, outputs.numel())

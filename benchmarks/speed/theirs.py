@@ -18,25 +18,25 @@ SETTINGS: dict[str, Any] = {
     "per_device_train_batch_size": 1,
     "gradient_checkpointing": False,
 }
-"""One log a pass, no layer computed twice, weights and optimiser in bf16: less memory and work than fp32 weights with
-autocast. `load_dtype` and `attn_implementation` are for loading the model; the rest goes to `trl.SFTConfig`. The
-gradient is accumulated to the batch."""
+"""A single log per pass, no gradient checkpointing, weights and optimiser in bf16: less memory and time than
+fp32 weights with autocast. `load_dtype` and `attn_implementation` apply to loading the model; the other settings are
+passed to `trl.SFTConfig`. Gradients are accumulated over the logs of a batch."""
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
-    """The time from the beginning of update `skipped` (from 0) to the end of the last one."""
+    """Measures the time from the start of update `skipped` (from 0) to the end of the last update."""
 
     def __init__(self, skipped: int) -> None:
         self.skipped = skipped
         self.started = self.ended = 0.0
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Before an update's first forward pass."""
+        """Start the clock at update `skipped`."""
         if state.global_step == self.skipped:
             self.started = _now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """After the optimiser's step."""
+        """Stop the clock, until the next update."""
         self.ended = _now()
 
 
@@ -47,7 +47,7 @@ def _now() -> float:
 
 
 def theirs(job: Job) -> Outcome:
-    """Train on all rows in their order; the first updates are the warm-up."""
+    """Train on all rows in order; the first updates are the warm-up and are not timed."""
     settings = SETTINGS | job.trl
     rows = read_lines(job.rows)
     clock = Clock(job.warmup // job.batch)
@@ -67,7 +67,7 @@ def theirs(job: Job) -> Outcome:
         trained=_trained(list(trainer.train_dataset)),
         tokens=sum(len(row["input_ids"]) for row in rows[job.warmup :]),
         scored=sum(len(row["input_ids"]) - 1 for row in rows[job.warmup :])
-        if job.device == "cpu"  # there TRL scores every position
+        if job.device == "cpu"  # where TRL computes logits at every position
         else _trained(rows[job.warmup :]),
         peak_mb=peak_memory_mb(job.device),
         versions=versions(),
@@ -80,7 +80,7 @@ def _trained(rows: list[dict[str, Any]]) -> int:
 
 
 def _config(job: Job, settings: dict[str, Any]) -> SFTConfig:
-    given = {name: value for name, value in settings.items() if name not in ("load_dtype", "attn_implementation")}
+    options = {name: value for name, value in settings.items() if name not in ("load_dtype", "attn_implementation")}
     return SFTConfig(
         output_dir=job.folder,
         gradient_accumulation_steps=job.batch // settings["per_device_train_batch_size"],
@@ -99,7 +99,7 @@ def _config(job: Job, settings: dict[str, Any]) -> SFTConfig:
         report_to="none",
         disable_tqdm=True,
         seed=job.seed,
-        **given,
+        **options,
     )
 
 

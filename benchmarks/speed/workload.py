@@ -1,4 +1,4 @@
-"""Multi-turn logs out of toolworld, and the token sequences that both trainers learn from."""
+"""Multi-turn logs from toolworld, and the token sequences that both trainers use."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ from tltrain.trajectory import Message, Trajectory
 Name = Literal["shared", "own"]
 NAMES: tuple[Name, ...] = ("shared", "own")
 QUERIES = (1, 2)
-"""Of a user in one log and the next, in turn; each with its calls, their feedback and an answer."""
+"""User queries of the logs, in rotation; each query is followed by its calls, their feedback and an answer."""
 PROMPT = "You are the assistant of a small company. Make independent calls in one reply."
 SHARED_SERVICES = ("orders", "contacts", "calendar")
 OWN_SERVICES = 2
 OWN_TOOLS = 12
 IGNORED = -100
-"""Label of a token out of the loss, as `transformers` has it."""
+"""Label of a token that is not in the loss, as in `transformers`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A log as one sequence: token ids, and for each its own id where it is trained on, `IGNORED` elsewhere."""
+    """A log as a single sequence."""
 
     input_ids: list[int]
     labels: list[int]
+    """The token's id if it is in the loss, otherwise `IGNORED`."""
 
     @property
     def trained(self) -> int:
@@ -40,12 +41,12 @@ class Row:
 
 
 def make_logs(name: Name, count: int, seed: int) -> list[Trajectory]:
-    """Multi-turn logs: about 2,160 tokens each if `shared` and 1,330 if `own`, 7 to 10 % of them in replies.
+    """Multi-turn logs of about 2,160 (`shared`) or 1,330 (`own`) tokens, 7 to 10 % of which are in replies.
 
     Args:
-        name: `shared`, all with one tool set (1,850 tokens), or `own`, each with another (1,080).
+        name: `shared`: all logs have the same tool set (1,850 tokens); `own`: each has a different one (1,080).
         count: number of logs.
-        seed: of tools, tasks and order.
+        seed: random seed of tools, tasks and order.
     """
     rng = Random(f"{name} {seed}")
     queries = [QUERIES[number % len(QUERIES)] for number in range(count)]
@@ -53,7 +54,7 @@ def make_logs(name: Name, count: int, seed: int) -> list[Trajectory]:
         tasks = iter([task for number in queries for task in logs_of(_own_agent(rng), number, rng.randrange(2**31))])
     else:
         tasks = iter(logs_of(_shared_agent(), sum(queries), seed))
-    return [_joined(list(islice(tasks, number)), f"{name}-{place}") for place, number in enumerate(queries)]
+    return [_joined(list(islice(tasks, number)), f"{name}-{index}") for index, number in enumerate(queries)]
 
 
 def _shared_agent() -> Agent:
@@ -61,7 +62,7 @@ def _shared_agent() -> Agent:
 
 
 def _own_agent(rng: Random) -> Agent:
-    """An agent with tools of its own: a part of those of two services, in any order."""
+    """An agent with a random selection of the tools of two services, in random order."""
     while True:
         services = rng.sample(TRAINING_SERVICES, OWN_SERVICES)
         names = [tool for service in services for tool in service.functions]
@@ -71,7 +72,7 @@ def _own_agent(rng: Random) -> Agent:
 
 
 def _joined(tasks: Sequence[Trajectory], name: str) -> Trajectory:
-    """One log of several tasks for the same agent, its calls numbered anew."""
+    """Join tasks for the same agent to a single log; the ids of calls get the number of their task."""
     messages = [tasks[0].messages[0]]
     for number, task in enumerate(tasks, 1):
         messages += [_numbered(message, number) for message in task.messages[1:]]
@@ -84,9 +85,9 @@ def _numbered(message: Message, task: int) -> Message:
 
 
 def make_row(log: Trajectory, encoder: Encoder) -> Row:
-    """The log as one sequence, with the very positions in the loss that its steps have.
+    """The log as a single sequence, with the same tokens in the loss as in its separate steps.
 
-    Needs a chat template whose rendering of a step begins the rendering of the next one.
+    The chat template must render each step as a prefix of the next step.
     """
     steps = encoder.steps(log)
     sequences = [step.prompt_ids + step.reply_ids for step in steps]
@@ -95,13 +96,13 @@ def make_row(log: Trajectory, encoder: Encoder) -> Row:
     labels = [IGNORED] * len(sequences[-1])
     for step in steps:
         start = len(step.prompt_ids)
-        for place, (token, weight) in enumerate(zip(step.reply_ids, step.weights, strict=True), start):
-            labels[place] = token if weight else IGNORED
+        for position, (token, weight) in enumerate(zip(step.reply_ids, step.weights, strict=True), start):
+            labels[position] = token if weight else IGNORED
     return Row(sequences[-1], labels)
 
 
 def distinct_tokens(rows: Sequence[Row], batch: int) -> int:
-    """Tokens left where the rows of each batch, taken in their order, are merged by common prefixes."""
+    """Number of tokens after merging the rows of each batch of `batch` consecutive rows by common prefixes."""
     total = 0
     for start in range(0, len(rows), batch):
         ordered = sorted(row.input_ids for row in rows[start : start + batch])

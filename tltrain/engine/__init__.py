@@ -1,1 +1,1 @@
-"""Token trees, their attention, log-probabilities, generation, optimiser and checkpoints. Knows nothing of tools."""
+"""Token trees, their attention, log-probabilities, generation, optimiser and checkpoints. Does not depend on tools."""

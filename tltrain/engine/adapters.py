@@ -1,4 +1,4 @@
-"""Low-rank adapters: put into a model in place by `peft`, saved beside it, and merged into its weights.
+"""Low-rank adapters: added to a model in place with `peft`, saved separately, and merged into its weights.
 
 Sources: Hu et al. 2021 (arXiv 2106.09685) for the adapters, Gupta et al. 2015 (arXiv 1502.02551) for the rounding.
 """
@@ -26,8 +26,18 @@ if TYPE_CHECKING:
 
 
 def add_adapters(model: PreTrainedModel, lora: LoraConfig, names: tuple[str, ...], seed: int) -> PeftModel:
-    """Put one adapter for each name into every linear layer of `model`, which from then on computes with the active
-    one; the adapters begin as the identity. They have the model's dtype: the optimiser keeps fp32 weights."""
+    """Add one adapter per name to every linear layer of `model`, in place.
+
+    Args:
+        model: is modified: from now on it computes with the active adapter.
+        lora: rank and scaling of the adapters.
+        names: the adapters to add; the first becomes the active adapter.
+        seed: of the initial weights. `lora_B` is zero, so that a new adapter does not change the model's output.
+
+    Returns:
+        `peft`'s wrapper around `model`. The adapters have the model's dtype, since `Optimiser` holds fp32 copies of the
+        trained weights.
+    """
     import torch
 
     torch.manual_seed(seed % 2**63)
@@ -41,16 +51,17 @@ def add_adapters(model: PreTrainedModel, lora: LoraConfig, names: tuple[str, ...
 
 
 def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) -> None:
-    """Save one adapter as a folder that `peft.PeftModel.from_pretrained` loads on the base model.
+    """Save an adapter as a folder that `peft.PeftModel.from_pretrained` loads on top of the base model.
 
     Args:
         wrapped: the model with its adapters.
-        name: of the adapter to save.
-        base: name of the base model for `adapter_config.json`; None: the name the model was loaded under.
-        folder: is written whole or not at all.
+        name: the adapter to save.
+        base: base model to name in `adapter_config.json`; by default the path or hub name that the model was loaded
+            from.
+        folder: is created or replaced atomically.
 
     Raises:
-        RunError: no space is left.
+        RunError: the disk is full.
     """
     config = copy.copy(wrapped.peft_config[name])
     config.base_model_name_or_path = base or config.base_model_name_or_path
@@ -64,21 +75,29 @@ def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) 
 
 
 def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:
-    """The model with one adapter added to its weights, and no adapter left.
+    """Merge an adapter into the weights of the base model and remove all adapters.
 
-    The sum is computed in fp32. A model in bf16 gets it by stochastic rounding, since most changes that an adapter
-    makes are smaller than half a unit in the last place, and rounding to nearest would discard them. The random numbers
-    depend on the seed and the layer's name only, so the same training ends with the same bytes.
+    The sum is computed in fp32. For a bf16 model it is rounded stochastically, since most of the changes that an
+    adapter makes are smaller than half a unit in the last place, and rounding to nearest would discard them. The random
+    numbers depend only on the seed and the layer's name, so that equal training runs save equal files.
+
+    Args:
+        wrapped: the model with its adapters; its weights are modified.
+        name: the adapter to merge.
+        seed: of the stochastic rounding.
+
+    Returns:
+        The model without `peft`'s wrapper.
     """
     import torch
 
     with torch.no_grad():
-        for path, layer in wrapped.named_modules():
+        for module_name, layer in wrapped.named_modules():
             if isinstance(layer, LoraLayer):
                 weight = layer.get_base_layer().weight
                 change = layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float() * layer.scaling[name]
                 total = weight.float() + (change.T if getattr(layer, "fan_in_fan_out", False) else change)
-                digest = hashlib.sha256(f"{seed} {path}".encode()).digest()
+                digest = hashlib.sha256(f"{seed} {module_name}".encode()).digest()
                 rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
                 weight.copy_(round_stochastically(total, rng) if weight.dtype == torch.bfloat16 else total)
     model: PreTrainedModel = wrapped.unload()
@@ -86,11 +105,11 @@ def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:
 
 
 def round_stochastically(values: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """fp32 -> bf16 of the same shape: each value goes to one of its two bf16 neighbours, with a probability that falls
-    linearly with the distance, so that the expected value is the value itself.
+    """Round fp32 values to bf16 of the same shape so that the expected result equals the input.
 
+    Each value is rounded to one of its two bf16 neighbours, with a probability that falls linearly with the distance.
     bf16 is the upper half of fp32: adding a uniform 16-bit integer to the lower half carries into the upper half with
-    exactly that probability. Values that bf16 represents stay, and so do infinities and NaN.
+    exactly that probability. Values that bf16 represents exactly, infinities and NaN are unchanged.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Checkpoints of unfinished training: written aside and renamed, removed when the stage is done."""
+"""Checkpoints of unfinished training: written atomically, and removed when the stage is complete."""
 
 from __future__ import annotations
 
@@ -15,67 +15,74 @@ PREFIX, STATE = "checkpoint-", "state.pt"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write the state whole or not at all.
+    """Write a state atomically.
 
     Raises:
-        RunError: no space is left.
+        RunError: the disk is full.
     """
     with replacing(path) as temporary:
         _save(state, temporary, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The saved state; None where there is none."""
+    """The saved state, on the CPU; None if the file does not exist."""
     if not path.is_file():
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
-def save_numbered(folder: Path, number: int, state: dict[str, Any], beside: Callable[[Path], None]) -> None:
-    """Write `checkpoint-<number>/`, as `transformers` calls it, whole or not at all; only then drop older ones.
+def save_numbered(folder: Path, number: int, state: dict[str, Any], write_extra: Callable[[Path], None]) -> None:
+    """Write `checkpoint-<number>/`, as `transformers` names it, atomically, and then remove older checkpoints.
 
     Args:
-        folder: of the training.
-        number: updates done.
-        state: goes to `state.pt`.
-        beside: writes what else belongs into the folder it is given.
+        folder: output folder of the training.
+        number: completed updates.
+        state: is written to `state.pt`.
+        write_extra: is called with the checkpoint folder to write further files into it.
 
     Raises:
-        RunError: no space is left; the checkpoint before is as it was.
+        RunError: the disk is full; the previous checkpoint is unchanged.
     """
     path, older = folder / f"{PREFIX}{number}", numbered(folder)
     with replacing(path) as temporary:
         temporary.mkdir()
         _save(state, temporary / STATE, path)
-        beside(temporary)
+        write_extra(temporary)
     for checkpoint in older:
         if checkpoint != path:
             discard(checkpoint)
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the latest last; a kill may leave two."""
+    """The `checkpoint-<number>` folders in a folder, the latest last; a killed process may leave two."""
     return sorted(folder.glob(f"{PREFIX}*"), key=lambda path: int(path.name.removeprefix(PREFIX)))
 
 
 def discard_checkpoints(folder: Path) -> None:
-    """Remove them all, of either kind, and the best weights kept beside them."""
+    """Remove all checkpoints of a folder, of SFT and of PPO, and the saved best weights."""
     for path in (*numbered(folder), folder / "checkpoint.pt", folder / "best.pt"):
         discard(path)
 
 
 def cut_metrics(path: Path, key: str, done: int) -> None:
-    """Drop lines of `metrics.jsonl` that a killed run wrote after its last checkpoint (`key` counts from 1)."""
+    """Remove lines of `metrics.jsonl` that a killed run wrote after its last checkpoint.
+
+    Args:
+        path: the file.
+        key: field of a line that numbers the updates, from 1.
+        done: number of the last update to keep.
+    """
     lines = read_json_lines(path)
     if lines or path.exists():
         write_json_lines(path, [line for line in lines if line[key] <= done])
 
 
-def _save(state: dict[str, Any], to: Path, path: Path) -> None:
+def _save(state: dict[str, Any], target: Path, path: Path) -> None:
+    """Write to `target`; errors name `path`."""
     try:
-        torch.save(state, to)
-    except RuntimeError as error:  # torch's writer hides the system's error in a text of its own
+        torch.save(state, target)
+    except RuntimeError as error:  # torch's writer replaces the error of the system by its own
         if is_disk_full(error) or "file write failed" in str(error) or "unexpected pos" in str(error):
             raise RunError(f"{path}: no space left on the device") from error
         raise

@@ -1,4 +1,4 @@
-"""Which device a model runs on."""
+"""Selection of the device that a model runs on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tltrain.errors import ConfigError
 
 
 def pick_device(name: str | None) -> str:
-    """The device of that name; for None a GPU if there is one, else the CPU.
+    """Check that the named device is usable; without a name, choose the GPU if there is one, otherwise the CPU.
 
     Raises:
         ConfigError: the device cannot be used.

@@ -1,4 +1,4 @@
-"""A model's transformer layers: the units that are sharded, and recomputed on the way back (gradient checkpointing)."""
+"""A model's transformer layers: the units of sharding and of gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 def layers_of(model: PreTrainedModel) -> list[torch.nn.Module]:
-    """The layers that `transformers` marks as such.
+    """The transformer layers of a model: its `GradientCheckpointingLayer` modules.
 
     Raises:
-        ModelError: it marks none.
+        ModelError: there are none.
     """
     layers = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     if not layers:
@@ -30,10 +30,10 @@ def layers_of(model: PreTrainedModel) -> list[torch.nn.Module]:
 
 
 @contextmanager
-def recomputed(model: PreTrainedModel) -> Iterator[None]:
-    """Inside the block, layers keep their inputs alone and compute the rest again on the way back.
+def gradient_checkpointing(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the block, layers save only their inputs and recompute their activations in the backward pass.
 
-    Not by the model's own switch, which works in training mode only, where dropout would be on.
+    The model's own `gradient_checkpointing_enable` has an effect in training mode only, where dropout would be active.
     """
     layers = layers_of(model)
     for layer in layers:

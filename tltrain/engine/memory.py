@@ -1,4 +1,4 @@
-"""Memory of the process: an allocator that keeps what it gets, and the peak used."""
+"""Memory of the process: settings of the allocator, and the peak usage."""
 
 from __future__ import annotations
 
@@ -11,33 +11,34 @@ import sys
 from pathlib import Path
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-LARGE = 32 * 2**20
-"""The largest threshold glibc takes: blocks above it come from the system and go back, so that they cannot litter the
-heap."""
-KERNELS = 128
-"""Matrix products whose compiled kernels stay in memory. There is one for every shape, some megabytes each, and hardly
-two trees have the same shapes: torch's 1,024 are gigabytes after some dozens of updates. A pass needs a few dozens."""
+MMAP_THRESHOLD = 32 * 2**20
+"""The largest threshold, in bytes, that glibc accepts: larger blocks are mapped and unmapped individually, so that they
+do not fragment the heap."""
+CACHED_KERNELS = 128
+"""Capacity of oneDNN's cache of compiled matrix products, which has an entry of some megabytes for every shape. Since
+hardly two trees have the same shapes, torch's default of 1,024 takes gigabytes after some dozens of updates; a pass
+needs a few dozen."""
 
 
 def set_up_memory() -> None:
-    """Bound what torch's kernels keep, and tell glibc not to give freed memory back to the system. To be called before
-    the first matrix product.
+    """Limit torch's cache of compiled kernels, and keep glibc from returning freed memory to the system.
 
-    Training on a CPU frees and takes the same hundreds of megabytes at every step; without this the page faults alone
-    cost about a seventh of the time. Does nothing on other C libraries.
+    Must be called before the first matrix product. Training on a CPU frees and allocates the same hundreds of megabytes
+    at every step; by default the page faults alone take about a seventh of the time. Other C libraries are left
+    unchanged.
     """
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KERNELS))
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(CACHED_KERNELS))
     if not sys.platform.startswith("linux"):
         return
     library = ctypes.CDLL(None)
     if hasattr(library, "gnu_get_libc_version"):
-        for option, value in ((M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
+        for option, value in ((M_MMAP_THRESHOLD, MMAP_THRESHOLD), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
             library.mallopt(option, value)
 
 
 def start_peak() -> None:
-    """Drop what is garbage, give freed memory back and begin to measure the peak anew, where the system can (Linux)."""
-    gc.collect()  # models and optimisers hold each other in circles
+    """Collect garbage, return freed memory to the system and, on Linux, reset the peak of `peak_memory_mb`."""
+    gc.collect()  # models and optimisers refer to each other in cycles
     if sys.platform.startswith("linux"):
         library = ctypes.CDLL(None)
         if hasattr(library, "malloc_trim"):
@@ -47,7 +48,7 @@ def start_peak() -> None:
 
 
 def peak_memory_mb() -> float:
-    """Most memory this process has used since `start_peak` (on Linux; elsewhere since it began), in MB."""
+    """Peak resident memory of this process in MB: since `start_peak` on Linux, elsewhere since the process started."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
             if line.startswith("VmHWM:"):

@@ -1,4 +1,4 @@
-"""AdamW over fp32 copies of the trained weights, with warm-up and cosine."""
+"""AdamW over fp32 copies of the trained weights, and a learning rate schedule with linear warm-up and cosine decay."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from tltrain.engine import ranks
 
 
 def cosine(step: int, steps: int, warmup: float) -> float:
-    """Learning rate of update `step` (from 0) of `steps`, as a share of the peak: a linear rise over the first
-    `warmup` share, then a cosine that reaches zero after the last update."""
+    """Learning rate of an update as a fraction of the peak: a linear rise, then a cosine that reaches zero after the
+    last update.
+
+    Args:
+        step: index of the update, from 0.
+        steps: number of updates.
+        warmup: fraction of the updates in which the rate rises.
+    """
     rising = math.ceil(warmup * steps)
     if step < rising:
         return (step + 1) / (rising + 1)
@@ -21,17 +27,22 @@ def cosine(step: int, steps: int, warmup: float) -> float:
 
 
 class Optimiser:
-    """AdamW whose state and weights are fp32 whatever the model's dtype.
+    """AdamW with fp32 weights and moments, whatever the model's dtype.
 
-    Gradients of several micro-batches are summed in fp32 by `accumulate`; `clip` sums them over all ranks, divides by
-    the sum of the loss weights, and clips; then `adam`, a plain torch optimiser, may step, which writes the weights
-    back. Matrices are decayed, vectors are not.
+    `accumulate` sums the gradients of micro-batches in fp32. `clip` sums them over all ranks, divides them by the sum
+    of the loss weights and clips their norm. A step of `adam`, which is a plain torch optimiser, then updates the fp32
+    weights and rounds them into the model's.
 
     Args:
-        groups: (parameters, peak learning rate) pairs.
-        betas: Adam's decay rates.
-        weight_decay: of matrices.
+        groups: pairs of parameters and their peak learning rate.
+        betas: decay rates of Adam's moments.
+        weight_decay: for matrices; vectors are not decayed.
         clip_norm: largest gradient norm over all parameters.
+
+    Attributes:
+        parameters: the model's parameters.
+        weights: their fp32 copies; a parameter that is fp32 is its own copy.
+        adam: the torch optimiser over `weights`; each parameter group has its peak learning rate in `peak`.
     """
 
     def __init__(
@@ -47,21 +58,21 @@ class Optimiser:
             for parameter in self.parameters
         ]
         self.clip_norm = clip_norm
-        own = iter(self.weights)
-        rows: list[dict[str, Any]] = []
+        remaining = iter(self.weights)
+        param_groups: list[dict[str, Any]] = []
         for group, rate in groups:
-            weights = [next(own) for _ in group]
+            weights = [next(remaining) for _ in group]
             for decay, chosen in (
                 (weight_decay, [w for w in weights if w.ndim > 1]),
                 (0.0, [w for w in weights if w.ndim < 2]),
             ):
                 if chosen:
-                    rows.append({"params": chosen, "weight_decay": decay, "lr": rate, "peak": rate})
-        self.adam = torch.optim.AdamW(rows, betas=betas, fused=True)
+                    param_groups.append({"params": chosen, "weight_decay": decay, "lr": rate, "peak": rate})
+        self.adam = torch.optim.AdamW(param_groups, betas=betas, fused=True)
         self.adam.register_step_post_hook(lambda *_: self._after_step())
 
     def accumulate(self) -> None:
-        """Move the model's gradients into the fp32 sums."""
+        """Add the model's gradients to the fp32 sums and clear them."""
         for parameter, weight in zip(self.parameters, self.weights, strict=True):
             if parameter is weight or parameter.grad is None:
                 continue
@@ -72,7 +83,7 @@ class Optimiser:
             parameter.grad = None
 
     def clip(self, normaliser: float) -> float:
-        """Sum the gradients over all ranks, divide by `normaliser` and clip; returns the norm before clipping."""
+        """Sum the gradients over all ranks, divide by `normaliser` and clip; returns their norm before clipping."""
         ranks.sum_gradients(self.weights)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         if not gradients:
@@ -82,7 +93,15 @@ class Optimiser:
         return float(norm.full_tensor() if ranks.is_sharded(norm) else norm)  # type: ignore[attr-defined]
 
     def step(self, normaliser: float, share: float) -> float:
-        """One update with the gradients divided by `normaliser`, at `share` of the peak rates; returns the norm."""
+        """Clip the gradients and update the weights.
+
+        Args:
+            normaliser: divisor of the gradients.
+            share: learning rate as a fraction of the peak.
+
+        Returns:
+            The norm of the gradients before clipping.
+        """
         norm = self.clip(normaliser)
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * share
@@ -95,37 +114,40 @@ class Optimiser:
 
     @torch.no_grad()
     def write_back(self) -> None:
-        """Round the fp32 weights into the model's."""
+        """Copy the fp32 weights into the model, rounded to its dtype."""
         for parameter, weight in zip(self.parameters, self.weights, strict=True):
             if parameter is not weight:
                 parameter.copy_(weight)
 
     def state(self) -> dict[str, Any]:
-        """All that a resumed run needs: weights and moments, whole on rank 0, whatever the number of ranks."""
+        """Weights and moments for `load`: complete on rank 0, independent of the number of ranks, None elsewhere.
+
+        All ranks must call this."""
         adam = self.adam.state_dict()
         moments = {
-            index: {name: ranks.whole(value) for name, value in own.items()} for index, own in adam["state"].items()
+            index: {name: ranks.gathered(value) for name, value in values.items()}
+            for index, values in adam["state"].items()
         }
         return {"weights": self.whole_weights(), "adam": {**adam, "state": moments}}
 
     def whole_weights(self) -> list[torch.Tensor | None]:
-        """The fp32 weights, on rank 0."""
-        return [ranks.whole(weight) for weight in self.weights]
+        """The complete fp32 weights on rank 0, None elsewhere. All ranks must call this."""
+        return [ranks.gathered(weight) for weight in self.weights]
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`, which every rank has."""
-        numbered = [weight for group in self.adam.param_groups for weight in group["params"]]
+        """Resume from a result of `state`, which every rank passes in full."""
+        weights = [weight for group in self.adam.param_groups for weight in group["params"]]
         moments = {
-            index: {name: ranks.placed_like(value, numbered[index]) for name, value in own.items()}
-            for index, own in state["adam"]["state"].items()
+            index: {name: ranks.sharded_like(value, weights[index]) for name, value in values.items()}
+            for index, values in state["adam"]["state"].items()
         }
         self.adam.load_state_dict({**state["adam"], "state": moments})
         self.load_weights(state["weights"])
 
     @torch.no_grad()
     def load_weights(self, saved: Sequence[torch.Tensor]) -> None:
-        """Take over fp32 weights, and write them into the model."""
+        """Set the fp32 weights, which every rank passes in full, and copy them into the model."""
         for weight, value in zip(self.weights, saved, strict=True):
-            weight.copy_(ranks.placed_like(value, weight))
+            weight.copy_(ranks.sharded_like(value, weight))
         self.write_back()

@@ -1,7 +1,8 @@
-"""What is read off a model at the tokens a pass predicts: log-probabilities, or a critic's values.
+"""Outputs of a model at the predicted tokens of a pass: log-probabilities, or a critic's values.
 
-Only the distinct positions that predict a token reach the output matrix, a chunk at a time: logits are computed again
-on the way back, so that memory grows with neither their number nor the vocabulary.
+Shapes are those of `tltrain.engine.tree`. Only the distinct positions that predict a token are multiplied by the output
+matrix, in chunks whose logits are recomputed in the backward pass: the memory of the logits depends neither on the
+number of tokens nor on the vocabulary.
 """
 
 from __future__ import annotations
@@ -20,23 +21,33 @@ if TYPE_CHECKING:
 
     from tltrain.engine.tree import Predicted
 
-LOGITS = 2**24
+MAX_LOGITS = 2**24
 """Most logits in memory at once."""
 
 
 class TokenOutput(Protocol):
-    """Something read at each predicted token."""
+    """A number per predicted token, computed by a model."""
 
     def __call__(
         self, model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, predicted: Predicted
     ) -> torch.Tensor:
-        """Run the model on `ids` (1, T) at `positions` (1, T); returns (R',) fp32, in the order of `predicted`."""
+        """Run the model.
+
+        Args:
+            model: a causal language model.
+            ids: (1, T) token ids.
+            positions: (1, T) their positions.
+            predicted: R' tokens to compute the output at.
+
+        Returns:
+            (R',) fp32, in the order of `predicted`.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LogProbs:
-    """The log-probability of each predicted token, at a sampling temperature."""
+    """The log-probability of each predicted token under softmax(logits / temperature)."""
 
     temperature: float = 1.0
 
@@ -47,11 +58,14 @@ class LogProbs:
         if not linear_output(model):
             rows = predicted.rows.to(model.device)
             logits = model(
-                input_ids=ids.to(model.device), position_ids=_on(model, positions), logits_to_keep=rows, use_cache=False
+                input_ids=ids.to(model.device),
+                position_ids=positions.to(model.device),
+                logits_to_keep=rows,
+                use_cache=False,
             ).logits[0]
-            return self._of(logits, predicted.row_of.to(rows.device), predicted.targets.to(rows.device))
+            return self._logprobs(logits, predicted.row_of.to(rows.device), predicted.targets.to(rows.device))
         hidden = last_hidden(model, ids, positions, predicted)
-        size = max(LOGITS // model.get_output_embeddings().weight.shape[0], 1)
+        size = max(MAX_LOGITS // model.get_output_embeddings().weight.shape[0], 1)
         parts = [
             self._chunk(model.get_output_embeddings(), hidden[start : start + size], predicted, start)
             for start in range(0, len(hidden), size)
@@ -59,29 +73,29 @@ class LogProbs:
         return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
 
     def _chunk(self, head: torch.nn.Module, hidden: torch.Tensor, predicted: Predicted, start: int) -> torch.Tensor:
-        """Of the tokens predicted by rows `start:start + len(hidden)`."""
+        """Log-probabilities of the tokens predicted from rows `start:start + len(hidden)`."""
         begin, end = torch.searchsorted(predicted.row_of, torch.tensor([start, start + len(hidden)])).tolist()
         row_of = (predicted.row_of[begin:end] - start).to(hidden.device)
         targets = predicted.targets[begin:end].to(hidden.device)
 
-        def read(states: torch.Tensor) -> torch.Tensor:
-            return self._of(head(states), row_of, targets)
+        def logprobs(states: torch.Tensor) -> torch.Tensor:
+            return self._logprobs(head(states), row_of, targets)
 
         if len(hidden) == len(predicted.rows) or not torch.is_grad_enabled():
-            return read(hidden)
-        found: torch.Tensor = checkpoint(read, hidden, use_reentrant=False)
-        return found
+            return logprobs(hidden)
+        recomputed: torch.Tensor = checkpoint(logprobs, hidden, use_reentrant=False)
+        return recomputed
 
-    def _of(self, logits: torch.Tensor, row_of: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _logprobs(self, logits: torch.Tensor, row_of: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = logits.float() if self.temperature == 1 else logits.float() / self.temperature
         if len(row_of) != len(logits):
-            logits = logits[row_of]  # several sequences predict from one position
+            logits = logits[row_of]  # several sequences may predict different tokens from the same position
         return -cross_entropy(logits, targets, reduction="none")
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """A critic's value of the state before each predicted token: one linear output of the last hidden state."""
+    """A critic's value of the state before each predicted token: a linear function of the last hidden state."""
 
     head: torch.nn.Linear
 
@@ -97,11 +111,7 @@ class Values:
 def last_hidden(
     model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, predicted: Predicted
 ) -> torch.Tensor:
-    """(D, hidden size) states at the distinct predicting positions."""
-    output = model.base_model(input_ids=ids.to(model.device), position_ids=_on(model, positions), use_cache=False)
+    """(D, hidden size) last hidden states at the distinct predicting positions."""
+    output = model.base_model(input_ids=ids.to(model.device), position_ids=positions.to(model.device), use_cache=False)
     states: torch.Tensor = output.last_hidden_state[0]
     return states[predicted.rows.to(states.device)]
-
-
-def _on(model: PreTrainedModel, tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.to(model.device)

@@ -1,11 +1,12 @@
-"""Running a set of token sequences through a model: every distinct token once, within a budget of memory.
+"""Forward and backward passes over token sequences: every distinct token is computed once, within a memory budget.
 
-A tree that fits the budget takes a single pass. In a larger tree a shared prefix is computed first and its keys and
-values become leaf tensors; the groups of branches follow, and each group's backward pass adds to the gradients of the
-leaves; a backward pass through the prefix comes last. Memory holds a prefix and one group of its branches, whatever
-their number, and loss and gradients equal those of the separate sequences.
+A tree that fits the budget takes a single pass. In a larger tree a shared prefix is computed first, and its keys and
+values become leaf tensors. Its branches follow in groups, and the backward pass of each group adds to the gradients of
+the leaves; the backward pass through the prefix comes last. Memory holds a prefix and a single group of its branches,
+whatever their number. Loss and gradients equal those of the separate sequences.
 
-A `TokenOutput` computes a number, such as a log-probability or a value, at each predicted token.
+A `TokenOutput` computes a number, such as a log-probability or a value, at each predicted token. Shapes are those of
+`tltrain.engine.tree`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from tltrain.engine.attention import Past, TreeLayout, tree_attention
+from tltrain.engine.attention import KeyValues, TreeLayout, tree_attention
 from tltrain.engine.capabilities import linear_output, prefix_sharing_obstacle
 from tltrain.engine.outputs import LogProbs, TokenOutput
 from tltrain.engine.tree import Predicted, TokenSequence, TokenTree
@@ -25,16 +26,18 @@ from tltrain.engine.tree import Predicted, TokenSequence, TokenTree
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-LEAST_SHARE = 4
-"""Branches get at least this part of the budget, however long their prefix is."""
+BRANCH_DIVISOR = 4
+"""Branches get at least the budget divided by this, however long their prefix is."""
 Loss = Callable[[torch.Tensor, Predicted], torch.Tensor]
-"""What was read at R' predicted tokens, and which they are -> a scalar; the losses of all passes add up."""
+"""Outputs (R',) at the predicted tokens of a pass, and these tokens -> a scalar. Losses of all passes are summed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Segments `begin:end` of a tree, run together; `children` run after them, on their keys and values. A pass with
-    children is a single segment."""
+    """Segments `begin:end` of a tree, run together.
+
+    `children` run after them and use their keys and values. A pass with children has a single segment.
+    """
 
     begin: int
     end: int
@@ -42,12 +45,22 @@ class Pass:
 
 
 def nll(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
-    """Scalar: sum of weight times negative log-likelihood. The caller divides by the optimiser step's weights."""
+    """Sum of weight times negative log-likelihood.
+
+    The caller divides by the sum of the weights of the optimiser step.
+
+    Args:
+        logprobs: (R',) log-probabilities of the predicted tokens.
+        predicted: these tokens and their weights.
+
+    Returns:
+        A scalar.
+    """
     return -(logprobs * predicted.weights.to(logprobs.device)).sum()
 
 
 def token_logprobs(model: PreTrainedModel, tree: TokenTree, temperature: float = 1.0) -> torch.Tensor:
-    """(R',) fp32 log-probability of each predicted token of a whole tree in one pass, in the order of
+    """(R',) fp32 log-probabilities of all predicted tokens of a tree in a single pass, in the order of
     `tree.predicted()`."""
     linear_output(model)  # its trial pass must not run inside the tree's pass
     with tree_attention(model, TreeLayout(tree)):
@@ -55,22 +68,27 @@ def token_logprobs(model: PreTrainedModel, tree: TokenTree, temperature: float =
 
 
 def tree_nll(model: PreTrainedModel, tree: TokenTree) -> torch.Tensor:
-    """Scalar: `nll` of a whole tree in one pass."""
+    """`nll` of a tree in a single pass."""
     return nll(token_logprobs(model, tree), tree.predicted())
 
 
 @dataclass(frozen=True, slots=True)
-class Passed:
-    """The loss, the tokens that went through the model, and those that would have without sharing."""
+class BackwardResult:
+    """Loss and token counts of the passes over some sequences."""
 
     loss: float
     tokens: int
+    """Tokens that the model processed."""
     separate_tokens: int
+    """Tokens that it would have processed without shared prefixes."""
 
 
 def plan_passes(tree: TokenTree, max_tokens: int) -> list[Pass]:
-    """Passes over the whole tree such that a pass and those it stands on hold at most `max_tokens` tokens, where
-    segments are short enough for that; branches get a `LEAST_SHARE`-th of it in any case."""
+    """Divide a tree into passes.
+
+    A pass and the prefixes it depends on hold at most `max_tokens` tokens together, unless a single segment is longer
+    or less than `max_tokens // BRANCH_DIVISOR` would be left for the branches of a prefix.
+    """
     ends = tree.subtree_ends()
 
     def tokens(begin: int, end: int) -> int:
@@ -78,19 +96,19 @@ def plan_passes(tree: TokenTree, max_tokens: int) -> list[Pass]:
 
     def siblings(begin: int, end: int, room: int) -> list[Pass]:
         passes: list[Pass] = []
-        joined = False  # whether the last pass can take one more subtree
+        extensible = False  # whether another subtree may be added to the last pass
         while begin < end:
             last = ends[begin]
             if tokens(begin, last) > room and last > begin + 1:
-                own = tokens(begin, begin + 1)
-                below = siblings(begin + 1, last, max(room - own, max_tokens // LEAST_SHARE, 1))
-                passes.append(Pass(begin, begin + 1, tuple(below)))
-                joined = False
-            elif joined and tokens(passes[-1].begin, last) <= room:
+                left = room - tokens(begin, begin + 1)
+                children = siblings(begin + 1, last, max(left, max_tokens // BRANCH_DIVISOR, 1))
+                passes.append(Pass(begin, begin + 1, tuple(children)))
+                extensible = False
+            elif extensible and tokens(passes[-1].begin, last) <= room:
                 passes[-1] = Pass(passes[-1].begin, last)
             else:
                 passes.append(Pass(begin, last))
-                joined = True
+                extensible = True
             begin = last
         return passes
 
@@ -105,53 +123,63 @@ def backward(
     output: TokenOutput | None = None,
     accumulate: Callable[[], None] = lambda: None,
     keep_all: bool = False,
-) -> Passed:
+) -> BackwardResult:
     """Add the gradient of the loss over all sequences to the model's parameters.
 
     Args:
         model: a causal language model. If it cannot share prefixes, each sequence is run separately.
         sequences: token sequences with the weights of their replies.
-        loss: is given what was read at some of the predicted tokens, and which they are.
-        max_tokens: bounds the memory of one pass; changes no result.
-        output: what is read; log-probabilities at temperature 1 by default.
-        accumulate: called after each backward pass.
-        keep_all: read at predicted tokens of weight 0 too.
+        loss: is called for each pass with the outputs at its predicted tokens.
+        max_tokens: bounds the memory of a pass; does not affect results.
+        output: is computed at the predicted tokens; by default log-probabilities at temperature 1.
+        accumulate: is called after each backward pass.
+        keep_all: include predicted tokens of weight 0.
     """
     output = output or LogProbs()
     total, tokens, separate = 0.0, 0, 0
     for tree in _trees(model, sequences, keep_all):
         run = _Backward(model, tree, loss, output, accumulate)
-        for one in plan_passes(tree, max_tokens):
-            run.run(one, ())
+        for node in plan_passes(tree, max_tokens):
+            run.run(node, ())
         total, tokens, separate = total + run.loss, tokens + len(tree), separate + tree.separate_tokens
-    return Passed(total, tokens, separate)
+    return BackwardResult(total, tokens, separate)
 
 
 @torch.no_grad()
 def measure(
     model: PreTrainedModel, sequences: Sequence[TokenSequence], output: TokenOutput, max_tokens: int
 ) -> list[torch.Tensor]:
-    """What is read at every predicted token: a (reply length,) fp32 tensor for each sequence, on the CPU."""
-    found = [torch.zeros(len(sequence.weights)) for sequence in sequences]
+    """Compute an output at every predicted token, without gradients.
 
-    def run(tree: TokenTree, one: Pass, past: tuple[Past, ...]) -> None:
-        layout = TreeLayout(tree, one.begin, one.end, past, keep=bool(one.children))
-        predicted = tree.predicted(one.begin, one.end)
+    Args:
+        model: a causal language model. If it cannot share prefixes, each sequence is run separately.
+        sequences: token sequences; tokens of weight 0 are included.
+        output: is computed at the predicted tokens.
+        max_tokens: bounds the memory of a pass; does not affect results.
+
+    Returns:
+        A (reply length,) fp32 tensor on the CPU for each sequence.
+    """
+    outputs = [torch.zeros(len(sequence.weights)) for sequence in sequences]
+
+    def run(tree: TokenTree, node: Pass, past: tuple[KeyValues, ...]) -> None:
+        layout = TreeLayout(tree, node.begin, node.end, past, cache=bool(node.children))
+        predicted = tree.predicted(node.begin, node.end)
         with _attention(model, layout):
-            read = output(model, *tree.inputs(one.begin, one.end), predicted)
-        for owner, offset, value in zip(predicted.owner, predicted.offset, read.tolist(), strict=True):
-            found[owner][offset] = value
-        for child in one.children:
-            run(tree, child, (*past, layout.kept))
+            values = output(model, *tree.inputs(node.begin, node.end), predicted)
+        for owner, offset, value in zip(predicted.owner, predicted.offset, values.tolist(), strict=True):
+            outputs[owner][offset] = value
+        for child in node.children:
+            run(tree, child, (*past, layout.cached))
 
     for tree in _trees(model, sequences, keep_all=True):
-        for one in plan_passes(tree, max_tokens):
-            run(tree, one, ())
-    return found
+        for node in plan_passes(tree, max_tokens):
+            run(tree, node, ())
+    return outputs
 
 
 def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool) -> list[TokenTree]:
-    """One tree; or a tree a sequence, for a model that cannot share."""
+    """A tree of all sequences, or a tree per sequence if the model cannot share prefixes."""
     linear_output(model)  # its trial pass must not run inside a tree's pass
     if prefix_sharing_obstacle(model) is None:
         return [TokenTree(sequences, keep_all)]
@@ -159,7 +187,7 @@ def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all:
 
 
 def _attention(model: PreTrainedModel, layout: TreeLayout) -> AbstractContextManager[None]:
-    """Of a pass; a model that cannot share keeps its own."""
+    """The attention of a pass; a model that cannot share prefixes uses its own."""
     return tree_attention(model, layout) if prefix_sharing_obstacle(model) is None else nullcontext()
 
 
@@ -172,43 +200,43 @@ class _Backward:
         self.model, self.tree, self.criterion, self.output, self.accumulate = model, tree, loss, output, accumulate
         self.loss = 0.0
 
-    def run(self, one: Pass, past: tuple[Past, ...]) -> None:
-        """A pass and all that stand on it."""
-        layout = TreeLayout(self.tree, one.begin, one.end, past, keep=bool(one.children))
-        predicted = self.tree.predicted(one.begin, one.end)
-        # The block stays open until the way back is over: checkpointed layers run again on it.
+    def run(self, node: Pass, past: tuple[KeyValues, ...]) -> None:
+        """Run a pass and its children."""
+        layout = TreeLayout(self.tree, node.begin, node.end, past, cache=bool(node.children))
+        predicted = self.tree.predicted(node.begin, node.end)
+        # Covers the backward pass too, in which checkpointed layers are recomputed.
         with _attention(self.model, layout):
-            read = self.output(self.model, *self.tree.inputs(one.begin, one.end), predicted)
-            leaves = {layer: (_leaf(key), _leaf(value)) for layer, (key, value) in layout.kept.items()}
-            for child in one.children:
+            values = self.output(self.model, *self.tree.inputs(node.begin, node.end), predicted)
+            leaves = {layer: (_leaf(key), _leaf(value)) for layer, (key, value) in layout.cached.items()}
+            for child in node.children:
                 self.run(child, (*past, leaves))
-            ends = _Ends()
+            roots = _Roots()
             if len(predicted):
-                loss = self.criterion(read, predicted)
+                loss = self.criterion(values, predicted)
                 self.loss += loss.item()
-                ends.add(loss, torch.ones_like(loss))
+                roots.add(loss, torch.ones_like(loss))
             for layer, pair in leaves.items():
-                for heads, leaf in zip(layout.kept[layer], pair, strict=True):
-                    ends.add(heads, leaf.grad)
-            if ends.tensors:
-                torch.autograd.backward(ends.tensors, ends.gradients)
+                for heads, leaf in zip(layout.cached[layer], pair, strict=True):
+                    roots.add(heads, leaf.grad)
+            if roots.tensors:
+                torch.autograd.backward(roots.tensors, roots.gradients)
                 self.accumulate()
 
 
-class _Ends:
-    """Where a backward pass begins: tensors, and the gradient of the whole loss with respect to each."""
+class _Roots:
+    """The tensors from which a backward pass starts, and the gradient of the total loss with respect to each."""
 
     def __init__(self) -> None:
         self.tensors: list[torch.Tensor] = []
         self.gradients: list[torch.Tensor] = []
 
     def add(self, tensor: torch.Tensor, gradient: torch.Tensor | None) -> None:
-        """Nothing is added where nothing depends on the tensor, or it on no weight that is trained."""
+        """Add a tensor, unless the loss does not depend on it or it depends on no trained weight."""
         if gradient is not None and tensor.requires_grad:
             self.tensors.append(tensor)
             self.gradients.append(gradient)
 
 
 def _leaf(heads: torch.Tensor) -> torch.Tensor:
-    """The same keys or values, cut from what they were computed from."""
+    """The same keys or values, detached from the graph that computed them."""
     return heads.detach().requires_grad_(heads.requires_grad)

@@ -1,6 +1,6 @@
-"""The processes of one launch, called ranks: one where nothing launched several; values and tensors over all of them.
+"""Communication between the processes (ranks) of a distributed launch; without a launcher there is a single rank.
 
-`torchrun` and `accelerate launch` tell each process its rank by the environment. Rank 0 alone writes files.
+`torchrun` and `accelerate launch` set the rank of each process in its environment. Only rank 0 writes files.
 """
 
 from __future__ import annotations
@@ -19,16 +19,24 @@ T = TypeVar("T")
 
 
 def join(device: str) -> str:
-    """Join the other processes of the launch, if there are any; returns this process's device.
+    """Join the process group, if several processes were launched.
+
+    Args:
+        device: device that a single process would use.
+
+    Returns:
+        The device of this process.
 
     Raises:
-        ConfigError: `accelerate launch` was told to shard by itself.
+        ConfigError: `accelerate launch` is configured to shard the model itself.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return device
     for name in ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED"):
         if os.environ.get(name, "false").lower() == "true":
-            raise ConfigError(f"launched with {name}=true: launch plainly, and set `sft.fsdp: true` to shard the model")
+            raise ConfigError(
+                f"launched with {name}=true: launch without it and set `sft.fsdp: true` to shard the model"
+            )
     from accelerate import PartialState
 
     if not distributed.is_initialized():
@@ -48,18 +56,18 @@ def count() -> int:
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """The rank of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def wait() -> None:
-    """Until every rank is here."""
+    """Wait until every rank has called this."""
     if count() > 1:
         distributed.barrier()
 
 
 def shared(value: T) -> T:
-    """Rank 0's value, on every rank."""
+    """Rank 0's value, on every rank. All ranks must call this."""
     if count() == 1:
         return value
     values = [value]
@@ -68,46 +76,57 @@ def shared(value: T) -> T:
 
 
 def on_first(act: Callable[[], T]) -> T | None:
-    """What `act` gives on rank 0, None elsewhere; an error of the user's there is every rank's, so that none waits."""
+    """Call `act` on rank 0 only. All ranks must call this.
+
+    Returns:
+        The result of `act` on rank 0, None elsewhere.
+
+    Raises:
+        TLTrainError: `act` raised it on rank 0; it is raised on every rank, so that none is left waiting.
+    """
     result, error = None, None
     if rank() == 0:
         try:
             result = act()
         except TLTrainError as raised:
             error = raised
-    if said := shared(None if error is None else str(error)):
-        raise error or TLTrainError(said)
+    if message := shared(None if error is None else str(error)):
+        raise error or TLTrainError(message)
     return result
 
 
 def summed(values: Sequence[float], device: torch.device) -> list[float]:
-    """The sums over all ranks."""
+    """The element-wise sum over all ranks."""
     if count() == 1:
         return list(values)
     return _reduced(values, device, distributed.ReduceOp.SUM)
 
 
 def largest(value: int, device: torch.device) -> int:
-    """The largest value of all ranks."""
+    """The maximum over all ranks."""
     return value if count() == 1 else int(_reduced([value], device, distributed.ReduceOp.MAX)[0])
 
 
-def _reduced(values: Sequence[float], device: torch.device, how: distributed.ReduceOp.RedOpType) -> list[float]:
+def _reduced(values: Sequence[float], device: torch.device, operation: distributed.ReduceOp.RedOpType) -> list[float]:
     numbers = torch.tensor(values, dtype=torch.float64, device=device)
-    distributed.all_reduce(numbers, how)
+    distributed.all_reduce(numbers, operation)
     return [float(number) for number in numbers]
 
 
 def sum_gradients(weights: Sequence[torch.Tensor]) -> None:
-    """Sum the gradients over all ranks, where no sharding has done so. A weight without a gradient on every rank keeps
-    none; one without on some counts as zero there."""
-    own = [weight for weight in weights if not is_sharded(weight)]
-    if count() == 1 or not own:
+    """Sum the gradients of unsharded weights over all ranks; those of sharded weights are already summed.
+
+    A weight that has no gradient on some of the ranks counts as zero there; with none on any rank it is left without.
+    """
+    unsharded = [weight for weight in weights if not is_sharded(weight)]
+    if count() == 1 or not unsharded:
         return
-    present = torch.tensor([weight.grad is not None for weight in own], dtype=torch.uint8, device=own[0].device)
+    present = torch.tensor(
+        [weight.grad is not None for weight in unsharded], dtype=torch.uint8, device=unsharded[0].device
+    )
     distributed.all_reduce(present, distributed.ReduceOp.MAX)
     pending = []
-    for weight, anywhere in zip(own, present.tolist(), strict=True):
+    for weight, anywhere in zip(unsharded, present.tolist(), strict=True):
         if anywhere:
             weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
             pending.append(distributed.all_reduce(weight.grad, async_op=True))
@@ -116,7 +135,7 @@ def sum_gradients(weights: Sequence[torch.Tensor]) -> None:
 
 
 def is_sharded(tensor: torch.Tensor) -> bool:
-    """Whether each rank holds a part of it."""
+    """Whether each rank holds only a part of the tensor."""
     if count() == 1:
         return False
     from torch.distributed.tensor import DTensor
@@ -124,15 +143,15 @@ def is_sharded(tensor: torch.Tensor) -> bool:
     return isinstance(tensor, DTensor)
 
 
-def whole(tensor: torch.Tensor) -> torch.Tensor | None:
-    """All of a tensor on the CPU of rank 0, None elsewhere; every rank has to call this for a sharded one."""
+def gathered(tensor: torch.Tensor) -> torch.Tensor | None:
+    """The complete tensor on the CPU of rank 0, None elsewhere. All ranks must call this for a sharded tensor."""
     full = tensor.detach()
     full = full.full_tensor() if is_sharded(full) else full  # type: ignore[attr-defined]
     return full.cpu() if rank() == 0 else None
 
 
-def placed_like(full: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
-    """`full`, which every rank has, sharded as `tensor` is."""
+def sharded_like(full: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    """`full`, a complete tensor on every rank, sharded like `tensor` if that has the same shape and is sharded."""
     if not is_sharded(tensor) or full.shape != tensor.shape:
         return full
     from torch.distributed.tensor import distribute_tensor

@@ -1,7 +1,7 @@
-"""Weights, gradients and moments in parts, one on each rank (FSDP2), and the passes through such a model.
+"""Weights, gradients and moments sharded over the ranks (FSDP2), and the passes through a sharded model.
 
-Sharded weights are whole only inside the model's own forward method, and every rank has to call it equally often. So
-passes are whole trees, and a rank that has fewer makes up for it with passes that add nothing.
+Sharded weights are gathered only inside the model's own forward method, which all ranks must call equally often. So
+each pass computes a whole tree, and a rank with fewer trees runs additional passes over a tree of weight 0.
 """
 
 from __future__ import annotations
@@ -15,30 +15,35 @@ from tltrain.engine import ranks
 from tltrain.engine.attention import TreeLayout, tree_attention
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.layers import layers_of
-from tltrain.engine.passes import Passed, tree_nll
+from tltrain.engine.passes import BackwardResult, tree_nll
 from tltrain.engine.tree import TokenSequence, TokenTree, group_by_budget
 from tltrain.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NOTHING = TokenSequence((0, 0), 1, (0.0,))
-"""A pass that adds nothing."""
+PADDING = TokenSequence((0, 0), 1, (0.0,))
+"""A sequence whose loss and gradients are zero."""
 
 
 def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
-    """Shard a model over the ranks, layer by layer. Trained weights become fp32 and are gathered in `dtype` for each
-    pass; gradients are summed, not averaged, in fp32.
+    """Shard a model over the ranks, layer by layer, in place.
+
+    Trained weights become fp32. Gradients are summed, not averaged, in fp32.
+
+    Args:
+        model: is modified.
+        dtype: in which the weights are gathered for each pass.
 
     Raises:
-        ModelError: its layers are not known, or it cannot be used with token trees.
+        ModelError: the model has no known layers, or cannot be used with token trees.
     """
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
-    if why := prefix_sharing_obstacle(model):
-        raise ModelError(f"sft.fsdp: {why}: it cannot be trained sharded")
+    if obstacle := prefix_sharing_obstacle(model):
+        raise ModelError(f"sft.fsdp: {obstacle}: it cannot be trained sharded")
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
-    for module in (*layers_of(model), model):  # one after another, so that a single layer is whole in fp32
+    for module in (*layers_of(model), model):  # in turn, so that only a single layer is unsharded in fp32
         for parameter in module.parameters():
             if parameter.requires_grad and not ranks.is_sharded(parameter):
                 parameter.data = parameter.data.float()
@@ -51,29 +56,33 @@ def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
 
 def backward(
     model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int, accumulate: Callable[[], None]
-) -> Passed:
-    """Add the gradient of this rank's weighted negative log-likelihood to the sharded parameters'."""
+) -> BackwardResult:
+    """Add the gradient of the weighted negative log-likelihood of this rank's sequences to the model's parameters.
+
+    All ranks must call this. Arguments and result are those of `tltrain.engine.passes.backward`; padding passes are not
+    counted.
+    """
     loss, tokens, separate = 0.0, 0, 0
     for tree in _trees(model, sequences, max_tokens):
-        with tree_attention(model, TreeLayout(tree)):  # also for layers that are computed again on the way back
+        with tree_attention(model, TreeLayout(tree)):  # includes the backward pass, in which layers may be recomputed
             part = tree_nll(model, tree)
             part.backward()  # type: ignore[no-untyped-call]
         accumulate()
         if part.item():
             loss, tokens, separate = loss + part.item(), tokens + len(tree), separate + tree.separate_tokens
-    return Passed(loss, tokens, separate)
+    return BackwardResult(loss, tokens, separate)
 
 
 @torch.no_grad()
 def measured_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> float:
-    """This rank's sum of weight times negative log-likelihood."""
+    """Sum of weight times negative log-likelihood over this rank's sequences. All ranks must call this."""
     return sum(tree_nll(model, tree).item() for tree in _trees(model, sequences, max_tokens))
 
 
 def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> Iterator[TokenTree]:
     groups = group_by_budget(sequences, max_tokens)
-    lacking = ranks.largest(len(groups), model.device) - len(groups)  # before any pass: all ranks meet here
+    missing = ranks.largest(len(groups), model.device) - len(groups)  # a collective call: before any pass
     for group in groups:
         yield TokenTree([sequences[index] for index in group])
-    for _ in range(lacking):
-        yield TokenTree([NOTHING], keep_all=True)
+    for _ in range(missing):
+        yield TokenTree([PADDING], keep_all=True)

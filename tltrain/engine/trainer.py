@@ -1,7 +1,7 @@
-"""`transformers.Trainer` on token trees: its sample is one optimiser step, its loss `sum(w * nll) / sum(w)` over it.
+"""`transformers.Trainer` on token trees: a sample is a whole optimiser step, whose loss is `sum(w * nll) / sum(w)`.
 
-What is ours: the passes, the loss over all ranks, the lines of metrics, checkpoints written aside. The loop, the
-trackers and the schedule are the Trainer's.
+`TreeTrainer` implements the passes, the loss over all ranks, `metrics.jsonl` and the checkpoints. The loop, the
+trackers and the schedule are those of the Trainer.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from tltrain.engine import ranks, sharding
 from tltrain.engine.checkpoint import STATE, cut_metrics, load_checkpoint, numbered, save_checkpoint, save_numbered
-from tltrain.engine.layers import recomputed
+from tltrain.engine.layers import gradient_checkpointing
 from tltrain.engine.optimiser import Optimiser, cosine
 from tltrain.engine.outputs import LogProbs
-from tltrain.engine.passes import Passed, backward, measure, nll
+from tltrain.engine.passes import BackwardResult, backward, measure, nll
 from tltrain.engine.tree import TokenSequence
 from tltrain.errors import RunError
 from tltrain.files import append_json_line
@@ -36,51 +36,70 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Update:
-    """One line of `metrics.jsonl`: `loss` is the mean over weights before the update, `tokens` went through the model,
-    `separate_tokens` would have without trees, all over every rank; `eval_loss` is there where it was measured."""
+    """A line of `metrics.jsonl`; sums are over all ranks."""
 
     step: int
+    """Number of the update, from 1."""
     loss: float
+    """Weighted mean negative log-likelihood before the update."""
     grad_norm: float
+    """Norm of the gradients before clipping."""
     learning_rate: float
     weight: float
+    """Sum of the loss weights."""
     tokens: int
+    """Tokens that the model processed."""
     separate_tokens: int
+    """Tokens that it would have processed without token trees."""
     seconds: float
     eval_loss: float | None = None
+    """Loss on the held-out steps, if it was evaluated after this update."""
 
     def to_json(self) -> dict[str, Any]:
-        """As written."""
+        """The fields that are not None."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How to train. `evaluate_every` is None where nothing is held out, `patience` where nothing stops early."""
+    """Number of updates, intervals and limits of a training."""
 
     updates: int
     warmup: float
+    """Fraction of the updates in which the learning rate rises."""
     checkpoint_every: int
+    """Updates between checkpoints."""
     evaluate_every: int | None = None
+    """Updates between evaluations; None if no steps are held out."""
     patience: int | None = None
+    """Stop after this many evaluations without improvement; None to train to the end."""
     recompute_layers: bool = False
+    """Use gradient checkpointing."""
     max_tree_tokens: int = 4096
+    """Most tokens of a pass."""
     report_to: Sequence[str] = ()
+    """The Trainer's `report_to`: names of experiment trackers."""
 
 
 class TreeTrainer(Trainer):  # type: ignore[misc]
-    """Trains on what `steps` and `held_out` hold, which are to be set before `train_on_trees`.
+    """Trains on token sequences, which are to be assigned to `steps` and `held_out` before `train_on_trees`.
 
     Args:
-        model: the plain model that computes, on its device, sharded if it is to be.
-        wrapped: what the Trainer is told of: the model, or `peft`'s wrapper around it.
+        model: the model on its device, sharded if required, without `peft`'s wrapper.
+        wrapped: the model to pass to the Trainer: `model`, or `peft`'s wrapper around it.
         optimiser: of the trained weights.
-        folder: gets `metrics.jsonl` and, until training ends, checkpoints.
-        told: called after each update with all updates of this process so far.
+        schedule: number of updates, intervals and limits.
+        folder: output folder for `metrics.jsonl` and, until training ends, checkpoints.
+        on_update: called on rank 0 after each update with all updates of this process so far.
+
+    Attributes:
+        steps: the sequences of this rank in each optimiser step.
+        held_out: the sequences of this rank that are evaluated.
+        updates: all updates of this process.
     """
 
     control: Any
-    """The Trainer's: what it is about to do."""
+    """The Trainer's `TrainerControl`."""
 
     def __init__(
         self,
@@ -89,9 +108,10 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         optimiser: Optimiser,
         schedule: Schedule,
         folder: Path,
-        told: Callable[[Sequence[Update]], None],
+        on_update: Callable[[Sequence[Update]], None],
     ) -> None:
-        self.network, self.optimiser, self.schedule, self.folder, self.told = model, optimiser, schedule, folder, told
+        self.network, self.optimiser, self.schedule = model, optimiser, schedule
+        self.folder, self.on_update = folder, on_update
         self.steps: Sequence[list[TokenSequence]] = []
         self.held_out: list[TokenSequence] = []
         self.updates: list[Update] = []
@@ -100,12 +120,16 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         self.remove_callback(PrinterCallback)
 
     def train_on_trees(self) -> None:
-        """Train to the end, from the last checkpoint if there is one."""
+        """Train to the end, resuming from the last checkpoint if there is any.
+
+        Raises:
+            RunError: the loss is not finite.
+        """
         last = ranks.shared(next(reversed(numbered(self.folder)), None))
         if ranks.rank() == 0:
             cut_metrics(self.metrics, "step", 0 if last is None else int(last.name.split("-")[1]))
-        self.network.eval()  # no dropout: a shared prefix stands for separate sequences, a resumed run for a whole one
-        with recomputed(self.network) if self.schedule.recompute_layers else nullcontext():
+        self.network.eval()  # dropout would differ between shared and separate prefixes, and after resuming
+        with gradient_checkpointing(self.network) if self.schedule.recompute_layers else nullcontext():
             super().train(None if last is None else str(last))
         if self.schedule.patience:
             ranks.wait()
@@ -115,46 +139,60 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
 
     @property
     def metrics(self) -> Path:
-        """The file of metrics."""
+        """Path of the file of metrics."""
         return self.folder / "metrics.jsonl"
 
     # The passes
 
-    def backward(self, sequences: Sequence[TokenSequence]) -> Passed:
-        """All passes of this rank in one optimiser step, their gradients into the optimiser."""
-        room, accumulate = self.schedule.max_tree_tokens, self.optimiser.accumulate
+    def backward(self, sequences: Sequence[TokenSequence]) -> BackwardResult:
+        """Run this rank's passes of an optimiser step and accumulate their gradients."""
+        max_tokens, accumulate = self.schedule.max_tree_tokens, self.optimiser.accumulate
         if self.sharded:
-            return sharding.backward(self.network, sequences, room, accumulate)
-        return backward(self.network, sequences, nll, room, accumulate=accumulate) if sequences else Passed(0.0, 0, 0)
+            return sharding.backward(self.network, sequences, max_tokens, accumulate)
+        if not sequences:
+            return BackwardResult(0.0, 0, 0)
+        return backward(self.network, sequences, nll, max_tokens, accumulate=accumulate)
 
     def held_out_loss(self) -> float:
-        """The loss over all that is held out."""
-        room, own = self.schedule.max_tree_tokens, self.held_out
+        """The loss over the held-out sequences of all ranks."""
+        max_tokens, held_out = self.schedule.max_tree_tokens, self.held_out
         if self.sharded:
-            loss = sharding.measured_nll(self.network, own, room)
+            loss = sharding.measured_nll(self.network, held_out, max_tokens)
         else:
-            read = measure(self.network, own, LogProbs(), room) if own else []
-            loss = -sum(float(torch.tensor(one.weights) @ row) for one, row in zip(own, read, strict=True))
-        loss, weight = ranks.summed([loss, _weight(own)], self.network.device)
+            logprobs = measure(self.network, held_out, LogProbs(), max_tokens) if held_out else []
+            loss = -sum(
+                float(torch.tensor(sequence.weights) @ values)
+                for sequence, values in zip(held_out, logprobs, strict=True)
+            )
+        loss, weight = ranks.summed([loss, _weight(held_out)], self.network.device)
         return loss / weight
 
-    # What the Trainer asks for
+    # Methods that the Trainer calls
 
     def training_step(self, model: Any, inputs: list[TokenSequence], num_items_in_batch: Any = None) -> torch.Tensor:
-        """All passes of one optimiser step; the loss is the same on every rank."""
+        """Run all passes of an optimiser step; returns its loss over all ranks, a scalar."""
         self._started = time.perf_counter()
         device = self.network.device
         (weight,) = ranks.summed([_weight(inputs)], device)
         loss, tokens, separate = 0.0, 0.0, 0.0
-        if weight:  # else every reply of the batch failed: without gradients AdamW leaves even its moments as they are
-            done = self.backward(inputs)
-            loss, tokens, separate = ranks.summed([done.loss, done.tokens, done.separate_tokens], device)
+        if weight:  # otherwise every reply of the batch failed: without gradients AdamW does not change its moments
+            result = self.backward(inputs)
+            loss, tokens, separate = ranks.summed([result.loss, result.tokens, result.separate_tokens], device)
             loss /= weight
         number = self.state.global_step + 1
         if not math.isfinite(loss):
             raise RunError(f"{self.folder}: the loss of update {number} is {loss}; a lower learning rate may help")
         self.updates.append(
-            Update(number, loss, 0.0, self._get_learning_rate(), weight, int(tokens), int(separate), 0.0)
+            Update(
+                step=number,
+                loss=loss,
+                grad_norm=0.0,
+                learning_rate=self._get_learning_rate(),
+                weight=weight,
+                tokens=int(tokens),
+                separate_tokens=int(separate),
+                seconds=0.0,
+            )
         )
         return torch.tensor(loss, device=self.args.device)
 
@@ -164,12 +202,12 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         return update.grad_norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Give trackers the Trainer's logs, those of an update in our own words, and write its line."""
+        """Add the fields of an update to the Trainer's logs for the trackers, and write its line of `metrics.jsonl`."""
         if "loss" in logs:
             update = self.updates[-1]
             update.seconds = time.perf_counter() - self._started
-            said = {name: value for name, value in update.to_json().items() if name not in ("step", "seconds")}
-            logs.update(said)
+            fields = {name: value for name, value in update.to_json().items() if name not in ("step", "seconds")}
+            logs.update(fields)
             logs["tokens_per_second"] = update.separate_tokens / update.seconds
             logs["distinct_tokens_per_second"] = update.tokens / update.seconds
         super().log(logs, start_time)
@@ -179,10 +217,10 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
     def _write_line(self) -> None:
         if ranks.rank() == 0:
             append_json_line(self.metrics, self.updates[-1].to_json())
-            self.told(self.updates)
+            self.on_update(self.updates)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """The loss on held-out steps; keeps the best weights and stops early where the schedule says so."""
+        """Evaluate the held-out steps; with `patience`, save the best weights and stop early."""
         loss = self.updates[-1].eval_loss = self.held_out_loss()
         earlier = [line["eval_loss"] for line in self.state.log_history if "eval_loss" in line]
         metrics = {"eval_loss": loss}
@@ -198,14 +236,17 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         return metrics
 
     def get_train_dataloader(self) -> DataLoader[list[TokenSequence]]:
-        """This rank's share of every step, in order."""
+        """`steps`, in order."""
         return DataLoader(self.steps, batch_size=1, collate_fn=_only)  # type: ignore[arg-type]
 
     def _prepare_for_training(
         self, max_steps: int, train_dataloader: Any, resume_from_checkpoint: str | None
     ) -> tuple[Any, Any]:
-        """Optimiser and schedule, from the checkpoint if one is given. Nothing is wrapped: ranks sum their gradients
-        once an update, and a sharded model is sharded already."""
+        """Set up optimiser and schedule, resuming from the checkpoint if given.
+
+        The model is not wrapped: gradients are summed over the ranks once per update, and a sharded model is already
+        sharded.
+        """
         done = self.state.global_step
         if resume_from_checkpoint is not None:
             state = load_checkpoint(Path(resume_from_checkpoint) / STATE)
@@ -222,7 +263,8 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         return self.model, train_dataloader
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Not after the last update: the model itself comes next, and an early stop must not be gone on from."""
+        """Save a checkpoint, except after the last update: the model is saved next, and training that was stopped early
+        must not be resumed."""
         if self.control.should_training_stop:
             return
         done = self.state.global_step
@@ -233,10 +275,10 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
             )
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Nothing: the weights are the optimiser's."""
+        """Does nothing: the weights are restored with the optimiser's state."""
 
     def _move_model_to_device(self, model: Any, device: torch.device) -> None:
-        """Nothing: it is where it belongs."""
+        """Does nothing: the model is already on its device."""
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted."""
@@ -244,7 +286,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
 
 
 def _arguments(model: PreTrainedModel, optimiser: Optimiser, schedule: Schedule, folder: Path) -> TrainingArguments:
-    every = schedule.evaluate_every
+    evaluate_every = schedule.evaluate_every
     return TrainingArguments(
         output_dir=str(folder),
         run_name=str(folder),
@@ -254,13 +296,12 @@ def _arguments(model: PreTrainedModel, optimiser: Optimiser, schedule: Schedule,
         max_grad_norm=optimiser.clip_norm,
         logging_steps=1,
         logging_nan_inf_filter=False,
-        eval_strategy="steps" if every else "no",
-        eval_steps=every,
+        eval_strategy="steps" if evaluate_every else "no",
+        eval_steps=evaluate_every,
         save_steps=schedule.checkpoint_every,
         use_cpu=model.device.type == "cpu",
-        use_cache=getattr(
-            model.config, "use_cache", True
-        ),  # the Trainer writes it into the configuration that is saved
+        # The Trainer writes it to the configuration that is saved.
+        use_cache=getattr(model.config, "use_cache", True),
         disable_tqdm=True,
         remove_unused_columns=False,
     )

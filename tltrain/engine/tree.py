@@ -13,27 +13,28 @@ import torch
 
 @dataclass(frozen=True, slots=True)
 class TokenSequence:
-    """Token ids whose tail, from position `start` on, is predicted (a reply after its prompt).
-
-    `weights` has one loss weight per predicted token. Tokens of weight 0 are context only.
-    """
+    """A prompt and its reply, whose tokens are predicted."""
 
     ids: Sequence[int]
+    """Token ids of prompt and reply."""
     start: int
+    """Index of the first predicted token, at least 1."""
     weights: Sequence[float]
+    """Loss weight of each predicted token; tokens of weight 0 serve as context only."""
 
     def __post_init__(self) -> None:
-        assert 0 < self.start <= len(self.ids), "the first token of a sequence has nothing before it to predict it"
+        assert 0 < self.start <= len(self.ids), "the first token of a sequence cannot be predicted"
         assert len(self.weights) == len(self.ids) - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """Tokens `begin:end` of the flattened tree; `ancestors` are indices of the segments before them, root first."""
+    """Tokens `begin:end` of the flattened tree: a stretch of a path without branches."""
 
     begin: int
     end: int
     ancestors: tuple[int, ...]
+    """Indices of the segments on the path to this segment, root first."""
 
 
 @dataclass(slots=True)
@@ -52,8 +53,8 @@ class Predicted:
         row_of: (R',) for each predicted token, its index in `rows`; ascending.
         targets: (R',) the predicted token ids.
         weights: (R',) their loss weights.
-        owner: (R',) index of the sequence each belongs to.
-        offset: (R',) its place in the sequence's reply.
+        owner: (R',) index of the sequence that each belongs to.
+        offset: (R',) its index in the sequence's reply.
     """
 
     rows: torch.Tensor
@@ -71,31 +72,32 @@ class TokenTree:
     """The tree of a set of sequences, flattened depth first.
 
     Args:
-        sequences: at least one.
+        sequences: must not be empty.
         keep_all: predict tokens of weight 0 too.
-        first_owner: the number of the first sequence, the others following.
+        first_owner: index of the first sequence in `Predicted.owner`.
 
     Attributes:
         ids: (1, T) token ids.
         positions: (1, T) position of each token in its own sequences.
         segments: in flattened order, parents before children.
-        paths: for each sequence, the segments it runs through.
-        separate_tokens: tokens of all sequences, as they are without the tree.
+        paths: for each sequence, the indices of its segments, root first.
+        separate_tokens: total length of the sequences.
     """
 
     def __init__(self, sequences: Sequence[TokenSequence], keep_all: bool = False, first_owner: int = 0) -> None:
-        assert sequences, "a tree has at least one sequence"
+        assert sequences, "a tree needs a sequence"
         ids, positions, self.segments, self.paths = _flatten(_merge(sequences), len(sequences))
         self.ids = torch.tensor([ids])
         self.positions = torch.tensor([positions])
         self.separate_tokens = sum(len(sequence.ids) for sequence in sequences)
         table: list[tuple[int, int, float, int, int]] = []
         for index, sequence in enumerate(sequences):
-            place = list(self.path_positions(index))
+            path = list(self.path_positions(index))
             for offset, weight in enumerate(sequence.weights):
                 if weight > 0 or keep_all:
-                    at = sequence.start + offset
-                    table.append((place[at - 1], sequence.ids[at], float(weight), first_owner + index, offset))
+                    target = sequence.start + offset
+                    predictor = path[target - 1]
+                    table.append((predictor, sequence.ids[target], float(weight), first_owner + index, offset))
         table.sort(key=lambda row: row[0])
         columns = [torch.tensor(column) for column in zip(*table, strict=True)] or [
             torch.zeros(0, dtype=torch.long)
@@ -103,7 +105,7 @@ class TokenTree:
         self._predictors, self._targets, self._weights, self._owners, self._offsets = columns
 
     def predicted(self, begin: int = 0, end: int | None = None) -> Predicted:
-        """The tokens predicted from segments `begin:end`."""
+        """The tokens predicted from positions in segments `begin:end`."""
         first, last = self._span(begin, end)
         start, stop = torch.searchsorted(self._predictors, torch.tensor([first, last])).tolist()
         rows, row_of = torch.unique(self._predictors[start:stop] - first, return_inverse=True)
@@ -111,7 +113,7 @@ class TokenTree:
         return Predicted(rows, row_of, *(column[start:stop] for column in columns))
 
     def inputs(self, begin: int = 0, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token ids and positions of segments `begin:end`, both (1, their tokens)."""
+        """Token ids and positions of segments `begin:end`, both (1, T)."""
         first, last = self._span(begin, end)
         return self.ids[:, first:last], self.positions[:, first:last]
 
@@ -119,7 +121,7 @@ class TokenTree:
         return self.segments[begin].begin, self.segments[end - 1 if end else -1].end
 
     def subtree_ends(self) -> list[int]:
-        """For each segment, the index after the last of those below it."""
+        """For each segment, the index after the last of its descendants."""
         ends = [len(self.segments)] * len(self.segments)
         open_segments: list[int] = []
         for index, segment in enumerate(self.segments):
@@ -132,7 +134,7 @@ class TokenTree:
         return self.ids.shape[1]
 
     def path_positions(self, sequence: int) -> Iterator[int]:
-        """Positions in the flattened tree of a sequence's tokens, in order."""
+        """Indices in the flattened tree of a sequence's tokens, in order."""
         for segment in self.paths[sequence]:
             yield from range(self.segments[segment].begin, self.segments[segment].end)
 
@@ -168,11 +170,12 @@ def _merge(sequences: Sequence[TokenSequence]) -> _Node:
     return root
 
 
-def _split(node: _Node, at: int) -> _Node:
-    upper = _Node(node.tokens[:at])
-    node.tokens = node.tokens[at:]
-    upper.children[node.tokens[0]] = node
-    return upper
+def _split(node: _Node, length: int) -> _Node:
+    """Split off the first `length` tokens of a node as its new parent, which is returned."""
+    parent = _Node(node.tokens[:length])
+    node.tokens = node.tokens[length:]
+    parent.children[node.tokens[0]] = node
+    return parent
 
 
 def _flatten(root: _Node, count: int) -> tuple[list[int], list[int], list[Segment], list[tuple[int, ...]]]:
@@ -189,15 +192,18 @@ def _flatten(root: _Node, count: int) -> tuple[list[int], list[int], list[Segmen
         positions += range(depth, depth + len(node.tokens))
         for leaf in node.leaves:
             paths[leaf] = path
-        below = depth + len(node.tokens)
-        pending += [(child, path, below) for child in reversed(node.children.values())]
+        child_depth = depth + len(node.tokens)
+        pending += [(child, path, child_depth) for child in reversed(node.children.values())]
     return ids, positions, segments, paths
 
 
 def group_by_budget(sequences: Sequence[TokenSequence], max_tokens: int) -> list[list[int]]:
-    """Split sequences into groups whose trees hold at most `max_tokens` tokens each (or one sequence).
+    """Split sequences into groups whose trees hold at most `max_tokens` tokens each, or a single sequence.
 
-    Sequences are taken in the order of their tokens, so that those with long common prefixes meet. Returns indices.
+    Sequences are taken in the order of their token ids, so that those with long common prefixes are in the same group.
+
+    Returns:
+        Indices of the sequences of each group.
     """
     order = sorted(range(len(sequences)), key=lambda index: list(sequences[index].ids))
     groups: list[list[int]] = []
