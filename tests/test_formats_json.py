@@ -40,12 +40,12 @@ def test_what_json_writes_is_read_the_same(value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"a": NaN}', "NaN is no JSON value"),
-        ("[-Infinity]", "-Infinity is no JSON value"),
+        ('{"a": NaN}', "NaN is not a JSON value"),
+        ("[-Infinity]", "-Infinity is not a JSON value"),
         ("[1e999]", "number out of range: 1e999"),
         ('{"a": {"b": 1, "b": 2}}', "duplicate key 'b'"),
-        (r'["\ud800"]', r"a lone surrogate, \ud800, is no Unicode text"),
-        (r'{"\uDC00": 1}', r"a lone surrogate, \udc00, is no Unicode text"),
+        (r'["\ud800"]', r"a lone surrogate, \ud800, is not valid Unicode"),
+        (r'{"\uDC00": 1}', r"a lone surrogate, \udc00, is not valid Unicode"),
         ("[" + "1" * 5000 + "]", "invalid JSON: a number of more than 4300 digits"),
         ("[" * 257 + "]" * 257, "nested deeper than 256 levels"),
         ('{"a":' * 100_000, "nested deeper than 256 levels"),
