@@ -39,9 +39,9 @@ def first_text(turns: list[dict[str, Any]]) -> str:
     return value if type(value) is str else ""
 
 
-def messages_of(record: dict[str, Any], message: Callable[[dict[str, Any]], list[Message]]) -> tuple[Message, ...]:
-    """The messages of all turns; `message` converts a single turn."""
-    groups = each(lambda turn: message(record_of(turn)), list_of(record, "conversations"), "conversations")
+def messages_of(record: dict[str, Any], read_turn: Callable[[dict[str, Any]], list[Message]]) -> tuple[Message, ...]:
+    """The messages of all turns; `read_turn` converts a single turn."""
+    groups = each(lambda turn: read_turn(record_of(turn)), list_of(record, "conversations"), "conversations")
     return tuple(message for group in groups for message in group)
 
 
