@@ -143,7 +143,7 @@ def test_limit_of_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonio, "MAX_VALUE", 2**20)
     monkeypatch.setattr(jsonio, "_CHUNK", 1000)
     large = json.dumps({"a": "x" * 2**21})
-    reason = "one value of more than 1 MiB: write one sample a line (JSON Lines)"
+    reason = "one value of more than 1 MiB: use JSON Lines, with a sample on each line"
     assert records(f'{{"a": 1}}\n{large}\n{{"a": 3}}') == [(1, {"a": 1}), (2, reason), (3, {"a": 3})]
     assert records(f'[{{"a": 1}}, {large}]') == [(1, {"a": 1}), (1, reason)]
     assert records('["' + "x" * 2**19 + '"]')[0][1] == "x" * 2**19

@@ -55,7 +55,7 @@ def without_fences(text: str) -> str:
     return _FENCE.sub("", text)
 
 
-def beside(pieces: Sequence[str]) -> str:
+def text_outside(pieces: Sequence[str]) -> str:
     """The text outside the calls, from the pieces before, between and after them.
 
     A newline before the first call belongs to the markup; blank pieces between and after calls are dropped.
@@ -64,9 +64,9 @@ def beside(pieces: Sequence[str]) -> str:
     return "\n".join(piece for piece in (pieces[0].removesuffix("\n"), *later) if piece)
 
 
-def above(text: str, written: str) -> str:
+def text_then_calls(text: str, calls: str) -> str:
     """A reply of `text`, if there is any, and the written calls on the lines below it."""
-    return "\n".join(part for part in (text, written) if part)
+    return "\n".join(part for part in (text, calls) if part)
 
 
 def read_blocks(
@@ -95,4 +95,4 @@ def read_blocks(
             raise ValueError(f"{closing} without {opening}")
     except (ValueError, RecursionError) as error:
         return unreadable(whole, error)
-    return Parsed(tuple(calls), beside(pieces)) if calls else Parsed((), whole)
+    return Parsed(tuple(calls), text_outside(pieces)) if calls else Parsed((), whole)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.dialects import python, strict
-from tltrain.dialects.base import Parsed, above, beside, read_blocks, unreadable
+from tltrain.dialects.base import Parsed, read_blocks, text_outside, text_then_calls, unreadable
 from tltrain.trajectory import Call, Tool
 
 OPEN, CLOSE, QUOTE = "<start_function_call>", "<end_function_call>", "<escape>"
@@ -26,7 +26,9 @@ _PRINTED = re.compile(r"\s*+print\((.*)\)\s*", re.DOTALL)
 
 def format(calls: Sequence[Call], text: str = "") -> str:
     """The text, then each call on a line."""
-    return above(text, "\n".join(f"{OPEN}call:{_write_name(call.name)}{_arguments(call)}{CLOSE}" for call in calls))
+    return text_then_calls(
+        text, "\n".join(f"{OPEN}call:{_write_name(call.name)}{_arguments(call)}{CLOSE}" for call in calls)
+    )
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
@@ -55,7 +57,7 @@ def _read_code(text: str, tools: Sequence[Tool], tolerant: bool) -> Parsed:
         calls.extend(parsed.calls)
         pieces.append(text[position : match.start()])
         position = end.end()
-    return Parsed(tuple(calls), beside([*pieces, text[position:]]))
+    return Parsed(tuple(calls), text_outside([*pieces, text[position:]]))
 
 
 class _Reader:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, above, read_blocks
+from tltrain.dialects.base import Parsed, read_blocks, text_then_calls
 from tltrain.trajectory import Call, Tool
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -72,7 +72,7 @@ def format(calls: Sequence[Call], text: str = "") -> str:
         f'{OPEN}\n{{"name": {strict.write(call.name)}, "arguments": {strict.write_arguments(call)}}}\n{CLOSE}'
         for call in calls
     )
-    return above(text, "\n".join(blocks))
+    return text_then_calls(text, "\n".join(blocks))
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, above, beside, unreadable, without_fences
+from tltrain.dialects.base import Parsed, text_outside, text_then_calls, unreadable, without_fences
 from tltrain.trajectory import Call, Tool
 
 TAG = "<|python_tag|>"
@@ -21,8 +21,8 @@ _START = re.compile(r"<\|python_tag\|>|\A\s*+(?=\{\s*+[\"'](?:name|type)[\"']\s*
 def format(calls: Sequence[Call], text: str = "") -> str:
     """The objects on one line; if there is text, on the line below it, after the tag."""
     objects = (f'{{"name": {strict.write(call.name)}, "parameters": {strict.write_arguments(call)}}}' for call in calls)
-    written = "; ".join(objects)
-    return above(text, TAG + written) if text and calls else text + written
+    joined = "; ".join(objects)
+    return text_then_calls(text, TAG + joined) if text and calls else text + joined
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
@@ -42,7 +42,7 @@ def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Pars
             raise ValueError("text after a call")
     except (ValueError, RecursionError) as error:
         return unreadable(whole, error)
-    return Parsed(tuple(calls), beside([text[: start.start()]]))
+    return Parsed(tuple(calls), text_outside([text[: start.start()]]))
 
 
 def _untyped(value: Any) -> Any:

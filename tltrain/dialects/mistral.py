@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, above, beside, unreadable, without_fences
+from tltrain.dialects.base import Parsed, text_outside, text_then_calls, unreadable, without_fences
 from tltrain.trajectory import Call, Tool
 
 TAG = "[TOOL_CALLS]"
@@ -22,7 +22,7 @@ _NAME = re.compile(r"\s*+([^\s\[\]{}]++)(?:\[CALL_ID\][^\[\]{}]*+)?(?:\[ARGS\])?
 def format(calls: Sequence[Call], text: str = "") -> str:
     """The text, then the tag and a list of all calls."""
     objects = (f'{{"name": {strict.write(call.name)}, "arguments": {strict.write_arguments(call)}}}' for call in calls)
-    return above(text, f"{TAG} [{', '.join(objects)}]" if calls else "")
+    return text_then_calls(text, f"{TAG} [{', '.join(objects)}]" if calls else "")
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
@@ -39,7 +39,7 @@ def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Pars
             raise ValueError("text after a call")
     except (ValueError, RecursionError) as error:
         return unreadable(whole, error)
-    return Parsed(tuple(calls), beside([text[:start]]))
+    return Parsed(tuple(calls), text_outside([text[:start]]))
 
 
 def _read_calls(text: str, position: int, read: strict.Reader, calls: list[Call]) -> int:

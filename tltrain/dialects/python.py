@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, beside, unreadable, without_fences
+from tltrain.dialects.base import Parsed, text_outside, unreadable, without_fences
 from tltrain.trajectory import Call, Tool
 
 _BARE_NAME = r"\w(?:[\w.\-/]*\w)?"
@@ -185,7 +185,7 @@ class _Reader:
         while match := self.forms.start.search(text, position):
             pieces.append(text[position : match.start()])
             position = self._group(text, match.end(), match["list"] is not None, calls)
-        return Parsed(tuple(calls), beside([*pieces, text[position:]])) if calls else Parsed((), whole)
+        return Parsed(tuple(calls), text_outside([*pieces, text[position:]])) if calls else Parsed((), whole)
 
     def _group(self, text: str, position: int, listed: bool, calls: list[Call]) -> int:
         """Append the calls of a line or of a list to `calls`; return the position of the next line."""

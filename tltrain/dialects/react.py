@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, above, beside, unreadable, without_fences
+from tltrain.dialects.base import Parsed, text_outside, text_then_calls, unreadable, without_fences
 from tltrain.trajectory import Call, Tool
 
 _ACTION = re.compile(r"^[ \t]*+Action:[ \t]*+", re.MULTILINE)
@@ -24,7 +24,7 @@ def format(calls: Sequence[Call], text: str = "") -> str:
     if not calls:
         return text
     lines = (f"Action: {_write_name(call.name)}\nAction Input: {strict.write_arguments(call)}" for call in calls)
-    return above(f"Thought: {text}" if text else "", "\n".join(lines))
+    return text_then_calls(f"Thought: {text}" if text else "", "\n".join(lines))
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
@@ -41,7 +41,7 @@ def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Pars
     if not calls:
         return Parsed((), whole)
     pieces[0] = _THOUGHT.sub("", pieces[0], count=1) if _THOUGHT.match(pieces[0]) else pieces[0]
-    return Parsed(tuple(calls), beside([*pieces, text[position:]]))
+    return Parsed(tuple(calls), text_outside([*pieces, text[position:]]))
 
 
 def _read_call(text: str, position: int, read: strict.Reader) -> tuple[Call, int]:

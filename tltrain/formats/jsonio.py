@@ -237,7 +237,7 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
 
 
 def _too_large() -> str:
-    return f"one value of more than {MAX_VALUE // 2**20} MiB: write one sample a line (JSON Lines)"
+    return f"one value of more than {MAX_VALUE // 2**20} MiB: use JSON Lines, with a sample on each line"
 
 
 def _too_deep() -> TooDeepError:

@@ -80,10 +80,10 @@ def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any
 def message_of(value: Any) -> Message:
     """A message of any role. Raises FieldError."""
     record = record_of(value)
-    written = text_of(record, "role")
-    role = _ROLES.get(written)
+    role_name = text_of(record, "role")
+    role = _ROLES.get(role_name)
     if role is None:
-        raise FieldError("role", f"expected system, user, assistant or tool, got {written!r}")
+        raise FieldError("role", f"expected system, user, assistant or tool, got {role_name!r}")
     content = record.get("content")
     if content is not None and type(content) is not str:
         content = _joined(content)

@@ -55,10 +55,10 @@ def _listed(turns: list[Any]) -> tuple[Tool, ...] | None:
 
 def _message(value: Any, names: frozenset[str]) -> Message:
     turn = record_of(value)
-    written, text = text_of(turn, "role"), text_of(turn, "content")
-    role = _ROLES.get(written)
+    role_name, text = text_of(turn, "role"), text_of(turn, "content")
+    role = _ROLES.get(role_name)
     if role is None:
-        raise FieldError("role", f"expected one of {', '.join(_ROLES)}, got {written!r}")
+        raise FieldError("role", f"expected one of {', '.join(_ROLES)}, got {role_name!r}")
     call = _call(text, names) if role == "assistant" else None
     extra = rest(turn, _TURN)
     return Message(role, text, extra=extra) if call is None else Message(role, None, (call,), extra=extra)
@@ -66,8 +66,8 @@ def _message(value: Any, names: frozenset[str]) -> Message:
 
 def _call(text: str, names: frozenset[str]) -> Call | None:
     """The call, if the first line is the name of a tool or the rest is a JSON object; None for other text."""
-    name, newline, written = text.partition("\n")
+    name, newline, rest_of_text = text.partition("\n")
     if not newline:
         return None
-    arguments = arguments_of(written, "content")
+    arguments = arguments_of(rest_of_text, "content")
     return Call(name, arguments) if name in names or isinstance(arguments, dict) else None

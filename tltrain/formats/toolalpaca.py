@@ -83,12 +83,12 @@ def _step(value: Any) -> tuple[Message, Message]:
     """The reply and its feedback from `[[action, input, log], feedback]`; the log contains the thought."""
     if type(value) is not list or len(value) != 2 or type(value[0]) is not list or len(value[0]) < 2:
         raise FieldError("", "expected [[action, input, log], feedback]")
-    (name, written, *logs), feedback = value
+    (name, arguments, *logs), feedback = value
     if type(name) is not str or type(feedback) is not str:
         raise expected("text", feedback if type(name) is str else name)
     thought = str(logs[0]).partition("Action:")[0].strip().removesuffix("ASSISTANT") if logs else ""
     thought = thought.removeprefix("ASSISTANT ").removeprefix("Thought:").strip()
-    reply = Message("assistant", thought or None, (Call(name, arguments_of(written, "[0][1]")),))
+    reply = Message("assistant", thought or None, (Call(name, arguments_of(arguments, "[0][1]")),))
     return reply, Message("tool", feedback, name=name)
 
 
@@ -100,13 +100,13 @@ def _tools(value: Any) -> tuple[Tool, ...]:
 
 def _tool(name: str, text: str, parameters: str) -> Tool:
     table = record_of(json_in(parameters, f"Function_Description.{name}"))
-    properties = {argument: _property(str(written)) for argument, written in table.items()}
-    required = [argument for argument, written in table.items() if str(written).lower().startswith("required.")]
+    properties = {argument: _property(str(described)) for argument, described in table.items()}
+    required = [argument for argument, described in table.items() if str(described).lower().startswith("required.")]
     schema = {"type": "object", "properties": properties, "required": required}
     description, _, results = text.partition("\nParameters:")
     return Tool(name, description, schema, extra={"output": results.partition("\n")[2]})
 
 
-def _property(written: str) -> dict[str, Any]:
-    match = _ARGUMENT.match(written)
-    return {**(json_type(match[2]) if match else {}), "description": written}
+def _property(description: str) -> dict[str, Any]:
+    match = _ARGUMENT.match(description)
+    return {**(json_type(match[2]) if match else {}), "description": description}

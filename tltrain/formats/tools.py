@@ -101,23 +101,23 @@ def schema_of_table(table: dict[str, Any], required: list[str] | None = None) ->
 
 
 def _property(value: dict[str, Any]) -> dict[str, Any]:
-    written = value.get("type")
-    return value if written is None else json_type(written) | rest(value, {"type"})
+    python_type = value.get("type")
+    return value if python_type is None else json_type(python_type) | rest(value, {"type"})
 
 
 def _is_optional(value: dict[str, Any]) -> bool:
     return "default" in value or "optional" in str(value.get("type", "")).lower()
 
 
-def json_type(written: str) -> dict[str, Any]:
+def json_type(python_type: str) -> dict[str, Any]:
     """The JSON Schema for a Python type; an unknown type is kept under `x-type` and accepts any value."""
-    name = written.split(",")[0].strip() if "[" not in written else written.removesuffix(", optional").strip()
-    outer, bracket, inner = name.removesuffix("]").partition("[")
+    name = python_type.removesuffix(", optional") if "[" in python_type else python_type.split(",")[0]
+    outer, bracket, inner = name.strip().removesuffix("]").partition("[")
     if bracket and outer.strip().lower() == "optional":
         return json_type(inner)
     known = _PYTHON_TYPES.get(outer.strip().lower())
     if known is None:
-        return {"x-type": written}
+        return {"x-type": python_type}
     items = json_type(inner) if bracket and known == "array" and "," not in inner else {}
     return {"type": known, "items": items} if items else {"type": known}
 

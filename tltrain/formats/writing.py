@@ -28,7 +28,7 @@ def write(
 
     Args:
         trajectories: what to write.
-        target: a file, which is replaced only when all was written; an open stream; or "-" for standard output.
+        target: a file, which is replaced only after everything was written; an open stream; or "-" for standard output.
         format: a name in `WRITERS`; the module of each format documents what writing loses.
         failed: returns the message indices of the failed replies of a trajectory, which get weight 0.
         strict: whether a trajectory that cannot be written is an error.
