@@ -15,7 +15,7 @@ from tltrain.audit.headline import headline
 from tltrain.audit.lengths import Characters
 from tltrain.audit.patterns import fault_pattern, feedback_pattern
 from tltrain.audit.run import audit
-from tltrain.audit.specifications import troubles
+from tltrain.audit.specifications import specification_problems
 from tltrain.audit.statistics import Statistics, count, ending
 from tltrain.report.audit_page import audit_page
 from tltrain.trajectory import Call, Message, Tool, Trajectory
@@ -183,7 +183,7 @@ def test_tools(data: list[Trajectory]) -> None:
     assert tools["invalid"]["tools"] == [
         {
             "tool": "get_weather",
-            "troubles": ["/properties/x/type: 'float' is no type of JSON Schema"],
+            "troubles": ["/properties/x/type: 'float' is not a JSON Schema type"],
             "trajectories": 1,
         }
     ]
@@ -226,14 +226,14 @@ def test_likeness() -> None:
 
 def test_specifications() -> None:
     def found(schema: object) -> list[str]:
-        return troubles(Tool("t", parameters=schema))  # type: ignore[arg-type]
+        return specification_problems(Tool("t", parameters=schema))  # type: ignore[arg-type]
 
     tree = {"type": "object", "properties": {"child": {"$ref": "#"}}}
     assert found(tree) == []
-    assert found({"$ref": "#"}) == ["/: # refers to itself without end"]
+    assert found({"$ref": "#"}) == ["/: # is a circular reference"]
     loop = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}
-    assert found(loop)[0] == "/$defs/b: #/$defs/a refers to itself without end"
-    assert found({"properties": {"a": {"$ref": "#/$defs/a"}}}) == ["/properties/a: #/$defs/a leads nowhere"]
+    assert found(loop)[0] == "/$defs/b: #/$defs/a is a circular reference"
+    assert found({"properties": {"a": {"$ref": "#/$defs/a"}}}) == ["/properties/a: #/$defs/a cannot be resolved"]
     assert found({"properties": {}, "required": ["a"]}) == ["required names 'a', which is not declared"]
     assert found({"properties": {"a": {"required": True}}}) == ["/properties/a/required: True is not of type 'array'"]
     assert found([]) == ["the parameters are not a JSON Schema object"]

@@ -408,7 +408,7 @@ def test_convert_of_broken_lines(place: Path, tmp_path: Path) -> None:
 def test_convert_mistakes(place: Path, tmp_path: Path) -> None:
     data, out = place / "data/train.jsonl", tmp_path / "o.jsonl"
     assert mistake("convert", data, "--to", "steps", "--out", out) == (
-        "--to steps: needs --model, whose tokens it is in"
+        "--to steps: needs --model for its tokenizer"
     )
     assert mistake("convert", data, "--to", "word", "--out", out).startswith("unknown format 'word': expected one of ")
     assert mistake("convert", "none", "--to", "openai", "--out", out) == "none: no such file or folder"
@@ -429,7 +429,7 @@ def test_inspect(place: Path, tmp_path: Path) -> None:
 
 def test_inspect_mistakes(place: Path, tmp_path: Path) -> None:
     data = place / "data/train.jsonl"
-    for index, said in ((12, "the data hold 12 trajectories, numbered from 0"), (-1, "expected 0 or more")):
+    for index, said in ((12, "the data contain 12 trajectories, numbered from 0"), (-1, "expected 0 or more")):
         assert mistake("inspect", place / "model", data, "--index", index) == f"{data}: index {index}: {said}"
     (tmp_path / "file").touch()
     said = mistake("inspect", place / "model", data, "--out", tmp_path / "file" / "page.html")

@@ -40,12 +40,12 @@ def test_what_json_writes_is_read_the_same(value: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('{"a": NaN}', "NaN is no JSON value"),
-        ("[-Infinity]", "-Infinity is no JSON value"),
+        ('{"a": NaN}', "NaN is not a JSON value"),
+        ("[-Infinity]", "-Infinity is not a JSON value"),
         ("[1e999]", "number out of range: 1e999"),
         ('{"a": {"b": 1, "b": 2}}', "duplicate key 'b'"),
-        (r'["\ud800"]', r"a lone surrogate, \ud800, is no Unicode text"),
-        (r'{"\uDC00": 1}', r"a lone surrogate, \udc00, is no Unicode text"),
+        (r'["\ud800"]', r"a lone surrogate, \ud800, is not valid Unicode"),
+        (r'{"\uDC00": 1}', r"a lone surrogate, \udc00, is not valid Unicode"),
         ("[" + "1" * 5000 + "]", "invalid JSON: a number of more than 4300 digits"),
         ("[" * 257 + "]" * 257, "nested deeper than 256 levels"),
         ('{"a":' * 100_000, "nested deeper than 256 levels"),
@@ -143,7 +143,7 @@ def test_limit_of_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonio, "MAX_VALUE", 2**20)
     monkeypatch.setattr(jsonio, "_CHUNK", 1000)
     large = json.dumps({"a": "x" * 2**21})
-    reason = "one value of more than 1 MiB: write one sample a line (JSON Lines)"
+    reason = "one value of more than 1 MiB: use JSON Lines, with a sample on each line"
     assert records(f'{{"a": 1}}\n{large}\n{{"a": 3}}') == [(1, {"a": 1}), (2, reason), (3, {"a": 3})]
     assert records(f'[{{"a": 1}}, {large}]') == [(1, {"a": 1}), (1, reason)]
     assert records('["' + "x" * 2**19 + '"]')[0][1] == "x" * 2**19

@@ -101,7 +101,7 @@ def test_unreadable_records_are_listed_and_skipped(tmp_path: Path) -> None:
     assert [(problem.path, problem.line) for problem in problems] == [(str(path), line) for line in (1, 3, 4)]
     assert [problem.reason for problem in problems[1:]] == [
         "messages: expected list, got number",
-        "NaN is no JSON value",
+        "NaN is not a JSON value",
     ]
 
 

@@ -107,7 +107,7 @@ def test_feedback_without_ids_stands_in_the_order_of_its_calls(trajectory: Traje
     try:
         found = back(trajectory, format)
     except DataError as error:
-        assert "without ids it could not be said" in error.reason
+        assert "without ids it is ambiguous" in error.reason
         return
     answers = [site.feedback.content if site.feedback else None for site in trajectory.call_sites()]
     assert [site.feedback.content if site.feedback else None for site in found.call_sites()] == answers
@@ -224,7 +224,7 @@ def test_what_cannot_be_carried_is_refused_or_listed(tmp_path: Path) -> None:
     source = tmp_path / "in.jsonl"
     plain = {"messages": [{"role": "user", "content": "hi"}]}
     source.write_text("\n".join(json.dumps(sample) for sample in (plain, OPENAI, plain)))
-    reason = "messages[2].content: LLaMA-Factory has no place for text beside calls"
+    reason = "messages[2].content: LLaMA-Factory cannot store text beside calls"
     with pytest.raises(DataError, match=r"in\.jsonl:2: messages") as raised:
         convert(source, tmp_path / "out.jsonl", "llama-factory")
     assert raised.value.reason == reason
@@ -237,7 +237,7 @@ def test_what_cannot_be_carried_is_refused_or_listed(tmp_path: Path) -> None:
 def test_feedback_that_answers_a_later_call_only_is_refused() -> None:
     calls = (Call("f", {}, "a"), Call("f", {}, "b"))
     trajectory = Trajectory((Message("assistant", None, calls), Message("tool", "x", call_id="b")), id="t")
-    with pytest.raises(DataError, match="could not be said which calls"):
+    with pytest.raises(DataError, match="is ambiguous which calls"):
         write([trajectory], io.StringIO(), "ms-swift")
 
 

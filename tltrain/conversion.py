@@ -1,4 +1,4 @@
-"""`tltrain convert`: any readable format to any writable one, tokens and weights included."""
+"""`tltrain convert`: from any format that can be read to any that can be written, including tokens with weights."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from tltrain.trajectory import Trajectory
 _NUMBER = re.compile(r"\[\d+\]")
 
 MASKED_BY_DEFAULT = ("ms-swift",)
-"""Formats with a documented field for loss weights; in other formats the weights would be non-standard fields."""
+"""Formats with a documented field for loss weights; in other formats the weights are non-standard fields."""
 
 
 @dataclass(slots=True)
 class Conversion:
-    """Result of a conversion: records written, records skipped and why, and for tokens the counts of the encoder."""
+    """The result of a conversion: the records written, the records skipped and why, and the encoder's counts for
+    tokens."""
 
     written: int = 0
     problems: list[formats.Problem] = field(default_factory=list)
     encoding: EncodingCounts | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As printed by `--json`."""
+        """The output of `--json`."""
         counts = None if self.encoding is None else self.encoding.to_json()
         return {"written": self.written, "skipped": [asdict(problem) for problem in self.problems], "encoding": counts}
 
@@ -58,29 +59,37 @@ def convert_file(
     strict: bool = False,
     mask: bool | None = None,
 ) -> Conversion:
-    """Convert a file, folder or the standard input ("-"), in constant memory.
+    """Convert a file, a folder or standard input ("-"), in constant memory.
 
-    `mask` writes weight 0 to failed replies (None: where the format is about the loss). `steps` and `trl` are in the
-    tokens of `model`, masked by MAE unless `mask` is False; `steps` carry PKT's weights too, `trl`'s labels cannot.
+    Args:
+        data: the input.
+        to: the output format: a name in `formats.WRITERS` or `formats.STEP_WRITERS`.
+        out: the output file, or "-" for standard output.
+        format: the input format; by default it is detected.
+        tools: a file of tools for trajectories that list none.
+        model: the model whose tokenizer encodes the formats `steps` and `trl`.
+        strict: whether a record that cannot be converted is an error; by default it is skipped.
+        mask: whether failed replies get weight 0; by default only in formats with a field for weights
+            (`MASKED_BY_DEFAULT`, `steps`, `trl`). `steps` also contain the weights of PKT, which `trl` cannot express.
 
     Raises:
-        ConfigError: an unknown format, tokens without a model, or an output that is part of the input.
-        DataError: a record cannot be read or written, with `strict`; or nothing at all can be read.
+        ConfigError: the format is unknown, `model` is missing, or the output is part of the input.
+        DataError: a record cannot be read or written and `strict` is set, or no record can be read.
     """
     if "-" not in (data, out) and Path(out).resolve().is_relative_to(Path(data).resolve()):
         raise ConfigError(f"--out {out}: is part of the input {data}, which is never overwritten")
     done = Conversion()
     known = (*formats.WRITERS, *formats.STEP_WRITERS)
     name = formats.format_name(to, known)
-    given = None if tools is None else formats.read_tools(tools)
-    trajectories = _at_least_one(formats.read(data, format, given, strict, done.problems), data, done.problems)
+    given_tools = None if tools is None else formats.read_tools(tools)
+    trajectories = _require_any(formats.read(data, format, given_tools, strict, done.problems), data, done.problems)
     if name in formats.WRITERS:
-        marked = name in MASKED_BY_DEFAULT if mask is None else mask
-        failed = failed_replies if marked else None
+        masked = name in MASKED_BY_DEFAULT if mask is None else mask
+        failed = failed_replies if masked else None
         done.written = formats.write(trajectories, out, name, failed, strict, done.problems)
         return done
     if model is None:
-        raise ConfigError(f"--to {name}: needs --model, whose tokens it is in")
+        raise ConfigError(f"--to {name}: needs --model for its tokenizer")
     from tltrain import model as models
 
     encoder = Encoder(models.load_tokenizer(model), mae=mask is not False)
@@ -97,10 +106,10 @@ def _encoded(trajectories: Iterable[Trajectory], encoder: Encoder, done: Convers
         yield from encoded.steps
 
 
-def _at_least_one(
+def _require_any(
     trajectories: Iterable[Trajectory], data: str, problems: list[formats.Problem]
 ) -> Iterator[Trajectory]:
-    """Passes the trajectories on. Raises DataError if there are none."""
+    """Yield the trajectories unchanged. Raises DataError if there are none."""
     empty = True
     for trajectory in trajectories:
         empty = False
@@ -112,5 +121,5 @@ def _at_least_one(
 
 
 def failed_replies(trajectory: Trajectory) -> set[int]:
-    """Message indices of the replies that hold a failed call."""
-    return {reading.message for reading in assess_calls(trajectory) if reading.failed}
+    """The message indices of the replies that contain a failed call."""
+    return {assessment.message for assessment in assess_calls(trajectory) if assessment.failed}

@@ -1,4 +1,4 @@
-"""The trajectories of a run: its training split and its test splits, which never mix."""
+"""The data of a run: its training split and its test splits, which are kept apart."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Data:
 
     @property
     def overlap(self) -> dict[str, int]:
-        """By test split, the number of trajectories whose opening (see `opening`) also occurs in the training split:
-        scores on data that were trained on are too high."""
+        """For each test split, the number of trajectories whose opening (see `opening`) also occurs in the training
+        split; scores on training data are too high."""
         known = {opening(trajectory) for trajectory in self.train}
         return {name: sum(opening(t) in known for t in split) for name, split in self.tests.items()}
 
@@ -38,8 +38,8 @@ def load_data(config: DataConfig, seed: int) -> Data:
     """Read or generate all splits.
 
     Raises:
-        DataError: a file cannot be read, or holds no trajectory.
-        ConfigError: a test split is the training file.
+        DataError: a file cannot be read or contains no trajectory.
+        ConfigError: a test split shares files with the training data, or is configured for toolworld.
     """
     if config.train == TOOLWORLD:
         return _toolworld(config, seed)
@@ -60,14 +60,13 @@ def load_data(config: DataConfig, seed: int) -> Data:
 
 
 def digests(config: DataConfig) -> dict[str, str]:
-    """SHA-256 of every file that the data come from, by path; none for toolworld, which its seed determines."""
-    named = [config.train, config.tools, *config.test.values()]
-    roots = [Path(name) for name in named if name is not None and name != TOOLWORLD]
-    return file_digests(roots)
+    """The SHA-256 of every input file by path; empty for toolworld, which is determined by its seed."""
+    paths = [config.train, config.tools, *config.test.values()]
+    return file_digests([Path(path) for path in paths if path is not None and path != TOOLWORLD])
 
 
 def file_digests(roots: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 by path, of the files and of all files in the folders; missing files are omitted."""
+    """The SHA-256 by path of the files, and of all files in the folders; missing files are omitted."""
     files = [file for root in roots for file in (sorted(root.rglob("*")) if root.is_dir() else [root])]
     return {str(file): file_sha256(file) for file in files if file.is_file()}
 
@@ -89,12 +88,12 @@ def _read(path: str, config: DataConfig, problems: list[formats.Problem]) -> lis
     tools = None if config.tools is None else formats.read_tools(config.tools)
     trajectories = list(formats.read(path, config.format, tools, config.strict, problems))
     if not trajectories:
-        raise DataError("no trajectory in it", path)
+        raise DataError("no trajectories found", path)
     return trajectories
 
 
 def _hold_out(trajectories: list[Trajectory], share: float, seed: int) -> tuple[list[Trajectory], list[Trajectory]]:
-    """Training and held-out part; trajectories that open alike stay on one side."""
+    """The training split and the held-out split; trajectories with the same opening are in the same split."""
     held = held_openings(trajectories, share, seed)
     return (
         [trajectory for trajectory in trajectories if opening(trajectory) not in held],
@@ -103,14 +102,14 @@ def _hold_out(trajectories: list[Trajectory], share: float, seed: int) -> tuple[
 
 
 def held_openings(trajectories: Sequence[Trajectory], share: float, seed: int) -> set[str]:
-    """A share of the trajectories' openings, drawn by the seed."""
+    """A random sample, determined by `seed`, of the distinct openings; `share` is its size as a fraction."""
     openings = sorted({opening(trajectory) for trajectory in trajectories})
     random.Random(seed).shuffle(openings)
     return set(openings[: round(share * len(openings))])
 
 
 def opening(trajectory: Trajectory) -> str:
-    """Equal for trajectories whose tools and messages up to the first reply are the same."""
+    """A text that is equal for trajectories with the same tools and the same messages before the first reply."""
     first = next((index for index, _ in trajectory.replies()), len(trajectory.messages))
     parts: list[Any] = [(message.role, message.content) for message in trajectory.messages[:first]]
     return repr((parts, [tool.name for tool in trajectory.tools]))

@@ -1,4 +1,4 @@
-"""One sample as the model will see it: every token with its weight and why."""
+"""A sample as the model sees it: every token with its weight and the reason for it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def sample_at(data: str, index: int, format: str | None = None, tools: str | None = None) -> Trajectory:
-    """Trajectory number `index` (from 0) of a file.
+    """The trajectory at `index` (from 0) in a file.
 
     Raises:
-        DataError: the file cannot be read or has fewer.
+        DataError: the file cannot be read, or `index` is out of range.
     """
     if index < 0:
         raise DataError(f"index {index}: expected 0 or more", data)
@@ -28,11 +28,11 @@ def sample_at(data: str, index: int, format: str | None = None, tools: str | Non
         if count == index:
             return trajectory
         count += 1
-    raise DataError(f"index {index}: the data hold {count} trajectories, numbered from 0", data)
+    raise DataError(f"index {index}: the data contain {count} trajectories, numbered from 0", data)
 
 
 def inspect_sample(trajectory: Trajectory, model: str, encoder: Encoder | None = None) -> dict[str, Any]:
-    """The JSON of `tltrain inspect`: `{id, source, model, steps}`, a step being `{index, message, failed, reasons,
+    """The JSON output of `tltrain inspect`: `{id, source, model, steps}`; a step is `{index, message, failed, reasons,
     tokens}`, a token `{token, id, weight, reason, part, key, struck}`."""
     encoder = encoder or Encoder(models.load_tokenizer(model))
     return {

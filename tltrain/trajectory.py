@@ -1,7 +1,7 @@
-"""Plain typed values: tools, calls, messages, trajectories. Knows nothing of models or file formats.
+"""Typed values for tools, calls, messages and trajectories. Independent of models and file formats.
 
-A trajectory is tools, a user query, then replies and feedback in turn. Values are immutable; what a source said beyond
-our fields is kept, unread, in `extra`.
+A trajectory is a list of tools and a conversation: a user query, then alternating replies and feedback. Values are
+immutable; unknown fields of the source are kept, uninterpreted, in `extra`.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 Arguments = dict[str, Any] | str
-"""A JSON object; or the text as the model wrote it, where that text is no JSON object."""
+"""A JSON object, or the string that the model wrote if that is not a JSON object."""
 
 EMPTY_PARAMETERS: dict[str, Any] = {"type": "object", "properties": {}}
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function a model may call. `parameters` is the JSON Schema of its arguments object."""
+    """A function that a model can call. `parameters` is the JSON Schema of its arguments."""
 
     name: str
     description: str = ""
     parameters: dict[str, Any] = field(default_factory=lambda: dict(EMPTY_PARAMETERS))
     inferred: bool = False
-    """True where the specification was guessed from calls, not given."""
+    """True if the specification was inferred from calls."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def properties(self) -> Mapping[str, Any]:
-        """The declared arguments, by name; empty where the schema is malformed."""
+        """The schemas of the declared arguments by name; empty if the schema is malformed."""
         properties = self.parameters.get("properties") if isinstance(self.parameters, dict) else None
         return properties if isinstance(properties, dict) else {}
 
     @property
     def required(self) -> tuple[str, ...]:
-        """Names of the arguments that may not be left out."""
+        """The names of the required arguments; empty if the schema is malformed."""
         required = self.parameters.get("required") if isinstance(self.parameters, dict) else None
         return tuple(name for name in required if isinstance(name, str)) if isinstance(required, list) else ()
 
     def to_json(self, with_extra: bool = False) -> dict[str, Any]:
-        """The OpenAI form, as chat templates expect it; with `extra` and `inferred` in `function` where asked for."""
+        """The OpenAI format, as chat templates expect it; `with_extra` adds `extra` and `inferred` to `function`."""
         function = {"name": self.name, "description": self.description, "parameters": self.parameters}
         if with_extra:
             function |= self.extra | ({"inferred": True} if self.inferred else {})
@@ -51,7 +51,7 @@ class Tool:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One use of a tool. `id` is the source's own, None where it gave none."""
+    """A call of a tool. `id` is that of the source; None if it has none."""
 
     name: str
     arguments: Arguments = field(default_factory=dict)
@@ -59,7 +59,8 @@ class Call:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self, arguments_as_text: bool = False) -> dict[str, Any]:
-        """The OpenAI form, `extra` included; `arguments` as an object for chat templates, or as text for the API."""
+        """The OpenAI format, including `extra`; `arguments` as an object for chat templates, or as a string for the
+        API."""
         arguments = self.arguments
         if arguments_as_text and not isinstance(arguments, str):
             arguments = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
@@ -69,26 +70,26 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. A *reply* is an assistant message; *feedback* is a tool message.
+    """A turn of the conversation. A *reply* is an assistant message; *feedback* is a tool message.
 
-    `content` is None where the source had none (null), which differs from an empty text.
+    `content` is None if it is null or absent in the source, which differs from an empty string.
     """
 
     role: Role
     content: str | None = None
     calls: tuple[Call, ...] = ()
     thought: str | None = None
-    """Reasoning beside the content (`reasoning_content`), where the source keeps it apart."""
+    """Reasoning (`reasoning_content`), if the source separates it from the content."""
     call_id: str | None = None
-    """Of feedback: the id of the call it answers."""
+    """For feedback: the id of the call that it answers."""
     name: str | None = None
-    """Of feedback: the name of the tool that answered."""
+    """For feedback: the name of the tool that answered."""
     weight: float | None = None
-    """Explicit loss label of a reply (0 or 1, as in OpenAI's fine-tuning files); None where unlabelled."""
+    """Explicit loss weight of a reply (0 or 1, as in OpenAI's fine-tuning files); None if not given."""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self, arguments_as_text: bool = False) -> dict[str, Any]:
-        """The OpenAI form, `extra` and `weight` included."""
+        """The OpenAI format, including `extra` and `weight`."""
         value: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.thought is not None:
             value["reasoning_content"] = self.thought
@@ -105,7 +106,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class CallSite:
-    """A call where it stands: `messages[message].calls[index]`, and its feedback, None where there is none."""
+    """A call with its position, `messages[message].calls[index]`, and its feedback, None if there is none."""
 
     message: int
     index: int
@@ -115,7 +116,7 @@ class CallSite:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """Tools and messages in order. `id` names it in reports; `source` is `file:line` where known."""
+    """Tools and messages in order. `id` identifies it in reports; `source` is `path:line` if known."""
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
@@ -125,7 +126,7 @@ class Trajectory:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self, arguments_as_text: bool = True) -> dict[str, Any]:
-        """One line of an OpenAI-format file: `messages` and `tools`, and `id` where there is one."""
+        """The record of an OpenAI-format file: `messages`, `tools`, and `id` if there is one."""
         value: dict[str, Any] = {} if self.id is None else {"id": self.id}
         value["messages"] = [message.to_json(arguments_as_text) for message in self.messages]
         value["tools"] = [tool.to_json(with_extra=True) for tool in self.tools]
@@ -134,14 +135,14 @@ class Trajectory:
         return value | self.extra | value
 
     def replies(self) -> Iterator[tuple[int, Message]]:
-        """Index and message of every reply."""
+        """The index and message of every reply."""
         return ((index, message) for index, message in enumerate(self.messages) if message.role == "assistant")
 
     def call_sites(self) -> Iterator[CallSite]:
         """Every call in order, with its feedback.
 
-        Feedback belongs to the call whose id it carries; without an id, to the first call before it, since the last
-        reply with calls, that has none yet.
+        Feedback belongs to the call with the same id; without an id, to the first call of the preceding reply that has
+        no feedback yet.
         """
         for position, reply in self.replies():
             feedback: dict[int, Message] = {}

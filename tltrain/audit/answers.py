@@ -1,8 +1,8 @@
-"""What failure looks like in an answer that has fields: a JSON object or array, a Python literal, or markup.
+"""Detects failure in structured answers: a JSON object or array, a Python literal, or markup.
 
-Fields that speak of the call stand at the top of an answer, or of what wraps it (`response`, `result`, `data`, …);
-the same words deeper down, or in one of many items, are data. A message counts as a sentence about the call only in an
-envelope: an object with nothing but messages, codes and empty fields.
+Fields about the call are at the top level of an answer or of its wrapper (`response`, `result`, `data`, …); the same
+names at deeper levels, or in one of many items, are data. A message counts as a sentence about the call only in an
+envelope: an object that contains only messages, codes and empty fields.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Part = Literal[
 ]
 
 Field = tuple[Part, str, Any]
-"""What a field says about the call, its name, its value."""
+"""What a field means for the call, its name, its value."""
 
-_ALWAYS = ("error", "error code", "success", "failed")
+_DECISIVE = ("error", "error code", "success", "failed")
 DEEPEST = 4
-"""Wrappers looked through."""
+"""Maximum number of nested wrappers that are searched."""
 _MOST_FIELDS = 500
 
 _NAMES: dict[Part, str] = {
@@ -46,13 +46,13 @@ _NAMES: dict[Part, str] = {
     "wrapper": "response responses result results output outputs data body content payload return returned returnvalue "
     "value observation toolresult header",
 }
-"""Names of fields, lower-cased letters and digits alone, by what they say about a call; all other fields are data."""
+"""Field names (letters and digits only, in lower case) by what they mean for a call; all other fields are data."""
 _PARTS = {name: part for part, names in _NAMES.items() for name in names.split()}
 _NOTHING = (
     *("", "none", "null", "nil", "no", "no error", "no errors", "noerror", "ok", "okay", "success", "successful"),
     *("succeeded", "false", "0", "00", "000", "0000", "200", "n/a", "na", "-", "undefined", "not applicable", "empty"),
 )
-"""What an error field says, lower-cased, where there was no error."""
+"""Values of an error field, in lower case, that mean that there was no error."""
 _FAILED_WORDS = (
     "error",
     "err",
@@ -76,7 +76,7 @@ _ERROR_HEADING = re.compile(r"(?:\w+ )?error(?: page)?(?: ?\d{3})?\W*|.{0,30}\be
 
 
 def answer_failed(text: str, depth: int = 0) -> str | None:
-    """Why a feedback text, or a text inside it, reports failure; None where it does not."""
+    """Why a feedback text, or a text inside it, reports failure; None if it does not."""
     text = unwrap(text.strip())
     value = read_value(text)
     if not isinstance(value, str):
@@ -87,7 +87,7 @@ def answer_failed(text: str, depth: int = 0) -> str | None:
 
 
 def markup_failed(text: str) -> str | None:
-    """Why an XML or HTML answer reports failure: an element named after it, or a page headed by it."""
+    """Why an XML or HTML answer reports failure: an error element, or the title of an error page."""
     if _MARKUP_FAULT.match(text):
         return f"error element: {excerpt(text)}"
     for heading in islice(_HEADING.finditer(text[:5_000]), 4):
@@ -98,9 +98,12 @@ def markup_failed(text: str) -> str | None:
 
 
 def value_failed(value: Any, depth: int = 0, assured: bool = False) -> str | None:
-    """Why an answer's JSON value reports failure; None where it does not.
+    """Why the JSON value of an answer reports failure; None if it does not.
 
-    `assured`: what wraps the value says that the call succeeded, so that only an error field can say otherwise.
+    Args:
+        value: the value.
+        depth: the number of wrappers around it.
+        assured: the wrapper reports success, so that only an error field can indicate failure.
     """
     if depth > DEEPEST:
         return None
@@ -112,7 +115,7 @@ def value_failed(value: Any, depth: int = 0, assured: bool = False) -> str | Non
 
 
 def _array_failed(items: list[Any], depth: int) -> str | None:
-    """An array fails as its only item does, or as all of a few do; parts of one text are put together."""
+    """Why an array reports failure: its only item does, or each of its few items; parts of a text are joined first."""
     if not items or len(items) > 8:
         return None
     if all(
@@ -132,7 +135,7 @@ def _object_failed(value: Mapping[str, Any], depth: int, assured: bool) -> str |
         return None
     data = [item for part, _, item in named if not part and not _is_nothing(item)]
     for part, key, item in fields:
-        if _field_failed(part, item, not data, value) and (part in _ALWAYS or not assured):
+        if _field_failed(part, item, not data, value) and (part in _DECISIVE or not assured):
             return f"{part} field {key}: {excerpt(_shown(item, value))}"
     if not assured and _is_envelope(fields, data) and (reason := _message_failed(fields, depth)):
         return reason
@@ -140,7 +143,8 @@ def _object_failed(value: Mapping[str, Any], depth: int, assured: bool) -> str |
 
 
 def _is_envelope(fields: list[Field], data: list[Any]) -> bool:
-    """Whether messages speak of the call: nothing else is there (a list of choices aside), or a numeric code is."""
+    """Whether messages are about the call: there is no other data (except a list of choices), or there is a failure
+    code."""
     if any(part == "wrapper" and not _is_nothing(item) for part, _, item in fields):
         return False
     numbered = any(part in ("code", "status", "error code") and _is_failure_number(item) for part, _, item in fields)
@@ -150,9 +154,9 @@ def _is_envelope(fields: list[Field], data: list[Any]) -> bool:
 def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any]) -> bool:
     match part:
         case "error":
-            return _says_something(item)
+            return _reports_error(item)
         case "error code":
-            return _is_code(item) and not _says_success(value)
+            return _is_code(item) and not _reports_success(value)
         case "status":
             return _http_failure(item) or (item is False and envelope) or _is_failed_word(item, envelope)
         case "code":
@@ -167,7 +171,8 @@ def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any
 
 
 def _message_failed(fields: list[Field], depth: int) -> str | None:
-    """Judge the messages of an envelope. A remark (a title, a note) counts beside a message or code, or alone."""
+    """Why the messages of an envelope report failure. A remark (title, note) counts with a message or code, or
+    alone."""
     judged = ["message", "status", "code"]
     if len(fields) == 1 or any(part in ("message", "code", "status") for part, _, _ in fields):
         judged.append("remark")
@@ -183,11 +188,11 @@ def _message_failed(fields: list[Field], depth: int) -> str | None:
 
 
 def _wrapped_failed(fields: list[Field], alone: bool, depth: int) -> str | None:
-    """Look into what wraps the answer. A text counts only where it is all there is."""
+    """Why the contents of a wrapper report failure. A text counts only if there is no other data."""
     assured = any(part in ("success", "status") and _is_success(item) for part, _, item in fields)
     for part, key, item in fields:
-        looked_through = part == "wrapper" or (part == "message" and isinstance(item, dict)) or key in ("meta", "text")
-        if looked_through and (alone or isinstance(item, dict)):
+        is_wrapper = part == "wrapper" or (part == "message" and isinstance(item, dict)) or key in ("meta", "text")
+        if is_wrapper and (alone or isinstance(item, dict)):
             reason = value_failed(item, depth + 1, assured)
             if reason:
                 return reason
@@ -196,7 +201,7 @@ def _wrapped_failed(fields: list[Field], alone: bool, depth: int) -> str | None:
 
 @lru_cache(maxsize=4096)
 def part_of(key: str) -> Part:
-    """What a field of this name says about a call; "" where it is data."""
+    """What a field of this name means for a call; "" if it is data."""
     return _PARTS.get("".join(filter(str.isalnum, key)).lower(), "") if len(key) <= 40 else ""
 
 
@@ -204,13 +209,13 @@ def _is_nothing(item: Any) -> bool:
     return item is None or (isinstance(item, str | list | dict) and not item)
 
 
-def _says_something(item: Any, depth: int = 0) -> bool:
-    """Whether an error field reports an error: `""`, `[]`, `0`, "none" and objects of such do not."""
+def _reports_error(item: Any, depth: int = 0) -> bool:
+    """Whether an error field reports an error; `""`, `[]`, `0`, "none" and containers of these do not."""
     if isinstance(item, str):
         return item.strip(" .").lower() not in _NOTHING
     if isinstance(item, dict | list):
         inner = item.values() if isinstance(item, dict) else item
-        return depth < DEEPEST and any(_says_something(each, depth + 1) for each in islice(inner, 50))
+        return depth < DEEPEST and any(_reports_error(value, depth + 1) for value in islice(inner, 50))
     is_code = isinstance(item, int) and item != 0 and not 200 <= item < 300
     return item is True or (is_code and (depth > 0 or not 0 < item < 100))
 
@@ -234,25 +239,25 @@ def _is_failure_number(item: Any) -> bool:
 
 
 def _is_failed_word(item: Any, envelope: bool) -> bool:
-    """Whether a status names failure; `failed` may also be the state of a thing that was asked for."""
+    """Whether a status means failure; outside an envelope, `failed` may be the state of a requested item."""
     if not isinstance(item, str) or len(item) > 60:
         return False
     word = item.strip().lower()
     return word in ("error", "err") or (envelope and (word in _FAILED_WORDS or code_failed(item) is not None))
 
 
-def _says_success(value: Mapping[str, Any]) -> bool:
+def _reports_success(value: Mapping[str, Any]) -> bool:
     return any(
         isinstance(item, str) and item.lower() in ("success", "ok", "成功") for item in islice(value.values(), 20)
     )
 
 
 def _shown(item: Any, value: Mapping[str, Any]) -> str:
-    """What a reason quotes: the field, and the first message beside a flag or code."""
+    """The text that a reason quotes: the value of the field; for a flag or code, also the first message next to it."""
     if isinstance(item, str | dict | list):
         return str(item)[:400]
-    beside: Iterator[Any] = (
+    messages: Iterator[Any] = (
         other for key, other in islice(value.items(), 20) if part_of(str(key)) in ("message", "remark")
     )
-    message = next(beside, None)
+    message = next(messages, None)
     return f"{item}, {message}" if isinstance(message, str) else str(item)

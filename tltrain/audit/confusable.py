@@ -1,6 +1,6 @@
-"""Tool names that a model can easily confuse: looked for among tools that are offered together.
+"""Finds tools that a model can easily confuse, among tools that are offered together.
 
-Pure functions on names and descriptions; `pairs` puts them to work on the tool sets of a data set.
+The functions compare names and descriptions; `pairs` applies them to the tool sets of a data set.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 from tltrain.audit.counting import common_prefix
 
 SAME_DESCRIPTION = 0.8
-"""Share of words (Jaccard index) from which two descriptions count as near-identical."""
+"""Minimum Jaccard index of the words of two descriptions that count as near-identical."""
 SAME_SPELLING = 0.85
-"""`difflib` ratio from which two names count as spelt alike."""
+"""Minimum `difflib` ratio of two names that count as similarly spelt."""
 MAX_PAIRS = 500_000
-"""Pairs looked at in one audit, some seconds' work: the commonest tool sets come first."""
+"""Maximum number of pairs compared in an audit (some seconds); the most common tool sets come first."""
 _NAME_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Why two tools are easily confused: each field is empty or zero where it is no reason."""
+    """Why two tools are easily confused; a field is empty or zero if it is not a reason."""
 
     prefix: str = ""
     spelling: float = 0.0
@@ -34,7 +34,7 @@ class Likeness:
 
     @property
     def reasons(self) -> list[str]:
-        """The reasons for people."""
+        """The reasons in words, for reports."""
         found = [f"both begin with {self.prefix}"] if self.prefix else []
         if self.spelling >= 1.0:
             found.append("same words")
@@ -51,34 +51,34 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(word.lower() for word in _NAME_WORD.findall(name))
 
 
-def shared_prefix(one: str, other: str) -> str:
-    """The common beginning of two names where it says more than a first verb, else an empty text.
+def shared_prefix(a: str, b: str) -> str:
+    """The common prefix of two names if it is more than a first verb; otherwise an empty string.
 
-    That is: one name is the whole beginning of the other, or they agree for three characters past the first word.
+    That is, a name is a prefix of the other, or the names share at least three characters after the first word.
     """
-    prefix = common_prefix(one, other)
-    if prefix in (one, other):
+    prefix = common_prefix(a, b)
+    if prefix in (a, b):
         return prefix
     first = _NAME_WORD.search(prefix)
-    beyond = prefix[first.end() :] if first else ""
-    return prefix.rstrip("_-. ") if sum(map(str.isalnum, beyond)) >= 3 else ""
+    rest = prefix[first.end() :] if first else ""
+    return prefix.rstrip("_-. ") if sum(map(str.isalnum, rest)) >= 3 else ""
 
 
-def spelling(one: str, other: str) -> float:
-    """How alike two names are spelt, 0 to 1: 1 where they have the same words, in whatever order and case."""
-    if sorted(words(one)) == sorted(words(other)):
+def spelling(a: str, b: str) -> float:
+    """The similarity of two names, from 0 to 1; 1 if they have the same words in any order and case."""
+    if sorted(words(a)) == sorted(words(b)):
         return 1.0
-    matcher = SequenceMatcher(None, one.lower(), other.lower(), autojunk=False)
+    matcher = SequenceMatcher(None, a.lower(), b.lower(), autojunk=False)
     if matcher.real_quick_ratio() < SAME_SPELLING or matcher.quick_ratio() < SAME_SPELLING:
         return 0.0
     return matcher.ratio()
 
 
-def overlap(one: frozenset[str], other: frozenset[str]) -> float:
-    """Jaccard index of two sets of words; 0 where either has fewer than three."""
-    if min(len(one), len(other)) < 3:
+def overlap(a: frozenset[str], b: frozenset[str]) -> float:
+    """The Jaccard index of two sets of words; 0 if either has fewer than three."""
+    if min(len(a), len(b)) < 3:
         return 0.0
-    return len(one & other) / len(one | other)
+    return len(a & b) / len(a | b)
 
 
 @lru_cache(maxsize=50_000)
@@ -88,11 +88,11 @@ def description_words(description: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=200_000)
-def likeness(one: str, other: str, description: str, other_description: str) -> Likeness | None:
-    """Why two tools of different names are easily confused; None where they are not."""
-    prefix = shared_prefix(one, other)
-    alike = spelling(one, other)
-    described = overlap(description_words(description), description_words(other_description))
+def likeness(a: str, b: str, description_a: str, description_b: str) -> Likeness | None:
+    """Why two tools with different names are easily confused; None if they are not."""
+    prefix = shared_prefix(a, b)
+    alike = spelling(a, b)
+    described = overlap(description_words(description_a), description_words(description_b))
     alike = round(alike, 2) if alike >= SAME_SPELLING else 0.0
     described = round(described, 2) if described >= SAME_DESCRIPTION else 0.0
     return Likeness(prefix, alike, described) if prefix or alike or described else None
@@ -101,32 +101,32 @@ def likeness(one: str, other: str, description: str, other_description: str) -> 
 def pairs(
     tool_sets: Iterable[tuple[Sequence[str], int]], descriptions: Mapping[str, str]
 ) -> tuple[list[dict[str, Any]], bool]:
-    """Confusable pairs within tool sets, and whether all pairs were looked at.
+    """The confusable pairs within tool sets, and whether all pairs were compared.
 
     Args:
-        tool_sets: the names offered together, and in how many trajectories; the commonest first.
-        descriptions: of each tool, by name.
+        tool_sets: names of tools that are offered together, with the number of trajectories; the most common set first.
+        descriptions: the description of each tool, by name.
 
     Returns:
-        Rows `{a, b, reasons, prefix, spelling, descriptions, trajectories}`, the commonest pairs first; a name that
-        stands twice in one set is a row with `a` equal to `b`.
+        Rows `{a, b, reasons, prefix, spelling, descriptions, trajectories}`, the most common pairs first; a name that
+        occurs twice in a set is a row with `a` equal to `b`.
     """
     found: dict[tuple[str, str], int] = {}
-    looked_at = 0
+    compared = 0
     for names, count in tool_sets:
-        looked_at += len(names) * (len(names) - 1) // 2
-        if looked_at > MAX_PAIRS:
+        compared += len(names) * (len(names) - 1) // 2
+        if compared > MAX_PAIRS:
             break
         for pair in {(min(pair), max(pair)) for pair in combinations(names, 2)}:
             if _compare(pair, descriptions) is not None:
                 found[pair] = found.get(pair, 0) + count
     rows = [_row(pair, count, descriptions) for pair, count in found.items()]
     rows.sort(key=lambda row: (-row["trajectories"], -len(row["reasons"]), row["a"], row["b"]))
-    return rows, looked_at <= MAX_PAIRS
+    return rows, compared <= MAX_PAIRS
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate spelt most like `name`, or None where none is near: "did you mean"."""
+    """The candidate most similar to `name` ("did you mean …"); None if none is similar."""
     best, best_ratio = None, 0.6
     for candidate in candidates:
         if sorted(words(name)) == sorted(words(candidate)):
@@ -140,10 +140,10 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def _compare(pair: tuple[str, str], descriptions: Mapping[str, str]) -> Likeness | None:
-    one, other = pair
-    if one == other:
-        return Likeness(prefix=one, spelling=1.0)
-    return likeness(one, other, descriptions.get(one, ""), descriptions.get(other, ""))
+    a, b = pair
+    if a == b:
+        return Likeness(prefix=a, spelling=1.0)
+    return likeness(a, b, descriptions.get(a, ""), descriptions.get(b, ""))
 
 
 def _row(pair: tuple[str, str], count: int, descriptions: Mapping[str, str]) -> dict[str, Any]:

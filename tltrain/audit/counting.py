@@ -1,7 +1,7 @@
-"""Small accumulators of a streaming pass: each has a bound on its memory and merges with its like.
+"""Accumulators for a single pass over the data: each has bounded memory and can be merged with others of its class.
 
-Merging is associative and commutative as long as the bounds are not reached; past them only the tail is lost, and how
-much of it is said.
+Merging is associative and commutative as long as the bounds are not reached; beyond them only the tail is lost, and its
+size is reported.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import Any
 
 
 def digest(*parts: str) -> bytes:
-    """Eight bytes that stand for the texts, the same in every process."""
+    """An eight-byte hash of the texts that is the same in every process."""
     joined = "\x1f".join(parts).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(joined, digest_size=8).digest()
 
 
 def shorten(text: str, length: int) -> str:
-    """The text on at most `length` characters, cut with an ellipsis."""
+    """The text, truncated to `length` characters with an ellipsis."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 @dataclass
 class Tally:
-    """Counts by key, for at most `limit` distinct keys; what comes after is counted in `other` alone."""
+    """Counts by key for at most `limit` distinct keys; further keys are only counted in `other`."""
 
     limit: int = 20_000
     counts: dict[Any, int] = field(default_factory=dict)
     other: int = 0
 
     def add(self, key: Any, count: int = 1) -> bool:
-        """Count a key; False where there was no more room for it."""
+        """Count a key; return False if it is counted in `other` because the limit is reached."""
         if key not in self.counts and len(self.counts) >= self.limit:
             self.other += count
             return False
@@ -47,32 +47,32 @@ class Tally:
             self.add(key, count)
 
     def common(self, number: int | None = None) -> list[tuple[Any, int]]:
-        """Keys and counts, the commonest first, ties in the order of the keys."""
+        """The keys and counts, the most common first, ties in the order of the keys."""
         ordered = sorted(self.counts.items(), key=lambda item: (-item[1], str(item[0])))
         return ordered[:number]
 
     @property
     def total(self) -> int:
-        """Everything counted, keys without room included."""
+        """The sum of all counts, including `other`."""
         return sum(self.counts.values()) + self.other
 
 
 @dataclass
 class Sample:
-    """A few of the values seen: those with the smallest digests, so the choice is random, but the same in any order.
+    """A sample of values: those with the smallest digests, so that it is random but does not depend on their order.
 
-    Values with equal digests count as one.
+    Values with the same digest are stored once.
     """
 
     size: int = 3
     kept: dict[bytes, Any] = field(default_factory=dict)
 
     def wants(self, key: bytes) -> bool:
-        """Whether a value of this digest would be kept now: ask before building a costly one."""
+        """Whether `add` would keep a value with this digest; avoids computing values that are not kept."""
         return key not in self.kept and (len(self.kept) < self.size or key < max(self.kept))
 
     def add(self, key: bytes, value: Any) -> None:
-        """Keep `value` if its digest is among the smallest."""
+        """Keep `value` if its digest `key` is among the smallest."""
         if self.wants(key):
             self.kept[key] = value
             if len(self.kept) > self.size:
@@ -84,36 +84,36 @@ class Sample:
         self.kept = {key: self.kept[key] for key in heapq.nsmallest(self.size, self.kept)}
 
     def values(self) -> list[Any]:
-        """The values kept, in the order of their digests."""
+        """The kept values, in the order of their digests."""
         return [self.kept[key] for key in sorted(self.kept)]
 
 
 @dataclass
 class Spread:
-    """How whole numbers (lengths, counts) are spread: exact, one entry for each distinct number."""
+    """The exact distribution of integers (lengths, counts), as a count of each distinct value."""
 
     counts: Counter[int] = field(default_factory=Counter)
 
     def add(self, value: int) -> None:
-        """Count one number."""
+        """Count a value."""
         self.counts[value] += 1
 
     def merge(self, later: Spread) -> None:
-        """Add the numbers of another part of the data."""
+        """Add the values of another part of the data."""
         self.counts.update(later.counts)
 
     @property
     def number(self) -> int:
-        """How many numbers were counted."""
+        """The number of values."""
         return self.counts.total()
 
     @property
     def sum(self) -> int:
-        """Their sum."""
+        """The sum of the values."""
         return sum(value * count for value, count in self.counts.items())
 
     def percentile(self, share: float) -> int:
-        """The smallest number that at least `share` (0 to 1) of the numbers do not exceed; 0 for none."""
+        """The smallest value that at least `share` (0 to 1) of the values do not exceed; 0 if there are none."""
         needed, seen = share * self.number, 0
         for value in sorted(self.counts):
             seen += self.counts[value]
@@ -122,16 +122,16 @@ class Spread:
         return 0
 
     def summary(self) -> dict[str, float]:
-        """Number, sum, mean, the ends and percentiles."""
+        """Number, sum, mean, minimum, maximum and percentiles."""
         quantiles = {f"p{round(share * 100)}": self.percentile(share) for share in (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)}
         ends = {"min": min(self.counts, default=0), "max": max(self.counts, default=0)}
         mean = round(self.sum / self.number, 1) if self.number else 0.0
         return {"number": self.number, "sum": self.sum, "mean": mean, **ends, **quantiles}
 
     def histogram(self, bins: int = 24) -> list[dict[str, int]]:
-        """Counts in at most `bins` ranges of one round width: `from` inclusive, `to` exclusive.
+        """Counts in at most `bins` ranges of the same round width, from `from` (inclusive) to `to` (exclusive).
 
-        The last range holds all above the 99.5th percentile, so that one giant does not squeeze the rest.
+        The last range contains all values above the 99.5th percentile, so that outliers do not compress the others.
         """
         if not self.counts:
             return []
@@ -155,14 +155,14 @@ def _round_up(width: float) -> int:
         scale *= 10
 
 
-def common_prefix(one: str, other: str) -> str:
-    """The longest text that both begin with."""
-    for index, (left, right) in enumerate(zip(one, other, strict=False)):
+def common_prefix(a: str, b: str) -> str:
+    """The longest common prefix of two strings."""
+    for index, (left, right) in enumerate(zip(a, b, strict=False)):
         if left != right:
-            return one[:index]
-    return min(one, other, key=len)
+            return a[:index]
+    return min(a, b, key=len)
 
 
 def share(part: float, whole: float) -> float:
-    """`part` of `whole` as a share from 0 to 1 on four digits; 0 of nothing."""
+    """`part / whole` rounded to four digits; 0 if `whole` is 0."""
     return round(part / whole, 4) if whole else 0.0

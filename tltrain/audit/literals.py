@@ -1,4 +1,4 @@
-"""Reading what a feedback text encloses: JSON, a Python literal, or the beginning of one that was cut off."""
+"""Parses the value in a feedback text: JSON, a Python literal, or a truncated one of these."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import re
 from typing import Any, Literal
 
 LONGEST_JSON = 1_000_000
-"""Longer texts, in characters, are read loosely and only at their beginning."""
-LOOSE_LENGTH = 50_000
-LOOSE_TOKENS = 4_000
-LOOSE_DEPTH = 40
+"""Maximum length in characters of a text that is parsed as JSON; of longer texts only the beginning is parsed,
+leniently."""
+LENIENT_LENGTH = 50_000
+LENIENT_TOKENS = 4_000
+LENIENT_DEPTH = 40
+"""Bounds of lenient parsing: characters, tokens and nesting."""
 
 _OPENS = re.compile(r"""\{\s*(?:["'}]|\w+["']|$)|\[\s*(?:[\[{"'\]\d-]|true\b|false\b|null\b|True\b|False\b|None\b|$)""")
 _TAGGED = re.compile(r"<(tool_response|tool_result|function_results?|observation|obs|result|output)>(.*)</\1>", re.S)
@@ -25,7 +27,7 @@ _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
 def unwrap(text: str) -> str:
-    """`text` without a code fence, a tag or a label (`Observation:`) around a value."""
+    """`text` without a code fence, a tag or a label (`Observation:`) around its value."""
     if text.startswith("```") and text.endswith("```") and "\n" in text:
         return text[text.index("\n") : -3].strip()
     if text.startswith("<") and (found := _TAGGED.fullmatch(text)):
@@ -35,9 +37,9 @@ def unwrap(text: str) -> str:
 
 
 def read_value(text: str) -> Any:
-    """The object, array or quoted text that `text` writes down, `text` itself where it is none. Never raises.
+    """The object, array or quoted string in `text`, or `text` itself if it is none of these. Never raises.
 
-    JSON first; then loosely, as a JSON or Python literal whose end may be missing, in bounded time.
+    The text is parsed as JSON, or else leniently as a JSON or Python literal that may be truncated, in bounded time.
     """
     first = text[:1]
     if first == '"' or _OPENS.match(text):
@@ -46,23 +48,23 @@ def read_value(text: str) -> Any:
                 return json.loads(text)
             except (ValueError, RecursionError):
                 pass
-        return text if first == '"' else _read_loosely(text[:LOOSE_LENGTH])
+        return text if first == '"' else _read_leniently(text[:LENIENT_LENGTH])
     return text
 
 
-def _read_loosely(text: str) -> Any:
-    """The outermost object or array of a literal: what is open at the end, or too deep, is closed there."""
+def _read_leniently(text: str) -> Any:
+    """The outermost object or array of a literal; brackets that are open at the end or nested too deeply are closed."""
     root: list[Any] = []
     stack: list[_Level] = [_Level(root)]
     position = 0
-    for _ in range(LOOSE_TOKENS):
+    for _ in range(LENIENT_TOKENS):
         token = _TOKEN.match(text, position)
         if token is None:
             break
         position = token.end()
         opened, closed, comma, double, single, word = token.groups()
         if opened:
-            if len(stack) > LOOSE_DEPTH:
+            if len(stack) > LENIENT_DEPTH:
                 break
             stack.append(_Level(stack[-1].add({} if opened == "{" else [])))
         elif closed:
@@ -79,7 +81,7 @@ def _read_loosely(text: str) -> Any:
 
 
 class _Level:
-    """An object or array that is being filled."""
+    """An object or array that is being parsed."""
 
     __slots__ = ("expects", "holder", "key")
 
@@ -112,9 +114,9 @@ def _read_word(word: str) -> Any:
 
 
 def _unescaped(text: str) -> str:
-    return _ESCAPE.sub(_unescape_one, text) if "\\" in text else text
+    return _ESCAPE.sub(_unescape_match, text) if "\\" in text else text
 
 
-def _unescape_one(found: re.Match[str]) -> str:
-    code = found[1]
+def _unescape_match(match: re.Match[str]) -> str:
+    code = match[1]
     return chr(int(code[1:], 16)) if code[0] in "ux" and len(code) > 1 else _ESCAPED.get(code, code)

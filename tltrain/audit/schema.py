@@ -1,9 +1,8 @@
-"""The schema detector of failed calls: does a call violate its tool's specification? It never looks at feedback.
+"""The schema detector of failed calls: checks calls against the specification of their tool, without the feedback.
 
-The specification is applied more leniently than by a validator: the string "12" is accepted as an integer, a number as
-a string. Only types, `enum`, `const`, names and nesting count; ranges, formats and patterns do not. A schema comes from
-users and may be malformed, recursive or hostile: parts that cannot be understood accept everything, and the work is
-bounded.
+The check is more lenient than a validator: the string "12" is accepted as an integer, and a number as a string. Only
+types, `enum`, `const`, names and nesting are checked; ranges, formats and patterns are not. Schemas are user input and
+may be malformed, recursive or adversarial: parts that cannot be interpreted accept everything, and the work is bounded.
 """
 
 from __future__ import annotations
@@ -21,10 +20,10 @@ from tltrain.trajectory import Call, Tool
 Category = Literal["unknown_tool", "not_an_object", "unknown_argument", "missing_argument", "bad_value"]
 
 MAX_VISITS = 2_000
-"""Schema nodes visited for one call; whatever lies beyond this bound is accepted."""
+"""Maximum number of schema nodes visited per call; anything beyond it is accepted."""
 MAX_DEPTH = 60
 MAX_TEXT_READ = 100_000
-"""Longest string, in characters, that is parsed as JSON where an array or object is declared."""
+"""Maximum length in characters of a string that is parsed as JSON if an array or object is declared."""
 
 _TYPES = {
     **dict.fromkeys(("string", "str", "text"), "string"),
@@ -35,30 +34,31 @@ _TYPES = {
     **dict.fromkeys(("object", "dict"), "object"),
     **dict.fromkeys(("null", "none"), "null"),
 }
-"""Type names as data sets write them (any case), to those of JSON Schema; other names allow anything."""
+"""Type names used in data sets (in any case) and their JSON Schema types; other names accept anything."""
 _INTEGER = re.compile(r"[+-]?\d{1,400}(\.0{1,20})?")
 _ARTICLES = {"integer": "an integer", "array": "an array", "object": "an object", "null": "null"}
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaFault:
-    """One violation of a tool's specification; `message` is shown to users."""
+    """A violation of a tool's specification; `message` is shown to users."""
 
     category: Category
     message: str
 
 
 def schema_failed(call: Call, tools: Sequence[Tool]) -> str | None:
-    """The most severe way in which `call` violates the specification of its tool; None where it does not."""
+    """The most severe violation by `call` of the specification of its tool; None if there is none."""
     faults = schema_faults(call, tools)
     return faults[0].message if faults else None
 
 
 def schema_faults(call: Call, tools: Sequence[Tool]) -> list[SchemaFault]:
-    """All faults of `call`, the most severe first: tool, form, unknown and missing arguments, values. Never raises.
+    """All faults of `call`, the most severe first: unknown tool, arguments that are not an object, unknown arguments,
+    missing arguments, bad values. Never raises.
 
-    Calls of an inferred tool have no faults, as its specification was derived from them. Of several tools with the
-    call's name, the one with the fewest faults counts.
+    Calls of an inferred tool have no faults, as its specification was derived from them. If several tools have the name
+    of the call, the tool with the fewest faults is used.
     """
     named = [tool for tool in tools if tool.name == call.name]
     if not named:
@@ -69,7 +69,7 @@ def schema_faults(call: Call, tools: Sequence[Tool]) -> list[SchemaFault]:
 
 
 class _Specification:
-    """One tool's schema, with a bound on the work that one call may cost."""
+    """The schema of a tool, with a bound on the work to check a call."""
 
     def __init__(self, tool: Tool) -> None:
         self.tool = tool
@@ -109,16 +109,16 @@ class _Specification:
 
     def bad_values(self, arguments: Mapping[str, Any], properties: Mapping[str, Any]) -> list[SchemaFault]:
         found = (
-            (name, self.trouble(value, properties[name])) for name, value in arguments.items() if name in properties
+            (name, self.problem(value, properties[name])) for name, value in arguments.items() if name in properties
         )
         return [
-            SchemaFault("bad_value", f"{self.tool.name}: {name} is {_quoted(arguments[name])}, {trouble}")
-            for name, trouble in found
-            if trouble is not None
+            SchemaFault("bad_value", f"{self.tool.name}: {name} is {_quoted(arguments[name])}, {problem}")
+            for name, problem in found
+            if problem is not None
         ]
 
     def parts(self, schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """`schema` itself and what it includes by `$ref` and `allOf`, each once."""
+        """`schema` and the schemas that it includes by `$ref` and `allOf`, each once."""
         waiting: list[Any] = [schema]
         seen: set[int] = set()
         while waiting and self.visits < MAX_VISITS:
@@ -131,43 +131,43 @@ class _Specification:
             waiting += [self.resolve(part.get("$ref")), *_sequence(part.get("allOf"))]
 
     def resolve(self, reference: Any) -> Any:
-        """The part of the schema that a local reference names; None where there is none."""
+        """The part of the schema that a local reference points to; None if there is none."""
         return resolve_reference(reference, self.root) if isinstance(reference, str) else None
 
-    def trouble(self, value: Any, schema: Any, depth: int = 0) -> str | None:
-        """Why `value` cannot be read as `schema` declares; None where it can, or where the bounds are reached."""
+    def problem(self, value: Any, schema: Any, depth: int = 0) -> str | None:
+        """Why `value` does not fit `schema`; None if it fits or the bounds are reached."""
         if not isinstance(schema, dict) or self.visits > MAX_VISITS or depth > MAX_DEPTH:
             return None
         for part in self.parts(schema):
-            found = self.type_trouble(value, part, depth) or self.choice_trouble(value, part, depth)
+            found = self.type_problem(value, part, depth) or self.choice_problem(value, part, depth)
             if found is not None:
                 return found
         return None
 
-    def type_trouble(self, value: Any, part: Mapping[str, Any], depth: int) -> str | None:
+    def type_problem(self, value: Any, part: Mapping[str, Any], depth: int) -> str | None:
         types = _declared_types(part)
         if not types:
-            return self.inner_trouble(value, part, depth)
+            return self.inner_problem(value, part, depth)
         readings = [reading for kind in types for reading in _readings(value, kind)]
         if not readings:
             return f"which cannot be read as {' or '.join(_ARTICLES.get(kind, f'a {kind}') for kind in types)}"
-        return self.inner_trouble(readings[0], part, depth)
+        return self.inner_problem(readings[0], part, depth)
 
-    def choice_trouble(self, value: Any, part: Mapping[str, Any], depth: int) -> str | None:
+    def choice_problem(self, value: Any, part: Mapping[str, Any], depth: int) -> str | None:
         choices = part.get("enum") if isinstance(part.get("enum"), list) else [part["const"]] if "const" in part else []
         if choices and not any(_same(value, choice) for choice in choices):
             return f"which is none of {', '.join(_quoted(choice) for choice in choices[:12])}"
         for key in ("anyOf", "oneOf"):
             options = _sequence(part.get(key))
-            troubles = [self.trouble(value, option, depth + 1) for option in options]
-            if troubles and None not in troubles:
-                return troubles[0] if len(troubles) == 1 else "which fits none of the declared alternatives"
+            problems = [self.problem(value, option, depth + 1) for option in options]
+            if problems and None not in problems:
+                return problems[0] if len(problems) == 1 else "which fits none of the declared alternatives"
         return None
 
-    def inner_trouble(self, value: Any, part: Mapping[str, Any], depth: int) -> str | None:
+    def inner_problem(self, value: Any, part: Mapping[str, Any], depth: int) -> str | None:
         if isinstance(value, list):
-            inner = (self.trouble(item, part.get("items"), depth + 1) for item in value[:MAX_VISITS])
-            return next((f"where an item is one {trouble}" for trouble in inner if trouble), None)
+            inner = (self.problem(item, part.get("items"), depth + 1) for item in value[:MAX_VISITS])
+            return next((f"where an item is a value {problem}" for problem in inner if problem), None)
         if not isinstance(value, dict):
             return None
         missing = next((name for name in _names(part.get("required")) if name not in value), None)
@@ -179,13 +179,13 @@ class _Specification:
             if unknown is not None:
                 return f"where {_quoted(unknown)} is not a declared field"
         fields = (
-            (name, self.trouble(value[name], properties[name], depth + 1)) for name in properties if name in value
+            (name, self.problem(value[name], properties[name], depth + 1)) for name in properties if name in value
         )
-        return next((f"where {name} is one {trouble}" for name, trouble in fields if trouble), None)
+        return next((f"where {name} is a value {problem}" for name, problem in fields if problem), None)
 
 
 def _declared_types(part: Mapping[str, Any]) -> list[str]:
-    """The declared types, as JSON Schema names them; empty where anything is allowed."""
+    """The declared JSON Schema types; empty if anything is allowed."""
     declared = part.get("type")
     names = declared if isinstance(declared, list) else [declared]
     types = [_TYPES.get(name.strip().lower(), "") if isinstance(name, str) else "" for name in names]
@@ -196,7 +196,7 @@ def _declared_types(part: Mapping[str, Any]) -> list[str]:
 
 
 def _readings(value: Any, kind: str) -> list[Any]:
-    """`value` read as `kind`, in a list; an empty list where it cannot be."""
+    """`value` converted to the type `kind`, in a list; an empty list if it cannot be converted."""
     if isinstance(value, str) and kind != "string":
         return _text_readings(value, kind)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -238,14 +238,14 @@ def _is_number_text(text: str) -> bool:
 
 
 def _same(value: Any, choice: Any) -> bool:
-    """Whether `value` is the listed choice, or the same word in text (`1` and "1", `true` and "True")."""
+    """Whether `value` equals `choice`, or their texts are equal (`1` and "1", `true` and "True")."""
     if isinstance(value, str) != isinstance(choice, str) or isinstance(value, bool) != isinstance(choice, bool):
         return str(value).lower() == str(choice).lower() and not isinstance(value, list | dict)
     return bool(value == choice)
 
 
 def _is_open(part: Mapping[str, Any]) -> bool:
-    """Whether arguments that are not listed are allowed, or the list itself cannot be understood."""
+    """Whether undeclared arguments are allowed, or the declaration cannot be interpreted."""
     additional = part.get("additionalProperties")
     if additional is True or isinstance(additional, dict) or part.get("patternProperties"):
         return True
@@ -267,7 +267,7 @@ def _names(value: Any) -> list[str]:
 
 
 def _quoted(value: Any) -> str:
-    """`value` as JSON, shortened for a message."""
+    """`value` as JSON, truncated for a message."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):

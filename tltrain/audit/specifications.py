@@ -1,6 +1,6 @@
-"""Whether a tool's specification is valid: JSON Schema, references that can be resolved, required names declared.
+"""Checks tool specifications: valid JSON Schema, resolvable references, declared required names.
 
-Nothing is fetched and no reference is expanded, so that a schema that refers to itself costs no more than any other.
+Nothing is fetched and no reference is expanded, so that a recursive schema costs no more than any other.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tltrain.trajectory import Tool
 
 MAX_NODES = 5_000
 MAX_DEPTH = 200
-"""Levels of nested objects and lists; larger schemas are reported as too large to check."""
-MAX_TROUBLES = 5
+"""Maximum nesting of objects and lists; larger schemas are reported as too large to check."""
+MAX_PROBLEMS = 5
 
 
-def troubles(tool: Tool) -> list[str]:
-    """The problems of a tool's specification, at most `MAX_TROUBLES` messages; empty where it is valid."""
+def specification_problems(tool: Tool) -> list[str]:
+    """The problems of a tool's specification, at most `MAX_PROBLEMS` messages; empty if it is valid."""
     schema = tool.parameters
     if not isinstance(schema, dict):
         return ["the parameters are not a JSON Schema object"]
@@ -32,8 +32,8 @@ def troubles(tool: Tool) -> list[str]:
     found = [] if tool.name else ["the tool has no name"]
     found += _top_level(schema)
     found += _metaschema(schema)
-    found += [trouble for pointer, node in nodes for trouble in _references(pointer, node, schema)]
-    return list(dict.fromkeys(found))[:MAX_TROUBLES]
+    found += [problem for pointer, node in nodes for problem in _references(pointer, node, schema)]
+    return list(dict.fromkeys(found))[:MAX_PROBLEMS]
 
 
 def _top_level(schema: Mapping[str, Any]) -> Iterator[str]:
@@ -55,14 +55,14 @@ def _metaschema(schema: dict[str, Any]) -> Iterator[str]:
     except SchemaError as error:
         path = [str(part) for part in error.absolute_path]
         is_type = path[-1:] == ["type"] and isinstance(error.instance, str)
-        message = f"{error.instance!r} is no type of JSON Schema" if is_type else error.message
+        message = f"{error.instance!r} is not a JSON Schema type" if is_type else error.message
         yield f"{shorten('/' + '/'.join(path), 80)}: {shorten(message, 160)}"
     except RecursionError:
-        yield "nested too deep to check"
+        yield "nested too deeply to check"
 
 
 def _nodes(schema: Any) -> list[tuple[str, dict[str, Any]]] | None:
-    """Every object in the schema with its JSON pointer; None where the schema is too large."""
+    """Every object in the schema with its JSON pointer; None if the schema is too large."""
     pending: list[tuple[str, Any, int]] = [("", schema, 0)]
     objects: list[tuple[str, dict[str, Any]]] = []
     for _ in range(MAX_NODES):
@@ -88,18 +88,18 @@ def _references(pointer: str, node: Mapping[str, Any], root: Mapping[str, Any]) 
     target, seen = node, set[str]()
     while isinstance(reference, str):
         if reference in seen:
-            yield f"{pointer or '/'}: {shorten(reference, 80)} refers to itself without end"
+            yield f"{pointer or '/'}: {shorten(reference, 80)} is a circular reference"
             return
         seen.add(reference)
         target = _follow(reference, root)
         if target is None:
-            yield f"{pointer or '/'}: {shorten(reference, 80)} leads nowhere"
+            yield f"{pointer or '/'}: {shorten(reference, 80)} cannot be resolved"
             return
         reference = target.get("$ref") if set(target) <= {"$ref"} else None
 
 
 def _follow(reference: str, root: Mapping[str, Any]) -> Any:
-    """The object that a local reference names, through lists too (`#/allOf/0`); None where there is none."""
+    """The object that a local reference points to, also through lists (`#/allOf/0`); None if there is none."""
     node: Any = root
     for part in reference[1:].split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")

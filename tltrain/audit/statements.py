@@ -1,10 +1,10 @@
-"""What failure looks like in plain English text and in what programs print: one table of kinds.
+"""Detects failure in plain English text and in the output of programs, with a table of kinds of failure.
 
-Programs report failure in few forms, and those are safe at the start of an answer of any length. Services report it in
-sentences; the same words occur in the prose, logs and reviews that tools return as data, so a sentence counts only
-where it is (nearly) the whole answer: the kinds of `SENTENCES` have a longest text, and `_EXCUSES` lists the short
-answers that only sound like them. Patterns match lower-cased text from its beginning, except where a kind says
-otherwise, and have no nested repetition: their time is bounded by the length looked at.
+Programs report failure in a few forms that are reliable at the start of an answer of any length. Services report it in
+sentences; the same words occur in the prose, logs and reviews that tools return as data, so a sentence counts only if
+it is (nearly) the whole answer: the kinds in `SENTENCES` have a maximum length, and `_EXCUSES` matches short answers
+that only resemble them. Patterns match lower-cased text from its beginning, unless a kind specifies otherwise, and have
+no nested repetition, so that their time is bounded by the length of the text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tltrain.audit.kinds import Kind, excerpt, kind
 from tltrain.audit.languages import said_elsewhere
 
 HEAD, TAIL = 4_000, 1_500
-"""Characters searched: failure is reported at the beginning, the line of an exception also at the end."""
+"""Characters searched at the beginning and end of a text: an exception may also be reported at the end."""
 ANY = HEAD + TAIL + 1
 
 _REASON = (
@@ -133,7 +133,7 @@ PROGRAMS = (
         needs="error",
     ),
 )
-"""What programs print, in answers of any length."""
+"""Output of programs, in answers of any length."""
 
 SENTENCES = (
     kind(
@@ -303,16 +303,16 @@ SENTENCES = (
         ),
     ),
 )
-"""What services say, where it is the whole answer."""
+"""Sentences of services that are the whole answer."""
 
-_ABOUT_A_TEXT = re.compile(
+_QUOTED_TEXT = re.compile(
     r"(?:the |your )?(?:translat\w+|definitions?|synonyms?|antonyms?|meaning|examples?|quote|titles?|headlines?|"
     r"summary|abstract|"
     r"lyrics|category|sentiment|subject|plot|reviews?|user|the user says)(?: (?:of|for|from|in|"
     r"to) [\w'\"]{1,30}){0,2}(?: is)? ?:"
 )
 _EXCUSES = re.compile(
-    # code, definitions, dated facts, rules of a house, lists of findings
+    # code, definitions, dated facts, house rules, lists of findings
     r"(?://|/\*|#!|def |class |import |from \w+ import|const |let |var |function |select |if \(|try:|print\(|"
     r"assert |return )|"
     r"(?!.{0,60}\b(?:required|invalid|unknown|unsupported|not)\b)[\w .,'!()-]{1,80} (?:is|are|was|were) (?:an?|the) "
@@ -321,11 +321,11 @@ _EXCUSES = re.compile(
     # a person's answer to a question
     r"q: |(?:.{0,40}\b)?(?:i (?:don't|do not|can't|cannot)(?! (?:\w+ )?(?:find|help|process|complete|access|understand|"
     r"perform|open|read))|i would|i will|i'd|my|me)\b|"
-    # something was done, as asked
+    # confirmations
     r"(?:(?!not )[\w'-]+ ){1,4}(?:added|filed|recorded|marked|saved|closed|removed|changed|resolved|logged(?! in)|"
     r"renamed)\b(?! (?:because|:))|rule created|.{0,80}(?<!not )\b(?:success(?:fully)?|succeeded|as requested|"
     r"(?:was|were|has been|have been) (?:recorded|filed|added|noted|logged|forwarded))\b|"
-    # texts about texts, no errors, nothing found
+    # no errors, nothing found
     r".{0,60}\b(?:no|0|zero|without(?: any)?) (?:\w+ )?(?:errors?|issues|problems|failures|warnings)\b|"
     r".{0,40}\bno (?:\w+ ){0,2}(?:results?|records?|matches|entries|rows|items|documents)\b(?! (?:with|\w+ [\w'#.]))"
 )
@@ -339,11 +339,11 @@ _CODE_WORD = re.compile(
 
 
 def text_failed(text: str) -> str | None:
-    """Why a plain text (stripped) reports failure: its kind and an excerpt; None where it does not."""
+    """Why a plain text (stripped) reports failure, as kind and excerpt; None if it does not."""
     if len(text) > ANY:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     lowered = text.lower()
-    if _ABOUT_A_TEXT.match(lowered):
+    if _QUOTED_TEXT.match(lowered):
         return None
     found = _first(PROGRAMS, text, lowered)
     if found is None:
@@ -361,7 +361,7 @@ def _first(kinds: tuple[Kind, ...], text: str, lowered: str) -> Kind | None:
 
 
 def code_failed(text: str) -> str | None:
-    """Why a machine's word (`OVER_QUERY_LIMIT`, `AccessDenied`) names a failure; None for other texts."""
+    """Why a code word (`OVER_QUERY_LIMIT`, `AccessDenied`) means failure; None for other texts."""
     if len(text) <= 60 and _CODE.fullmatch(text) and _CODE_WORD.search(text):
         return f"error code: {text}"
     return None

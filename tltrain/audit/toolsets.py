@@ -10,7 +10,7 @@ from typing import Any
 
 from tltrain.audit.confusable import pairs
 from tltrain.audit.counting import Spread, Tally, digest
-from tltrain.audit.specifications import troubles
+from tltrain.audit.specifications import specification_problems
 from tltrain.trajectory import Tool, Trajectory
 
 MAX_TOOLS = 50_000
@@ -105,4 +105,4 @@ class ToolStatistics:
 @lru_cache(maxsize=20_000)
 def _troubles(name: str, parameters: str) -> tuple[str, ...]:
     """The problems of a specification, cached because tool sets repeat."""
-    return tuple(troubles(Tool(name, parameters=json.loads(parameters))))
+    return tuple(specification_problems(Tool(name, parameters=json.loads(parameters))))

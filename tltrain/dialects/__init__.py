@@ -1,4 +1,4 @@
-"""How a call is written in a reply's text and read back. Knows nothing of trainers or test sets."""
+"""How calls are written in the text of a reply, and parsed. Independent of trainers and test sets."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ CHAT_TEMPLATES = {"hermes": hermes.CHAT_TEMPLATE, "python": python.CHAT_TEMPLATE
 
 
 def get(name: str, tokenizer: PreTrainedTokenizerBase | None = None) -> Dialect:
-    """The dialect of that name; `native` reads through the tokenizer's own response template.
+    """The dialect of that name; `native` parses replies with the response template of the tokenizer.
 
     Raises:
-        ConfigError: there is no such dialect, or it needs a tokenizer and none is given.
+        ConfigError: the dialect is unknown, or it needs a tokenizer and none is given.
         ModelError: the tokenizer has no response template.
     """
     if name == "native" and tokenizer is not None:
@@ -45,10 +45,10 @@ def get(name: str, tokenizer: PreTrainedTokenizerBase | None = None) -> Dialect:
 
 
 def detect(chat_template: str) -> str | None:
-    """The name of the text form that a chat template writes calls in; None where it is none of them."""
+    """The name of the text form in which a chat template writes calls; None if it uses none of `TEXT_FORMS`."""
     return detection.detect(chat_template, TEXT_FORMS)
 
 
 def reads(name: str, chat_template: str) -> bool:
-    """Whether a text form reads back the calls that a chat template writes."""
+    """Whether a text form can parse the calls that a chat template writes."""
     return detection.detect(chat_template, {name: TEXT_FORMS[name]}) is not None

@@ -1,4 +1,4 @@
-"""What every dialect shares: the result of reading a reply, and the two functions a dialect is made of."""
+"""Shared by all dialects: the result of parsing a reply, the interface of a dialect, and helpers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FENCE = re.compile(r"^[ \t]*+```[^`\n]*+(?:\n|\Z)", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A reply as read: its calls in order, and the text that stands beside them.
+    """A parsed reply: its calls in order, and the text outside the calls.
 
-    Without call markup `calls` is empty and `text` is the whole reply. Where there is markup that cannot be read,
-    `broken` says why, `calls` is empty and `text` is again the whole reply. Whoever cut a reply short sets `broken`.
+    Without call markup, `calls` is empty and `text` is the whole reply. If the markup cannot be parsed, `broken` is the
+    reason, `calls` is empty and `text` is the whole reply. Code that truncates a reply sets `broken` itself.
     """
 
     calls: tuple[Call, ...]
@@ -27,23 +27,26 @@ class Parsed:
 
 
 class Dialect(Protocol):
-    """How calls are written in a reply's text, and read back. Each dialect is a module with these two functions."""
+    """How calls are written in the text of a reply, and parsed. Most dialects are modules with these two functions."""
 
     def format(self, calls: Sequence[Call], text: str = "") -> str:
-        """The reply. Raises ValueError for NaN and infinities; call ids are not written."""
+        """The text of a reply. Call ids are not written. Raises ValueError for NaN and infinities."""
 
     def parse(self, text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
-        """The calls and the text beside them; never raises, evaluates nothing, takes time linear in `text`.
+        """The calls and the text outside them; never raises, evaluates nothing, takes time linear in the length of
+        `text`.
 
-        `parse(format(calls, text))` gives `calls` and `text` back, where `text` holds no call markup itself.
+        `parse(format(calls, text))` returns `calls` and `text`, provided that `text` contains no call markup.
 
-        tolerant: reads what a lenient runtime would, code fences around calls and Python's literals in place of JSON
-            (trailing commas, single quotes). Training and evaluation never set it.
+        Args:
+            text: the reply. tools: the tools of the trajectory. tolerant: accept what a lenient runtime would: code
+            fences around calls, and Python literals in place of JSON (trailing commas, single quotes). Training and
+            evaluation never set it.
         """
 
 
 def unreadable(text: str, error: Exception) -> Parsed:
-    """A reply whose markup cannot be read; the reason is one short line, whatever the text holds."""
+    """A reply whose markup cannot be parsed; the reason is a single line of at most 160 characters."""
     return Parsed((), text, " ".join(str(error).split())[:160])
 
 
@@ -52,26 +55,26 @@ def without_fences(text: str) -> str:
     return _FENCE.sub("", text)
 
 
-def beside(pieces: Sequence[str]) -> str:
-    """The text beside the calls. `pieces` stand before, between and after them.
+def text_outside(pieces: Sequence[str]) -> str:
+    """The text outside the calls, from the pieces before, between and after them.
 
-    One newline before the first call belongs to the markup; blank pieces between and after calls are none.
+    A newline before the first call belongs to the markup; blank pieces between and after calls are dropped.
     """
     later = (piece.strip("\n") for piece in pieces[1:] if piece and not piece.isspace())
     return "\n".join(piece for piece in (pieces[0].removesuffix("\n"), *later) if piece)
 
 
-def above(text: str, written: str) -> str:
-    """A reply of `text`, where there is any, and the written calls below it."""
-    return "\n".join(part for part in (text, written) if part)
+def text_then_calls(text: str, calls: str) -> str:
+    """A reply of `text`, if there is any, and the written calls on the lines below it."""
+    return "\n".join(part for part in (text, calls) if part)
 
 
 def read_blocks(
     text: str, opening: str, closing: str, read_call: Callable[[str, int], tuple[Call, int]], tolerant: bool
 ) -> Parsed:
-    """The calls of all blocks between two tags, one or more in each.
+    """Parse the calls of all blocks between two tags; a block contains at least one call.
 
-    read_call: reads the call at a position and says where it ends, or raises ValueError.
+    `read_call` parses the call at a position and returns it and its end position, or raises ValueError.
     """
     whole, calls, pieces, position = text, list[Call](), list[str](), 0
     text = without_fences(text) if tolerant else text
@@ -92,4 +95,4 @@ def read_blocks(
             raise ValueError(f"{closing} without {opening}")
     except (ValueError, RecursionError) as error:
         return unreadable(whole, error)
-    return Parsed(tuple(calls), beside(pieces)) if calls else Parsed((), whole)
+    return Parsed(tuple(calls), text_outside(pieces)) if calls else Parsed((), whole)

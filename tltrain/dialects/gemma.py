@@ -1,8 +1,8 @@
 """Calls as Gemma's models write them: `<start_function_call>call:name{key:<escape>text<escape>}<end_function_call>`.
 
-That form, FunctionGemma's, is written. Read as well: `<|tool_call>` with texts in `<|"|>`, of Gemma 4, and Python calls
-in a code block named `tool_code`, which earlier ones are asked for. Names and texts that the form cannot hold stand as
-JSON texts.
+Calls are written in this form, that of FunctionGemma. Also parsed: `<|tool_call>` with strings in `<|"|>`, of Gemma 4,
+and Python calls in a code block named `tool_code`, which earlier models are prompted for. Names and strings that the
+form cannot represent are written as JSON strings.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.dialects import python, strict
-from tltrain.dialects.base import Parsed, above, beside, read_blocks, unreadable
+from tltrain.dialects.base import Parsed, read_blocks, text_outside, text_then_calls, unreadable
 from tltrain.trajectory import Call, Tool
 
 OPEN, CLOSE, QUOTE = "<start_function_call>", "<end_function_call>", "<escape>"
@@ -25,12 +25,14 @@ _PRINTED = re.compile(r"\s*+print\((.*)\)\s*", re.DOTALL)
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:
-    """The text, then a line a call."""
-    return above(text, "\n".join(f"{OPEN}call:{_write_name(call.name)}{_arguments(call)}{CLOSE}" for call in calls))
+    """The text, then each call on a line."""
+    return text_then_calls(
+        text, "\n".join(f"{OPEN}call:{_write_name(call.name)}{_arguments(call)}{CLOSE}" for call in calls)
+    )
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
-    """The calls of all blocks; `tools` name positional arguments of Python calls."""
+    """The calls of all blocks; `tools` provide the names of positional arguments of Python calls."""
     for opening, closing, quote in _FORMS:
         if opening in text or closing in text:
             return read_blocks(text, opening, closing, _Reader(quote).call, tolerant)
@@ -38,14 +40,15 @@ def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Pars
 
 
 def _read_code(text: str, tools: Sequence[Tool], tolerant: bool) -> Parsed:
-    """The calls of all code blocks named `tool_code`, which hold nothing else; one `print` around them is none."""
+    """The calls of all code blocks named `tool_code`, which must contain nothing else; a `print` around them is
+    ignored."""
     calls: list[Call] = []
     pieces: list[str] = []
     position = 0
     while match := _BLOCK.search(text, position):
         end = _BLOCK_END.search(text, match.end())
         if end is None:
-            return unreadable(text, ValueError("a code block is not closed"))
+            return unreadable(text, ValueError("unterminated code block"))
         code = text[match.end() : end.start()]
         printed = _PRINTED.fullmatch(code)
         parsed = python.parse(printed[1] if printed else code, tools, tolerant)
@@ -54,36 +57,36 @@ def _read_code(text: str, tools: Sequence[Tool], tolerant: bool) -> Parsed:
         calls.extend(parsed.calls)
         pieces.append(text[position : match.start()])
         position = end.end()
-    return Parsed(tuple(calls), beside([*pieces, text[position:]]))
+    return Parsed(tuple(calls), text_outside([*pieces, text[position:]]))
 
 
 class _Reader:
-    """Reads calls whose texts stand between two of the same mark."""
+    """Parses calls whose strings are enclosed in the mark `quote`."""
 
     def __init__(self, quote: str) -> None:
         self.quote = quote
 
     def call(self, text: str, position: int) -> tuple[Call, int]:
-        """`call:name{…}`."""
+        """Parse `call:name{…}` at `position`; return the call and its end position."""
         if not text.startswith("call:", position):
             raise ValueError("expected call:")
         name, position = self.name(text, position + len("call:"))
         arguments, position = self.value(text, position, 0)
         if not isinstance(arguments, dict):
-            raise ValueError("the arguments are no object")
+            raise ValueError("the arguments are not an object")
         strict.check([name, arguments])
         return Call(name, arguments), position
 
     def name(self, text: str, position: int) -> tuple[str, int]:
-        """A plain word, or a text in quotes of either kind."""
+        """Parse a name: a plain word, or a string in either kind of quotes."""
         plain = _PLAIN.match(text, position)
         name, position = (plain[0], plain.end()) if plain else self.value(text, position, 0)
         if not isinstance(name, str):
-            raise ValueError("a name is no text")
+            raise ValueError("a name is not a string")
         return name, position
 
     def value(self, text: str, position: int, depth: int) -> tuple[Any, int]:
-        """The value that starts at `position`, and where it ends."""
+        """Parse the value at `position`; return it and its end position."""
         position = strict.skip_blank(text, position)
         if depth > strict.MAX_DEPTH:
             raise ValueError(f"nested deeper than {strict.MAX_DEPTH} levels")
@@ -91,7 +94,7 @@ class _Reader:
             start = position + len(self.quote)
             end = text.find(self.quote, start)
             if end < 0:
-                raise ValueError("a text is not closed")
+                raise ValueError("unterminated string")
             return text[start:end], end + len(self.quote)
         if text.startswith("{", position):
             pairs, position = self.items(text, position + 1, "}", depth + 1)
@@ -101,7 +104,7 @@ class _Reader:
         return strict.read_value(text, position)
 
     def items(self, text: str, position: int, closing: str, depth: int) -> tuple[list[Any], int]:
-        """Values up to the closing bracket, each after its key where that is a brace."""
+        """Parse the values up to the closing bracket; pairs of key and value if that is a brace."""
         items: list[Any] = []
         while not text.startswith(closing, position := strict.skip_blank(text, position)):
             if items:

@@ -1,7 +1,8 @@
-"""Calls as JSON objects in `<tool_call>` tags, as Hermes and Qwen models write them, and a chat template that says so.
+"""Calls as JSON objects in `<tool_call>` tags, as Hermes and Qwen models write them, and a chat template with this
+form.
 
-Read as well, since each has one reading only: `parameters` for `arguments`, arguments given as a JSON text, neither
-for a call without arguments, several objects one after another in one pair of tags.
+Some unambiguous variants are parsed as well: `parameters` in place of `arguments`, arguments as a string of JSON,
+neither field for a call without arguments, and several objects within a pair of tags.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, above, read_blocks
+from tltrain.dialects.base import Parsed, read_blocks, text_then_calls
 from tltrain.trajectory import Call, Tool
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -59,23 +60,23 @@ CHAT_TEMPLATE = """\
 """
 """A Jinja chat template (ChatML turns) for models that have none for tools; renders calls as `format` writes them.
 
-Tools stand as one line of JSON each (name, description, parameters) in the system turn. `arguments` may be an object
-or a JSON text, which is written as it is. The rendering of a history with the generation prompt is a prefix of the
+Each tool is a line of JSON (name, description, parameters) in the system turn. `arguments` may be an object or a string
+of JSON, which is written unchanged. The rendering of a history with the generation prompt is a prefix of the
 rendering with the reply.
 """
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:
-    """The text, then a block a call, each on lines of its own."""
+    """The text, then a block for each call, on separate lines."""
     blocks = (
         f'{OPEN}\n{{"name": {strict.write(call.name)}, "arguments": {strict.write_arguments(call)}}}\n{CLOSE}'
         for call in calls
     )
-    return above(text, "\n".join(blocks))
+    return text_then_calls(text, "\n".join(blocks))
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
-    """The calls of all blocks in order; `tools` are not looked at."""
+    """The calls of all blocks in order; `tools` are ignored."""
     read = literals.reader(tolerant)
 
     def read_call(text: str, position: int) -> tuple[Call, int]:

@@ -1,8 +1,9 @@
-"""Values as Python or JSON writes them, read from a text and never evaluated; every JSON value is one of them.
+"""A parser for Python and JSON literals, which never evaluates them; every JSON value is accepted.
 
-Texts in single, double or triple quotes, with or without `r` before them, one after another; numbers in any base, with
-`_` in them; `True`, `False`, `None` and JSON's names of them; lists, tuples (as lists), dicts, parentheses, trailing
-commas. A text in double quotes is JSON's where it can be: `"\\/"` is `/`, two escaped surrogates are one character.
+Accepted are strings in single, double or triple quotes, with or without the prefix `r`, and their concatenation;
+numbers in any base and with `_`; `True`, `False`, `None` and their JSON names; lists, tuples (as lists), dicts,
+parentheses and trailing commas. A string in double quotes is parsed as JSON if possible: `"\\/"` is `/`, and a pair of
+escaped surrogates is a single character.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ STRING = (
     r"(?:[rRuU]?(?:'''(?:[^\\']|\\.|'(?!''))*+'''|\"\"\"(?:[^\\\"]|\\.|\"(?!\"\"))*+\"\"\""
     r"|'(?!'')(?:[^\\'\n]|\\.)*+'|\"(?!\"\")(?:[^\\\"\n]|\\.)*+\"))"
 )
-"""A text as Python writes it, to be used with `re.DOTALL`. Nothing in it goes back, so its time is linear."""
+"""A Python string literal, for use with `re.DOTALL`. The pattern does not backtrack, so it takes linear time."""
 _TOKEN = re.compile(
     rf"\s*(?:(?P<text>{STRING})|(?P<number>[-+]?\.?[0-9][0-9A-Za-z_.]*(?:(?<=[eE])[-+][0-9_]+)?)|(?P<word>[A-Za-z]+)"
     r"|(?P<mark>[\[\](){},:]))",
@@ -36,10 +37,10 @@ _ESCAPED = dict(zip("\n\\'\"abfnrtv", ("", *"\\'\"\a\b\f\n\r\t\v"), strict=True)
 
 
 def read(text: str, position: int, depth: int = 0) -> tuple[Any, int]:
-    """The value that starts at `position`, white space before it skipped, and where it ends.
+    """Parse the literal at `position`, after any white space; return its value and end position.
 
-    Raises ValueError with the reason: no literal, a key that is no text or comes twice, too deep.
-    Whether texts are Unicode and numbers finite is left to `strict.check`.
+    Raises ValueError with the reason: not a literal, a key that is not a string or is repeated, too deeply nested.
+    `strict.check` checks that strings are valid Unicode and numbers are finite.
     """
     match = _TOKEN.match(text, position)
     if match is None:
@@ -52,7 +53,7 @@ def read(text: str, position: int, depth: int = 0) -> tuple[Any, int]:
     if token in _WORDS:
         return _WORDS[token], end
     if token not in _CLOSING:
-        raise ValueError(f"{token[:20]!r} is no literal")
+        raise ValueError(f"{token[:20]!r} is not a literal")
     if depth == strict.MAX_DEPTH:
         raise ValueError(f"nested deeper than {strict.MAX_DEPTH} levels")
     if token == "{":
@@ -62,7 +63,7 @@ def read(text: str, position: int, depth: int = 0) -> tuple[Any, int]:
 
 
 def reader(tolerant: bool) -> strict.Reader:
-    """The reader of JSON, or where tolerant of any literal."""
+    """The parser of JSON, or of any literal if `tolerant`."""
     return _read_checked if tolerant else strict.read_value
 
 
@@ -73,15 +74,15 @@ def _read_checked(text: str, position: int) -> tuple[Any, int]:
 
 
 def number(token: str) -> int | float:
-    """The number that Python reads. Raises ValueError."""
+    """The value of a Python number literal. Raises ValueError."""
     try:
         return float(token) if _REAL.search(token) else int(token, 0)
     except ValueError:
-        raise ValueError(f"{token[:20]!r} is no number") from None
+        raise ValueError(f"{token[:20]!r} is not a number") from None
 
 
 def text_of(token: str) -> str:
-    """The text that one quoted token stands for. Raises ValueError for an escape that is none."""
+    """The value of a string token. Raises ValueError for an invalid escape."""
     raw = token[0] in "rR"
     token = token.lstrip("rRuU")
     width = 3 if token[:3] in ("'''", '"""') else 1
@@ -92,12 +93,12 @@ def text_of(token: str) -> str:
         try:
             return str(json.loads(token))
         except ValueError:
-            pass  # an escape that only Python has
+            pass  # an escape that only Python defines
     return _joined(_ESCAPE.sub(_escaped, body))
 
 
 def _texts(text: str, token: str, end: int) -> tuple[str, int]:
-    """The text of the token and of all texts that follow it."""
+    """The concatenation of the string token and of all string tokens that follow it, and the end position."""
     value = text_of(token)
     following = _TOKEN.match(text, end)
     if following is None or following.lastgroup != "text":
@@ -111,7 +112,7 @@ def _texts(text: str, token: str, end: int) -> tuple[str, int]:
 
 
 def _items(text: str, position: int, closing: str, depth: int) -> tuple[list[Any], int, bool]:
-    """The items up to the closing bracket, where it ends, and whether a comma stands before it."""
+    """The items up to the closing bracket, the position after it, and whether a comma precedes it."""
     items: list[Any] = []
     comma = False
     while (found := peek(text, position))[0] != closing:
@@ -144,7 +145,7 @@ def _pairs(text: str, position: int, depth: int) -> tuple[dict[str, Any], int]:
 
 
 def peek(text: str, position: int) -> tuple[str, int]:
-    """The next character that is no white space, and the position after it; empty at the end."""
+    """The next character that is not white space, and the position after it; empty at the end."""
     position = strict.skip_blank(text, position)
     return text[position : position + 1], position + 1
 
@@ -158,14 +159,14 @@ def _escaped(match: re.Match[str]) -> str:
         try:
             return str(unicodedata.lookup(match["name"]))
         except KeyError:
-            raise ValueError("a character's name that is none") from None
+            raise ValueError("unknown character name") from None
     if match["other"] in "xuUN":
-        raise ValueError(f"a broken escape \\{match['other']}")
+        raise ValueError(f"invalid escape \\{match['other']}")
     return str(_ESCAPED.get(match["other"], match[0]))
 
 
 def _joined(text: str) -> str:
-    """The text with each pair of surrogates made one character; lone ones stay, for `strict.check` to refuse."""
+    """The text with surrogate pairs combined; lone surrogates remain, for `strict.check` to reject."""
     if text.isascii() or not strict.SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -1,6 +1,7 @@
-"""A model's own form, written by its chat template and read by its tokenizer's response template (`transformers` 5.17).
+"""The form of a model, written by its chat template and parsed by the response template of its tokenizer
+(`transformers` 5.17).
 
-Few tokenizers have such a template yet. How strict it is, and how long it takes, is its author's choice.
+Few tokenizers have a response template yet. How strict and how fast it is depends on its author.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 MAX_LENGTH = 2**18
-"""Characters of a reply. The templates are regular expressions, which may take very long on longer hostile texts."""
+"""Maximum length of a reply in characters. The templates are regular expressions, which may be very slow on longer
+adversarial texts."""
 
 
 class Native:
-    """The dialect of one tokenizer. Raises ModelError where it has no response template."""
+    """The dialect of a tokenizer. Raises ModelError if it has no response template."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         if getattr(tokenizer, "response_template", None) is None:
@@ -29,21 +31,21 @@ class Native:
         self.tokenizer = tokenizer
 
     def format(self, calls: Sequence[Call], text: str = "") -> str:
-        """The reply as the chat template writes it, whatever ends it included."""
+        """The reply as the chat template writes it, including its end-of-turn markup."""
         user, reply = Message("user", "").to_json(), Message("assistant", text, tuple(calls)).to_json()
         prompt: str = self.tokenizer.apply_chat_template([user], add_generation_prompt=True, tokenize=False)
         whole: str = self.tokenizer.apply_chat_template([user, reply], tokenize=False)
         return whole.removeprefix(prompt)
 
     def parse(self, text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
-        """The calls and content that the tokenizer finds; `tools` give its values their types."""
+        """The calls and content that the tokenizer parses; `tools` determine the types of values."""
         try:
             if len(text) > MAX_LENGTH:
                 raise ValueError(f"more than {MAX_LENGTH} characters")
-            given = [tool.to_json() for tool in tools]
-            message = self.tokenizer.parse_response(text, prefix="", tools=given)
+            specifications = [tool.to_json() for tool in tools]
+            message = self.tokenizer.parse_response(text, prefix="", tools=specifications)
             calls = tuple(_call(item) for item in message.get("tool_calls") or [])
-        except Exception as error:  # a template may fail on anything that a model writes
+        except Exception as error:  # a template may raise anything on the output of a model
             return unreadable(text, error)
         return Parsed(calls, str(message.get("content") or "")) if calls else Parsed((), text)
 

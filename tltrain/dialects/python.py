@@ -1,8 +1,8 @@
-"""Calls as Python writes them, the paper's dialect: `name(arg="value", n=1)`, and its prompt as a chat template.
+"""Python calls, the dialect of the paper: `name(arg="value", n=1)`, and the prompt of the paper as a chat template.
 
-A reply is calls and nothing else, on lines of their own or with `;` between them, or a text without calls. Values are
-literals of Python or JSON, and nothing is evaluated. Positional values follow the order of the tool's schema. Names
-that are no plain words (tools' or arguments') stand in quotes, or as they are where the given tools have them.
+A reply is either calls only, on separate lines or separated by `;`, or text without calls. Values are Python or JSON
+literals; nothing is evaluated. Positional values follow the order of the tool's schema. Names of tools and arguments
+that are not plain words are quoted, or unquoted if the given tools define them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, beside, unreadable, without_fences
+from tltrain.dialects.base import Parsed, text_outside, unreadable, without_fences
 from tltrain.trajectory import Call, Tool
 
 _BARE_NAME = r"\w(?:[\w.\-/]*\w)?"
@@ -23,19 +23,19 @@ _LINE_END = re.compile(r"[ \t\r]*+;?[ \t\r]*+(?:\n|\Z)")
 
 
 class _Forms(NamedTuple):
-    """What finds names in a text."""
+    """Patterns that find names in a text."""
 
     start: re.Pattern[str]
-    """Of a call or a list of calls, at the beginning of a line."""
+    """The start of a call or a list of calls, at the beginning of a line."""
     name: re.Pattern[str]
-    """Of a call."""
+    """The name of a call and its opening parenthesis."""
     argument: re.Pattern[str]
     """The name of an argument and its `=`, or `**`."""
 
 
 @lru_cache(maxsize=1024)
 def _forms(odd: tuple[str, ...]) -> _Forms:
-    """Patterns that know `odd` names as they are, beside plain words and texts in quotes."""
+    """Patterns that accept the names in `odd` unquoted, in addition to plain words and quoted names."""
     name = rf"(?:(?P<odd>{'|'.join(map(re.escape, odd)) or '(?!)'})|(?P<name>{_WRITTEN_NAME}))"
     return _Forms(
         re.compile(rf"^[ \t]*+(?P<list>\[\s*+)?(?={name}\()", re.MULTILINE | re.DOTALL),
@@ -45,7 +45,7 @@ def _forms(odd: tuple[str, ...]) -> _Forms:
 
 
 def _odd(names: Iterable[str]) -> tuple[str, ...]:
-    """Those that are no plain words, longer ones first, as one can begin like another."""
+    """The names that are not plain words, longest first, as a name can be a prefix of another."""
     odd = [name for name in names if not name.isidentifier() and name and re.fullmatch(_BARE_NAME, name) is None]
     return tuple(sorted(odd, key=len, reverse=True)) if odd else ()
 
@@ -124,25 +124,25 @@ CHAT_TEMPLATE = """\
 {{- 'Assistant:' -}}
 {%- endif -%}
 """
-"""A Jinja chat template of the paper's prompt: tools as signatures with docstrings, turns under `System:`, `User:`,
-`Assistant:` and `Output:`. It renders calls as `format` writes them, but names as they are, plain words or not."""
+"""The prompt of the paper as a Jinja chat template: tools as signatures with docstrings, turns labelled `System:`,
+`User:`, `Assistant:` and `Output:`. It renders calls as `format` writes them, except that names are never quoted."""
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:
-    """A line a call; the text where there are no calls. Text beside calls is left out, since it could not be read."""
+    """Each call on a line, or the text if there are no calls. Text with calls is dropped, as it could not be parsed."""
     return "\n".join(f"{_write_name(call.name)}({_write_arguments(call)})" for call in calls) if calls else text
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
-    """The calls that the reply consists of; `tools` name positional arguments.
+    """The calls that make up the reply; `tools` provide the names of positional arguments.
 
-    A reply is read as calls where a line of it starts with a name and a parenthesis, and as broken ones where such a
-    line, or a given tool's name and a parenthesis, stands beside anything else. Tolerant, text may stand on other
-    lines, and calls in one list.
+    A reply is parsed as calls if one of its lines starts with a name and a parenthesis. It is broken if it contains
+    anything else in addition, or the name of a given tool and a parenthesis within text. If `tolerant`, other lines may
+    contain text, and calls may be in a list.
     """
     reader = _Reader(tools)
     if not tolerant and reader.forms.start.search(text) is None:
-        return Parsed((), text, "text before a call, on its line" if _names_a_tool(text, tools) else None)
+        return Parsed((), text, "text before a call on the same line" if _names_a_tool(text, tools) else None)
     try:
         if tolerant:
             return reader.among_text(without_fences(text), text)
@@ -152,20 +152,20 @@ def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Pars
 
 
 def _names_a_tool(text: str, tools: Sequence[Tool]) -> bool:
-    """Whether the name of a given tool stands in the text as a call's would."""
+    """Whether the text contains the name of a given tool followed by a parenthesis."""
     names = (tool.name for tool in tools if f"{tool.name}(" in text)
     return any(re.search(rf"(?<!\w){re.escape(name)}\(", text) for name in names)
 
 
 class _Reader:
-    """Reads calls of given tools."""
+    """Parses calls of given tools."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         self.tools = tools
         self.forms = _forms(_odd([tool.name for tool in tools]))
 
     def calls(self, text: str) -> list[Call]:
-        """The calls that the text is. Raises ValueError where it is anything else."""
+        """Parse a text that consists of calls. Raises ValueError if it contains anything else."""
         calls: list[Call] = []
         position = strict.skip_blank(text, 0)
         while position < len(text):
@@ -173,22 +173,22 @@ class _Reader:
             calls.append(call)
             separator = _SEPARATOR.match(text, position)
             if separator is None:
-                raise ValueError("text after a call, on its line")
+                raise ValueError("text after a call on the same line")
             position = separator.end()
         return calls
 
     def among_text(self, text: str, whole: str) -> Parsed:
-        """The calls on lines of their own; `whole` is the reply."""
+        """The calls on separate lines among text; `whole` is the reply with its code fences."""
         calls: list[Call] = []
         pieces: list[str] = []
         position = 0
         while match := self.forms.start.search(text, position):
             pieces.append(text[position : match.start()])
             position = self._group(text, match.end(), match["list"] is not None, calls)
-        return Parsed(tuple(calls), beside([*pieces, text[position:]])) if calls else Parsed((), whole)
+        return Parsed(tuple(calls), text_outside([*pieces, text[position:]])) if calls else Parsed((), whole)
 
     def _group(self, text: str, position: int, listed: bool, calls: list[Call]) -> int:
-        """Adds the calls of one line, or of one list; returns where the next line starts."""
+        """Append the calls of a line or of a list to `calls`; return the position of the next line."""
         separator = "," if listed else ";"
         while True:
             call, position = self.call(text, position)
@@ -198,14 +198,14 @@ class _Reader:
                 break
             position = after
         if listed and mark != "]":
-            raise ValueError("a list of calls is not closed")
+            raise ValueError("unterminated list of calls")
         end = _LINE_END.match(text, after if listed else position)
         if end is None:
-            raise ValueError("text after a call, on its line")
+            raise ValueError("text after a call on the same line")
         return end.end()
 
     def call(self, text: str, position: int) -> tuple[Call, int]:
-        """The call that starts at `position`, and where it ends. Raises ValueError with the reason."""
+        """Parse the call at `position`; return it and its end position. Raises ValueError with the reason."""
         match = self.forms.name.match(text, position)
         if match is None:
             raise ValueError("expected a call")
@@ -218,9 +218,9 @@ class _Reader:
             if mark == ",":
                 position = after
             elif mark != ")":
-                raise ValueError("expected ',' or ')' after a value" if mark else "a call is not closed")
+                raise ValueError("expected ',' or ')' after a value" if mark else "unterminated call")
         if len(values) > len(declared):
-            raise ValueError("a positional value that the schema has no name for")
+            raise ValueError("more positional values than the schema has arguments")
         arguments = strict.unique([*zip(declared, values, strict=False), *pairs])
         strict.check([name, arguments])
         return Call(name, arguments), found[1]
@@ -229,7 +229,7 @@ class _Reader:
 def _read_argument(
     text: str, position: int, form: re.Pattern[str], values: list[Any], pairs: list[tuple[Any, Any]]
 ) -> int:
-    """Adds the argument to the positional values or to the named ones; returns where it ends."""
+    """Append the argument to `values` if positional, else to `pairs`; return its end position."""
     match = form.match(text, position)
     value, end = literals.read(text, position if match is None else match.end())
     if match is None:
@@ -241,12 +241,12 @@ def _read_argument(
     elif isinstance(value, dict):
         pairs.extend(value.items())
     else:
-        raise ValueError("** before something that is no dict")
+        raise ValueError("** before a value that is not a dict")
     return end
 
 
 def _name(match: re.Match[str]) -> str:
-    """The name as it is, or what it stands for in quotes."""
+    """The matched name, without quotes."""
     written = match["name"]
     if written is None:
         return match["odd"]
@@ -265,5 +265,5 @@ def _write_arguments(call: Call) -> str:
 
 
 def _write_value(value: Any) -> str:
-    """Texts as the paper's data has them, in double quotes; other values as Python writes them."""
+    """Strings in double quotes, as in the data of the paper; other values by `repr`."""
     return strict.write(value) if isinstance(value, str) else repr(value)

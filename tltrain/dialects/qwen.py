@@ -1,7 +1,7 @@
-"""Qwen's calls in `<tool_call>` tags: JSON as Qwen2.5 and Qwen3 write it, or tags for each parameter, as Qwen3-Coder.
+"""Calls of Qwen models in `<tool_call>` tags: JSON (Qwen2.5, Qwen3), or a tag for each parameter (Qwen3-Coder).
 
-Written as JSON (the `hermes` dialect). In the tagged form a value is text where the tool's schema says string, and
-elsewhere the literal that it writes, if it is one.
+Calls are written as JSON (the `hermes` dialect). In the tagged form, a value is a string if the tool's schema says so;
+otherwise it is parsed as a literal if possible.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _END, _FUNCTION_END = "</parameter>", "</function>"
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
-    """The calls of all blocks in order, in either form; `tools` say which tagged values are texts."""
+    """The calls of all blocks in order, in either form; `tools` determine which tagged values are strings."""
     read = literals.reader(tolerant)
 
     def read_call(text: str, position: int) -> tuple[Call, int]:
@@ -55,9 +55,10 @@ def _read_function(text: str, name: str, position: int, tools: Sequence[Tool]) -
     return Call(name, arguments), position + len(_FUNCTION_END)
 
 
-def _value(written: str, is_text: bool) -> Any:
-    """The text as it stands, or the literal other than a text that it is the whole of."""
-    if not is_text:
+def _value(written: str, is_string: bool) -> Any:
+    """The value of `written` if it is a literal other than a string and a string is not declared; else `written`
+    itself."""
+    if not is_string:
         try:
             value, end = literals.read(written, 0)
         except ValueError:

@@ -1,7 +1,7 @@
 """Calls as `Action:` and `Action Input:` lines after a thought, as RoTBench and ToolEyes write them.
 
-The thought is the reply's text. A name that a bare line cannot hold is written as a JSON string. Several calls are
-several pairs of lines.
+The thought is the text of the reply. A name that would be ambiguous on its line is written as a JSON string. Each call
+is a pair of lines.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from tltrain.dialects import literals, strict
-from tltrain.dialects.base import Parsed, above, beside, unreadable, without_fences
+from tltrain.dialects.base import Parsed, text_outside, text_then_calls, unreadable, without_fences
 from tltrain.trajectory import Call, Tool
 
 _ACTION = re.compile(r"^[ \t]*+Action:[ \t]*+", re.MULTILINE)
@@ -20,15 +20,15 @@ _LINE_END = re.compile(r"[ \t\r]*+(?:\n|\Z)")
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:
-    """`Thought:` and the text, where there is any, then two lines a call; without calls the text alone."""
+    """`Thought:` and the text, if there is any, then two lines per call; without calls, only the text."""
     if not calls:
         return text
     lines = (f"Action: {_write_name(call.name)}\nAction Input: {strict.write_arguments(call)}" for call in calls)
-    return above(f"Thought: {text}" if text else "", "\n".join(lines))
+    return text_then_calls(f"Thought: {text}" if text else "", "\n".join(lines))
 
 
 def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Parsed:
-    """The calls of all `Action:` lines in order; `tools` are not looked at."""
+    """The calls of all `Action:` lines in order; `tools` are ignored."""
     whole, calls, pieces, position = text, list[Call](), list[str](), 0
     text = without_fences(text) if tolerant else text
     try:
@@ -41,7 +41,7 @@ def parse(text: str, tools: Sequence[Tool] = (), tolerant: bool = False) -> Pars
     if not calls:
         return Parsed((), whole)
     pieces[0] = _THOUGHT.sub("", pieces[0], count=1) if _THOUGHT.match(pieces[0]) else pieces[0]
-    return Parsed(tuple(calls), beside([*pieces, text[position:]]))
+    return Parsed(tuple(calls), text_outside([*pieces, text[position:]]))
 
 
 def _read_call(text: str, position: int, read: strict.Reader) -> tuple[Call, int]:
@@ -49,12 +49,12 @@ def _read_call(text: str, position: int, read: strict.Reader) -> tuple[Call, int
     value, position = read(text, strict.skip_blank(text, position))
     end = _LINE_END.match(text, position)
     if end is None:
-        raise ValueError("text after the arguments, on their line")
+        raise ValueError("text after the arguments on the same line")
     return Call(name, strict.read_arguments(value, read)), end.end()
 
 
 def _read_name(text: str, position: int) -> tuple[str, int]:
-    """The name, and where `Action Input:` ends."""
+    """The name, and the position after `Action Input:`."""
     quoted = text.startswith('"', position)
     name, after = strict.read_value(text, position) if quoted else ("", position)
     marker = text.find(_INPUT, after)

@@ -1,7 +1,7 @@
-"""Trajectories in and out of the world's file formats, detected from the content.
+"""Reading and writing trajectories in common file formats, which are detected from the content.
 
-`read` yields trajectories one by one in constant memory; `write`, `write_steps` and `convert` write them;
-`read_tools` reads lists of tool specifications. One file per format; `FORMATS` is the table of them.
+`read` yields trajectories in constant memory; `write`, `write_steps` and `convert` write them; `read_tools` reads lists
+of tool specifications. Each format is one file; `FORMATS` lists them.
 """
 
 from __future__ import annotations

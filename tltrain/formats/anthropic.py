@@ -1,8 +1,8 @@
-"""Anthropic messages: content blocks `text`, `thinking`, `tool_use` and `tool_result`; `system` and `tools` beside.
+"""Anthropic messages: content blocks `text`, `thinking`, `tool_use` and `tool_result`, beside `system` and `tools`.
 
-A user message's results become feedback, its texts a user message after them. Texts are joined; what stands between
-or after calls is taken to stand before them. `is_error`, `signature` and other fields of blocks go to the message's
-`extra`. Blocks of other kinds (images) are refused.
+The tool results of a user message become feedback, its texts become a user message after them. Texts are joined; text
+between or after calls is moved before them. `is_error`, `signature` and other fields of blocks are kept in the
+message's `extra`. Blocks of other types (images) are rejected.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _BLOCKS = frozenset(("tool_use", "tool_result", "thinking"))
 
 
 def detect(record: Any) -> bool:
-    """Messages with such blocks, or tools with an `input_schema`."""
+    """Whether messages contain tool or thinking blocks, or tools have an `input_schema`."""
     messages = record.get("messages") if type(record) is dict else None
     if type(messages) is not list:
         return False
@@ -69,7 +69,7 @@ def _reply(blocks: list[dict[str, Any]], extra: dict[str, Any]) -> Message:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[Call] = []
-    for at, block in enumerate(blocks):
+    for index, block in enumerate(blocks):
         try:
             kind = block.get("type")
             if kind == "text":
@@ -82,7 +82,7 @@ def _reply(blocks: list[dict[str, Any]], extra: dict[str, Any]) -> Message:
             else:
                 raise FieldError("type", f"expected text, thinking or tool_use, got {kind!r}")
         except FieldError as error:
-            raise error.inside(f"content[{at}]") from None
+            raise error.inside(f"content[{index}]") from None
     content = "".join(texts) if texts else None
     return Message("assistant", content, tuple(calls), "\n".join(thoughts) if thoughts else None, extra=extra)
 

@@ -1,4 +1,4 @@
-"""What the formats that list turns as `{"from": …, "value": …}` share."""
+"""Shared by the formats that list turns as `{"from": …, "value": …}`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROLES: dict[str, Role] = {
     "function": "tool",
     "tool": "tool",
 }
-"""Who speaks, as the `from` of these formats says it."""
+"""Values of `from` in these formats, and the roles they stand for."""
 
 
 def turns_of(record: Any, field: str = "conversations") -> list[dict[str, Any]] | None:
-    """The turns, for detection; None where this is no such record."""
+    """The turns of a record, for format detection; None if it has no list of such turns."""
     turns = record.get(field) if type(record) is dict else None
     if type(turns) is not list or not turns or not all(type(turn) is dict and "from" in turn for turn in turns):
         return None
@@ -34,19 +34,19 @@ def turns_of(record: Any, field: str = "conversations") -> list[dict[str, Any]] 
 
 
 def first_text(turns: list[dict[str, Any]]) -> str:
-    """The first turn's text, for detection; empty where it is none."""
+    """The text of the first turn, for format detection; empty if it is not a string."""
     value = turns[0].get("value")
     return value if type(value) is str else ""
 
 
-def messages_of(record: dict[str, Any], message: Callable[[dict[str, Any]], list[Message]]) -> tuple[Message, ...]:
-    """The messages of all turns; `message` gives those of one turn."""
-    groups = each(lambda turn: message(record_of(turn)), list_of(record, "conversations"), "conversations")
-    return tuple(one for group in groups for one in group)
+def messages_of(record: dict[str, Any], read_turn: Callable[[dict[str, Any]], list[Message]]) -> tuple[Message, ...]:
+    """The messages of all turns; `read_turn` converts a single turn."""
+    groups = each(lambda turn: read_turn(record_of(turn)), list_of(record, "conversations"), "conversations")
+    return tuple(message for group in groups for message in group)
 
 
 def role_of(turn: dict[str, Any]) -> Role:
-    """The role of who speaks in a turn."""
+    """The role of a turn. Raises FieldError if its `from` is unknown."""
     speaker = text_of(turn, "from")
     if speaker not in ROLES:
         raise FieldError("from", f"expected one of {', '.join(ROLES)}, got {speaker!r}")
@@ -54,32 +54,33 @@ def role_of(turn: dict[str, Any]) -> Role:
 
 
 def react_message(turn: dict[str, Any]) -> list[Message]:
-    """A turn whose replies are ReAct texts: the thought is the content. A reply that cannot be read stays text."""
+    """A turn whose reply is ReAct text: the thought becomes the content. A reply that cannot be parsed is kept as
+    text."""
     role, text = role_of(turn), text_of(turn, "value")
     return [react_reply(text) if role == "assistant" else Message(role, text)]
 
 
 def react_reply(text: str) -> Message:
-    """A reply in ReAct's form."""
+    """An assistant message parsed from ReAct text."""
     parsed = react.parse(text)
     return Message("assistant", parsed.text or (None if parsed.calls else ""), parsed.calls)
 
 
 def tagged(text: str, tag: str) -> tuple[list[str], str]:
-    """What stands between `<tag>` and `</tag>`, each time, and the text without these blocks. Takes linear time."""
+    """The contents of all `<tag>…</tag>` blocks, and the text without these blocks. Takes linear time."""
     opening, closing = f"<{tag}>", f"</{tag}>"
     inside: list[str] = []
     outside: list[str] = []
-    at = 0
-    while (start := text.find(opening, at)) >= 0 and (end := text.find(closing, start)) >= 0:
-        outside.append(text[at:start])
+    position = 0
+    while (start := text.find(opening, position)) >= 0 and (end := text.find(closing, start)) >= 0:
+        outside.append(text[position:start])
         inside.append(text[start + len(opening) : end])
-        at = end + len(closing)
-    return inside, "".join([*outside, text[at:]])
+        position = end + len(closing)
+    return inside, "".join([*outside, text[position:]])
 
 
 def tools_in(text: str, marker: str, field: str) -> tuple[Tool, ...] | None:
-    """The tools listed in a system text after `marker`, as JSON or as Python writes it; None where it lists none."""
+    """The tools listed in a system prompt after `marker`, as JSON or a Python literal; None if there is no list."""
     start = text.find("[", text.find(marker) + len(marker)) if marker in text else -1
     if start < 0:
         return None

@@ -1,4 +1,4 @@
-"""Reading fields of records, with errors that name the field, what was expected and what was there."""
+"""Reading the fields of records, with errors that name the field, the expected type and the type found."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _KINDS: dict[type, str] = {
 
 
 class FieldError(DataError):
-    """A field of a record is not what its format says: `messages[3].content: expected text, got number`."""
+    """A field of a record does not follow its format: `messages[3].content: expected text, got number`."""
 
     def __init__(self, field: str, reason: str) -> None:
         self.field, self.why = field, reason
         super().__init__(f"{field}: {reason}" if field else reason)
 
     def inside(self, parent: str) -> FieldError:
-        """The same error with the field's path prefixed by that of its parent."""
+        """The same error, with `parent` as a prefix of the field's path."""
         separator = "" if not self.field or self.field.startswith("[") else "."
         return FieldError(f"{parent}{separator}{self.field}", self.why)
 
 
 def expected(what: str, got: object, field: str = "") -> FieldError:
-    """The error for a value of the wrong kind."""
+    """The error for a value of the wrong type."""
     return FieldError(field, f"expected {what}, got {_KINDS[type(got)]}")
 
 
 def each(function: Callable[[Any], T], values: Any, field: str) -> tuple[T, ...]:
-    """`function` of every element of the list `values`; errors name the element. Null or absent is an empty list."""
+    """Apply `function` to every element of the list `values`; errors name the element. None counts as an empty list."""
     if values is None:
         return ()
     if type(values) is not list:
@@ -49,26 +49,26 @@ def each(function: Callable[[Any], T], values: Any, field: str) -> tuple[T, ...]
     results: list[T] = []
     try:
         for value in values:
-            results.append(function(value))  # noqa: PERF401  (its length places the error)
+            results.append(function(value))  # noqa: PERF401  (the error reports the index)
     except FieldError as error:
         raise error.inside(f"{field}[{len(results)}]") from None
     return tuple(results)
 
 
 def record_of(value: Any) -> dict[str, Any]:
-    """`value`, which has to be an object."""
+    """Return `value`. Raises FieldError if it is not an object."""
     if type(value) is not dict:
         raise expected("object", value)
     return value
 
 
 def list_of(record: dict[str, Any], field: str) -> list[Any]:
-    """A list that has to be there."""
+    """The value of a required list field."""
     return _required(record, field, list, "list")  # type: ignore[no-any-return]
 
 
 def text_of(record: dict[str, Any], field: str) -> str:
-    """A text that has to be there."""
+    """The value of a required string field."""
     return _required(record, field, str, "text")  # type: ignore[no-any-return]
 
 
@@ -82,7 +82,7 @@ def _required(record: dict[str, Any], field: str, kind: type, what: str) -> Any:
 
 
 def text_or_none(record: dict[str, Any], field: str) -> str | None:
-    """A text, or None where it is null or absent."""
+    """The value of an optional string field; None if it is null or absent."""
     value = record.get(field)
     if value is not None and type(value) is not str:
         raise expected("text", value, field)
@@ -90,7 +90,7 @@ def text_or_none(record: dict[str, Any], field: str) -> str | None:
 
 
 def id_or_none(record: dict[str, Any], field: str) -> str | None:
-    """An id as text; whole numbers, as some sources have them, are written out."""
+    """An optional id as a string; integer ids, which some data sets use, are converted."""
     value = record.get(field)
     if type(value) is int:
         return str(value)
@@ -98,17 +98,18 @@ def id_or_none(record: dict[str, Any], field: str) -> str | None:
 
 
 def rest(record: dict[str, Any], known: Set[str]) -> dict[str, Any]:
-    """The fields that are not in `known`."""
+    """The fields of a record that are not in `known`."""
     if record.keys() <= known:
         return {}
     return {field: value for field, value in record.items() if field not in known}
 
 
 def arguments_of(value: Any, field: str = "arguments") -> Arguments:
-    """A call's arguments: an object, or a text; a text that is a JSON object becomes that object.
+    """The arguments of a call, from an object or a string; a string that contains a JSON object is parsed.
 
-    Any other text stays as it was written: broken JSON, duplicate keys or NaN in it are a model's mistake, for the
-    audit to find, not a broken file. Null or nothing is no arguments. Raises where the text is nested too deep.
+    Any other string is kept as it is: invalid JSON, duplicate keys or NaN in it are mistakes of the model that the
+    audit reports, not a broken file. None stands for a call without arguments. Raises FieldError if the JSON is nested
+    too deeply.
     """
     if type(value) is dict:
         return value
@@ -130,7 +131,7 @@ def _arguments_in(text: str, field: str) -> Arguments:
 
 
 def json_in(text: str, field: str) -> Any:
-    """The JSON value in a text field; errors name the field."""
+    """Parse the JSON in a string field; errors name the field."""
     try:
         return jsonio.loads(text)
     except DataError as error:

@@ -1,8 +1,8 @@
 """Hermes function calling: turns as `{"from", "value"}`, calls in `<tool_call>`, feedback in `<tool_response>` tags.
 
-Tools come from a `tools` field (JSON or its text), or from the `<tools>` of the system text, which stays as it is.
-Calls and tools may be written as Python writes them. A reply whose calls cannot be read stays text. A turn with several
-responses becomes several messages.
+Tools come from a `tools` field (JSON or a string of JSON), or from the `<tools>` block of the system prompt, which is
+kept unchanged. Calls and tools may also be Python literals. A reply whose calls cannot be parsed is kept as text. A
+turn with several responses becomes several messages.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TURN = frozenset(("from", "value"))
 
 
 def detect(record: Any) -> bool:
-    """Turns with the tags in them."""
+    """Whether any turn contains the tags."""
     turns = conversations.turns_of(record)
     if turns is None:
         return False
@@ -59,8 +59,8 @@ def _messages(turn: dict[str, Any]) -> list[Message]:
     role, text, extra = conversations.role_of(turn), text_of(turn, "value"), rest(turn, _TURN)
     if role == "assistant":
         return [_reply(text, extra)]
-    responses, beside = conversations.tagged(text, "tool_response") if role == "tool" else ([], "")
-    if responses and not beside.strip():
+    responses, remainder = conversations.tagged(text, "tool_response") if role == "tool" else ([], "")
+    if responses and not remainder.strip():
         return [Message("tool", response.strip(), extra=extra) for response in responses]
     return [Message(role, text, extra=extra)]
 
@@ -69,11 +69,11 @@ def _reply(text: str, extra: dict[str, Any]) -> Message:
     parsed = hermes.parse(text)
     if parsed.broken is None:
         return Message("assistant", parsed.text or (None if parsed.calls else ""), parsed.calls, extra=extra)
-    blocks, beside = conversations.tagged(text, "tool_call")
+    blocks, remainder = conversations.tagged(text, "tool_call")
     try:
         calls = tuple(call_of(json_or_literal(block.strip(), "value")) for block in blocks)
     except FieldError:
         calls = ()
-    if not calls or hermes.OPEN in beside or hermes.CLOSE in beside:
+    if not calls or hermes.OPEN in remainder or hermes.CLOSE in remainder:
         return Message("assistant", text, extra=extra)
-    return Message("assistant", beside.strip("\n") or None, calls, extra=extra)
+    return Message("assistant", remainder.strip("\n") or None, calls, extra=extra)

@@ -1,8 +1,8 @@
-"""Strict JSON from files of any size: JSON Lines, one array, or documents one after another.
+"""A strict JSON reader for files of any size: JSON Lines, a single array, or concatenated documents.
 
 Stricter than `json`: duplicate keys, NaN and Infinity, numbers that overflow, lone surrogates, and nesting deeper than
-`MAX_DEPTH` are refused with a reason, for each of them would be lost or would hurt later. Integers and floats are
-Python's own.
+`MAX_DEPTH` are rejected with a reason, as each of them would lose data or fail in later steps. Integers and floats are
+those of Python.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from tltrain.dialects import strict
 from tltrain.errors import DataError
 
 MAX_DEPTH = strict.MAX_DEPTH
-"""Levels of lists and objects inside each other. Far below Python's recursion limit, so that whatever was read can be
-compared, written and validated by recursive code."""
+"""Maximum nesting of lists and objects. Far below Python's recursion limit, so that recursive code can compare, write
+and validate every value that was read."""
 MAX_VALUE = 64 * 2**20
-"""Bytes of one line, or characters of one element of an array: the largest piece ever held in memory."""
+"""Maximum size of a line (in bytes) or of an array element (in characters): the largest part of a file held in
+memory."""
 
 _CHUNK = 2**20
 _BLANK = " \t\r\n"
 _CONTINUED = (b"{", b"[", b",", b":")
-"""How the first line of a document written over several lines can end."""
+"""Possible last characters of the first line of a document that spans several lines."""
 
 Record = tuple[int, Any]
-"""Line (1-based) and value; the value is a `DataError` where that line or element cannot be read."""
+"""Line number (from 1) and value; the value is a `DataError` if that line or element cannot be read."""
 
 
 class TooDeepError(DataError):
-    """Nested deeper than `MAX_DEPTH`."""
+    """JSON is nested deeper than `MAX_DEPTH`."""
 
 
 def loads(text: str, path: str | Path | None = None, line: int | None = None) -> Any:
-    """The JSON value that is the whole of `text`. Raises DataError with `path` and `line`."""
+    """Parse `text` as one JSON value. Raises DataError with `path` and `line`."""
     try:
         value, end = decode(text, _skip_blank(text, 0))
         if _skip_blank(text, end) != len(text):
@@ -52,9 +53,9 @@ def loads(text: str, path: str | Path | None = None, line: int | None = None) ->
 
 
 def decode(text: str, start: int) -> tuple[Any, int]:
-    """The value that starts at `start`, and where it ends.
+    """Parse the value that starts at position `start`; return it and its end position.
 
-    Raises json.JSONDecodeError for broken or incomplete syntax, DataError for values that are refused.
+    Raises json.JSONDecodeError for invalid or incomplete syntax, DataError for values that are rejected.
     """
     try:
         value, end = _DECODER.raw_decode(text, start)
@@ -62,7 +63,7 @@ def decode(text: str, start: int) -> tuple[Any, int]:
         raise _too_deep() from None
     except (json.JSONDecodeError, DataError):
         raise
-    except ValueError:  # Python's own limit on the digits of an integer
+    except ValueError:  # Python limits the number of digits of an integer
         raise DataError("invalid JSON: a number of more than 4300 digits") from None
     if _may_be_deep(text, start, end) and _is_deep(value):
         raise _too_deep()
@@ -72,15 +73,16 @@ def decode(text: str, start: int) -> tuple[Any, int]:
 
 
 def dumps(value: Any) -> str:
-    """One line of JSON, Unicode as it is. Refuses NaN and infinities with ValueError."""
+    """JSON on one line, without escapes for non-ASCII characters. Raises ValueError for NaN and infinities."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 def records(stream: BinaryIO) -> Iterator[Record]:
-    """The records of a file, read in pieces: the lines of JSON Lines, the elements of one array, or several documents.
+    """The records of a file, read in chunks: lines of JSON Lines, elements of a single array, or concatenated
+    documents.
 
-    A broken line is one bad record; in an array nothing can be read after a broken element. Bytes have to be UTF-8,
-    with or without a byte order mark. Blank lines are skipped.
+    A broken line costs only that record; in an array, reading stops at a broken element. The file must be UTF-8, with
+    or without a byte order mark. Blank lines are skipped.
     """
     line, first = _first_line(stream)
     if not first:
@@ -94,7 +96,8 @@ def records(stream: BinaryIO) -> Iterator[Record]:
 
 
 def _first_line(stream: BinaryIO) -> tuple[int, bytes]:
-    """The first line that is not blank, or the first piece of it where it is long, as one array on one line is."""
+    """The number and bytes of the first line that is not blank; only its first chunk if it is long, as an array on a
+    single line is."""
     line = 1
     raw = stream.readline(_CHUNK).removeprefix(codecs.BOM_UTF8)
     while raw.isspace():
@@ -125,19 +128,20 @@ def _line(raw: bytes) -> Any:
 
 
 class _Scanner:
-    """Values out of a text that is decoded piece by piece; holds the value at hand and one piece more."""
+    """Parses values from a stream that is decoded chunk by chunk; holds the current value and at most one more
+    chunk."""
 
     def __init__(self, stream: BinaryIO, head: bytes, line: int) -> None:
         self.stream, self.line = stream, line
         self.decoder = codecs.getincrementaldecoder("utf-8")()
         self.pending = head
-        self.text, self.at, self.ended = "", 0, False
+        self.text, self.position, self.ended = "", 0, False
 
     def records(self) -> Iterator[Record]:
-        """The elements of an array, or the documents one after another, until the end or the first that is broken."""
+        """The elements of an array, or concatenated documents, up to the end of the file or the first error."""
         try:
             if self._peek() == "[":
-                self.at += 1
+                self.position += 1
                 yield from self._elements()
             while self._peek():
                 if self._peek() == "[":
@@ -148,56 +152,56 @@ class _Scanner:
 
     def _elements(self) -> Iterator[Record]:
         if self._peek() == "]":
-            self.at += 1
+            self.position += 1
             return
         while True:
             self._peek()
             yield self._value()
             mark = self._peek()
-            self.at += 1
+            self.position += 1
             if mark == "]":
                 return
             if mark != ",":
                 raise DataError(f"invalid JSON: expected ',' or ']' after an element, got {mark!r}" if mark else _CUT)
 
     def _peek(self) -> str:
-        """The next character that is not blank, unread; empty at the end of the file."""
+        """The next character that is not white space, without consuming it; empty at the end of the file."""
         while True:
-            at = _skip_blank(self.text, self.at)
-            self.line += self.text.count("\n", self.at, at)
-            self.at = at
-            if at < len(self.text):
-                return self.text[at]
+            position = _skip_blank(self.text, self.position)
+            self.line += self.text.count("\n", self.position, position)
+            self.position = position
+            if position < len(self.text):
+                return self.text[position]
             if not self._more():
                 return ""
 
     def _value(self) -> Record:
         while True:
             try:
-                value, end = decode(self.text, self.at)
+                value, end = decode(self.text, self.position)
             except json.JSONDecodeError as error:
                 if self._is_cut(error) and self._more():
                     continue
-                self.line += self.text.count("\n", self.at, error.pos)
+                self.line += self.text.count("\n", self.position, error.pos)
                 raise DataError(_syntax(error, column=False)) from None
             if type(value) in (int, float) and end + 2 >= len(self.text) and self._more():
-                continue  # it may go on: 1 may be 1e+9
+                continue  # the number may be incomplete: 1 may be the start of 1e+9
             line = self.line
-            self.line += self.text.count("\n", self.at, end)
-            self.at = end
+            self.line += self.text.count("\n", self.position, end)
+            self.position = end
             return line, value
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
         return not self.ended and (error.pos >= len(self.text) - 16 or error.msg.startswith("Unterminated"))
 
     def _more(self) -> bool:
-        """Reads on, twice as much as is still unread, so that the work on one large value stays linear.
+        """Reads the next chunk, at least as long as the unread text, so that the work on a large value stays linear.
 
-        False at the end of the file, with `text` and `at` as they were.
+        Returns False at the end of the file, with `text` and `position` unchanged.
         """
         if self.ended:
             return False
-        unread = len(self.text) - self.at
+        unread = len(self.text) - self.position
         if unread > MAX_VALUE:
             raise DataError(_too_large())
         raw = self.pending + self.stream.read(max(_CHUNK, unread))
@@ -206,26 +210,26 @@ class _Scanner:
         try:
             piece = self.decoder.decode(raw, final=self.ended)
         except UnicodeDecodeError as error:
-            self.line += self.text.count("\n", self.at) + error.object[: error.start].count(b"\n")
+            self.line += self.text.count("\n", self.position) + error.object[: error.start].count(b"\n")
             raise DataError(_not_utf8(error)) from None
         if piece:
-            self.text, self.at = self.text[self.at :] + piece, 0
+            self.text, self.position = self.text[self.position :] + piece, 0
         return bool(piece) or not self.ended
 
 
 _CUT = "invalid JSON: the file ends inside the array"
 
 
-def _skip_blank(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _BLANK:
-        at += 1
-    return at
+def _skip_blank(text: str, position: int) -> int:
+    while position < len(text) and text[position] in _BLANK:
+        position += 1
+    return position
 
 
 def _syntax(error: json.JSONDecodeError, column: bool = True) -> str:
     found = "the end" if error.pos >= len(error.doc) else repr(error.doc[error.pos : error.pos + 20])
-    place = f"column {error.colno}: " if column else ""
-    return f"invalid JSON: {error.msg[:1].lower()}{error.msg[1:].removesuffix(' at')}, at {place}{found}"
+    where = f"column {error.colno}: " if column else ""
+    return f"invalid JSON: {error.msg[:1].lower()}{error.msg[1:].removesuffix(' at')}, at {where}{found}"
 
 
 def _not_utf8(error: UnicodeDecodeError) -> str:
@@ -233,7 +237,7 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
 
 
 def _too_large() -> str:
-    return f"one value of more than {MAX_VALUE // 2**20} MiB: write one sample a line (JSON Lines)"
+    return f"one value of more than {MAX_VALUE // 2**20} MiB: use JSON Lines, with a sample on each line"
 
 
 def _too_deep() -> TooDeepError:
@@ -262,15 +266,15 @@ def _refuse_lone_surrogates(value: Any) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"a lone surrogate, \\u{ord(error.object[error.start]):04x}, is no Unicode text") from None
+        raise DataError(f"a lone surrogate, \\u{ord(error.object[error.start]):04x}, is not valid Unicode") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
         seen: set[str] = set()
-        double = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise DataError(f"duplicate key {double[:80]!r}")
+        duplicate = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise DataError(f"duplicate key {duplicate[:80]!r}")
     return value
 
 
@@ -282,7 +286,7 @@ def _float(literal: str) -> float:
 
 
 def _constant(literal: str) -> NoReturn:
-    raise DataError(f"{literal} is no JSON value")
+    raise DataError(f"{literal} is not a JSON value")
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)

@@ -1,4 +1,4 @@
-"""Values that a source wrote with Python's `repr` where JSON was meant. Read from the syntax tree, never evaluated."""
+"""Values that a data set stores as Python's `repr` instead of JSON. They are parsed, never evaluated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tltrain.formats.fields import FieldError
 
 
 def json_or_literal(text: str, field: str) -> Any:
-    """The value of a text that is JSON, or else a Python literal of JSON's types (tuples become lists).
+    """Parse a string as JSON, or else as a Python literal of JSON's types (tuples become lists).
 
-    Raises FieldError with JSON's reason where it is neither.
+    Raises FieldError with the JSON error if it is neither.
     """
     try:
         return jsonio.loads(text)
@@ -27,21 +27,22 @@ def json_or_literal(text: str, field: str) -> Any:
 
 
 def literal(text: str) -> Any:
-    """The value of a Python literal of JSON's types. Raises ValueError on anything else."""
+    """Parse a Python literal of JSON's types. Raises ValueError for anything else."""
     if len(text) > _MAX_LENGTH:
         raise ValueError("too long")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about escapes such as "\d"
+            warnings.simplefilter("ignore")  # warnings about escapes such as "\d"
             tree = ast.parse(text.strip(), mode="eval").body
         value = _value(tree)
     except (SyntaxError, RecursionError, MemoryError):
-        raise ValueError("no Python literal") from None
-    return jsonio.loads(jsonio.dumps(value))  # the same refusals as for JSON: infinities, surrogates, depth
+        raise ValueError("not a Python literal") from None
+    return jsonio.loads(jsonio.dumps(value))  # the same checks as for JSON: infinities, surrogates, nesting
 
 
 _MAX_LENGTH = 2**18
-"""Characters. Python's parser is slow and hungry, and no tool list or call at hand has a tenth of this."""
+"""Maximum length in characters. Python's parser is slow and needs much memory; the tool lists and calls seen so far
+have less than a tenth of this."""
 
 
 def _value(node: ast.expr) -> Any:
@@ -57,4 +58,4 @@ def _value(node: ast.expr) -> Any:
         keys = [None if key is None else _value(key) for key in node.keys]
         if all(isinstance(key, str) for key in keys) and len(set(keys)) == len(keys):
             return {key: _value(value) for key, value in zip(keys, node.values, strict=True)}
-    raise ValueError("no Python literal of JSON's types")
+    raise ValueError("not a Python literal of JSON's types")

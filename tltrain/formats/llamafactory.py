@@ -1,12 +1,13 @@
-"""LLaMA-Factory's ShareGPT form: `conversations` of human, gpt, function_call and observation; `tools` a JSON text.
+"""LLaMA-Factory's ShareGPT format: `conversations` with turns from human, gpt, function_call and observation; `tools`
+is a JSON string.
 
-A `function_call` value is `{"name", "arguments"}`, or a list of them for parallel calls, after a `<think>` block where
-there is a thought. The feedback of n > 1 parallel calls is one observation: the JSON list of the n texts. `weight` is
-written beside a turn; LLaMA-Factory ignores it.
+The value of a `function_call` turn is `{"name", "arguments"}`, or a list of them for parallel calls, after a `<think>`
+block if there is a thought. The feedback of n > 1 parallel calls is a single observation: a JSON list of n strings.
+`weight` is written as a field of the turn; LLaMA-Factory ignores it.
 
-Cannot be carried: text beside calls and a reply of nothing (refused), call ids, feedback names, `parallel_tool_calls`,
-unknown fields. LLaMA-Factory itself skips samples whose human (or observation) and gpt (or function_call) turns do not
-alternate.
+Writing loses the difference between null and empty content, call ids, feedback names, `parallel_tool_calls` and unknown
+fields; a message with both calls and text is rejected. LLaMA-Factory itself skips samples whose human (or observation)
+and gpt (or function_call) turns do not alternate.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ _THINK = re.compile(r"<think>\n?(.*?)\n?</think>\s*", re.DOTALL)
 
 
 def detect(record: Any) -> bool:
-    """Turns that say who they are from."""
+    """Whether the record lists turns with a `from` field."""
     return conversations.turns_of(record) is not None
 
 
 def is_certain(record: Any) -> bool:
-    """Turns from `function_call` or `observation`, or a `system` text beside the turns: no other format has these."""
+    """Whether there are turns from `function_call` or `observation`, or a top-level `system`: no other format has
+    these."""
     turns = conversations.turns_of(record)
     if turns is None:
         return False
@@ -91,7 +93,7 @@ def _calls(text: str) -> tuple[Call, ...]:
 
 
 def _parts(text: str, expecting: int) -> list[str]:
-    """The feedback of each of several calls, where the text is a JSON list of texts, one a call."""
+    """The feedback of each call, if the text is a JSON list with a string for each of several calls."""
     if expecting > 1 and text.startswith("["):
         try:
             values = jsonio.loads(text)
@@ -103,7 +105,7 @@ def _parts(text: str, expecting: int) -> list[str]:
 
 
 def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any]:
-    """The conversation as one record; replies in `failed` (message indices) get weight 0. Raises FieldError."""
+    """The conversation as a record; replies in `failed` (message indices) get weight 0. Raises FieldError."""
     messages = trajectory.messages
     record: dict[str, Any] = {} if trajectory.id is None else {"id": trajectory.id}
     start = 0
@@ -111,13 +113,13 @@ def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any
         record["system"] = messages[0].content
         start = 1
     turns: list[dict[str, Any]] = []
-    for at, message, feedback in with_feedback(messages, start):
+    for index, message, feedback in with_feedback(messages, start):
         try:
-            turns.append(_turn(message, weight_after(message, at in failed)))
+            turns.append(_turn(message, weight_after(message, index in failed)))
         except FieldError as error:
-            raise error.inside(f"messages[{at}]") from None
+            raise error.inside(f"messages[{index}]") from None
         if feedback:
-            texts = [one.content or "" for one in feedback]
+            texts = [part.content or "" for part in feedback]
             value = jsonio.dumps(texts) if len(message.calls) > 1 else texts[0]
             turns.append({"from": "observation", "value": value})
     functions = [tool.to_json(with_extra=True)["function"] for tool in trajectory.tools]
@@ -127,7 +129,7 @@ def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any
 def _turn(message: Message, weight: float | None) -> dict[str, Any]:
     extra = {} if weight is None else {"weight": weight}
     if message.calls and message.content:
-        raise FieldError("content", "LLaMA-Factory has no place for text beside calls")
+        raise FieldError("content", "LLaMA-Factory cannot store text beside calls")
     if message.calls:
         values = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
         value = thought_before(message) + jsonio.dumps(values if len(values) > 1 else values[0])

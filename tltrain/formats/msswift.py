@@ -1,12 +1,13 @@
-"""ms-swift: messages with roles `tool_call` and `tool_response`, `tools` a JSON text, `loss` or `loss_scale` a message.
+"""ms-swift: messages with roles `tool_call` and `tool_response`, `tools` as a JSON string, and `loss` or `loss_scale`
+of each message.
 
-A reply is an assistant message for its text, where there is any, and a `tool_call` message a call; ms-swift joins
-them. `loss` (true or false) and `loss_scale` become the reply's weight, the smallest one where they differ within one
-reply. Messages in OpenAI's form (`tool_calls`) are read as well.
+A reply is an assistant message with its text, if there is any, and a `tool_call` message for each call; ms-swift joins
+them. `loss` (true or false) and `loss_scale` become the weight of the reply, the smallest if they differ within a
+reply. OpenAI messages (`tool_calls`) can be read as well.
 
-Written: `loss_scale` on the messages of a reply that has a weight, 0 on those of failed replies; a thought as a
-`<think>` block before the text. Cannot be carried: that a thought stood apart, call ids, feedback names, empty text
-beside calls, consecutive replies (ms-swift joins them), `parallel_tool_calls`, unknown fields.
+`loss_scale` is written to the messages of replies that have a weight, and is 0 for failed replies; a thought is written
+as a `<think>` block before the text. Writing loses the separation of thought and text, call ids, feedback names, empty
+text beside calls, consecutive replies (ms-swift joins them), `parallel_tool_calls` and unknown fields.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ _LABELS = frozenset(("loss", "loss_scale"))
 
 
 def detect(record: Any) -> bool:
-    """Messages with such roles or labels, or `tools` as a text."""
+    """Whether messages have these roles or labels, or `tools` is a string."""
     messages = record.get("messages") if type(record) is dict else None
     if type(messages) is not list or not all(type(message) is dict for message in messages):
         return False
@@ -67,7 +68,7 @@ def _add(messages: list[Message], turn: dict[str, Any]) -> None:
         if reply is None:
             messages.append(Message("assistant", None, (call,), weight=weight, extra=rest(turn, _TURN)))
         else:
-            known = [one for one in (reply.weight, weight) if one is not None]
+            known = [value for value in (reply.weight, weight) if value is not None]
             messages[-1] = replace(reply, calls=(*reply.calls, call), weight=min(known, default=None))
     elif role == "tool_response":
         messages.append(Message("tool", text_of(turn, "content"), extra=rest(turn, _TURN)))
@@ -84,13 +85,13 @@ def _call(turn: dict[str, Any]) -> Call:
 
 
 def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any]:
-    """The sample as one record; replies in `failed` (message indices) get `loss_scale` 0. Raises FieldError."""
+    """The sample as a record; replies in `failed` (message indices) get `loss_scale` 0. Raises FieldError."""
     turns: list[dict[str, Any]] = []
-    for at, message, feedback in with_feedback(trajectory.messages):
-        weight = weight_after(message, at in failed)
+    for index, message, feedback in with_feedback(trajectory.messages):
+        weight = weight_after(message, index in failed)
         label = {} if weight is None else {"loss_scale": weight}
         turns.extend(turn | label for turn in _turns(message))
-        turns.extend({"role": "tool_response", "content": one.content or ""} for one in feedback)
+        turns.extend({"role": "tool_response", "content": part.content or ""} for part in feedback)
     record: dict[str, Any] = {} if trajectory.id is None else {"id": trajectory.id}
     tools = [tool.to_json(with_extra=True) for tool in trajectory.tools]
     return {**record, "messages": turns, "tools": jsonio.dumps(tools)}

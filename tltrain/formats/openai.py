@@ -1,10 +1,10 @@
-"""OpenAI chat and fine-tuning files: `messages` and `tools`, one sample a record.
+"""OpenAI chat and fine-tuning files: each record is a sample with `messages` and `tools`.
 
-Read as well: arguments as text or object, the old `functions`, `function_call` and role `function` (they become tools,
-calls without id, and feedback), `developer` messages (they become system messages), and content in text parts (joined).
-Written: arguments as text; `content` always, null where there is none; tools that were inferred with `inferred: true`.
-Not kept: that `content`, `tool_calls` or another field of ours was null rather than absent, the borders of text parts,
-how an arguments text was spaced.
+Also accepted: arguments as a string or an object; the legacy `functions`, `function_call` and role `function` (which
+become tools, calls without id, and feedback); `developer` messages (which become system messages); and content as text
+parts (which are joined). Arguments are written as a string; `content` is always written, null if there is none;
+inferred tools have `inferred: true`. A round trip does not preserve whether a known field such as `content` or
+`tool_calls` was null or absent, the boundaries of text parts, or the white space in the arguments string.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SAMPLE = frozenset(("id", "messages", "tools", "functions", "parallel_tool_call
 
 
 def detect(record: Any) -> bool:
-    """`messages` with roles; or a bare list of messages."""
+    """Whether the record has `messages` with roles, or is a bare list of messages."""
     messages = record.get("messages") if type(record) is dict else record
     if type(messages) is not list or not (messages or type(record) is dict):
         return False
@@ -51,7 +51,7 @@ def detect(record: Any) -> bool:
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
-    """The sample in `record`. Its own tools come first, then those given, then those its calls show."""
+    """The sample in `record`, with its own tools, else `tools`, else the tools inferred from its calls."""
     sample = {"messages": record} if type(record) is list else record_of(record)
     messages = each(message_of, list_of(sample, "messages"), "messages")
     parallel = sample.get("parallel_tool_calls")
@@ -70,20 +70,20 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
 
 
 def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any]:
-    """The sample as one record, `extra` included; replies in `failed` (message indices) get weight 0."""
+    """The sample as a record, including `extra`; replies in `failed` (message indices) get weight 0."""
     record = trajectory.to_json()
-    for at in failed:
-        record["messages"][at]["weight"] = 0
+    for index in failed:
+        record["messages"][index]["weight"] = 0
     return record
 
 
 def message_of(value: Any) -> Message:
-    """One message of any role."""
+    """A message of any role. Raises FieldError."""
     record = record_of(value)
-    written = text_of(record, "role")
-    role = _ROLES.get(written)
+    role_name = text_of(record, "role")
+    role = _ROLES.get(role_name)
     if role is None:
-        raise FieldError("role", f"expected system, user, assistant or tool, got {written!r}")
+        raise FieldError("role", f"expected system, user, assistant or tool, got {role_name!r}")
     content = record.get("content")
     if content is not None and type(content) is not str:
         content = _joined(content)
@@ -103,7 +103,7 @@ def message_of(value: Any) -> Message:
 
 
 def weight_of(record: dict[str, Any], field: str) -> float | None:
-    """A loss label: a number, or true or false; None where there is none."""
+    """A loss label, given as a number or a boolean; None if there is none."""
     value = record.get(field)
     if value is None or type(value) is int or type(value) is float:
         return value

@@ -1,4 +1,4 @@
-"""Trajectories and tools out of files, folders or the standard input, in constant memory."""
+"""Reading trajectories and tools from files, folders or standard input, in constant memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tltrain.trajectory import Tool, Trajectory
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A record that could not be read: where, and why."""
+    """A record that could not be read or written: its location and the reason."""
 
     path: str
     line: int | None
@@ -42,17 +42,23 @@ def read(
     problems: list[Problem] | None = None,
 ) -> Iterator[Trajectory]:
     """The trajectories of a file, of all `.json`, `.jsonl`, `.ndjson` (also `.gz`) and `.parquet` files below a folder,
-    or of "-", the standard input.
+    or of standard input ("-").
 
-    gzip is detected from the content; Parquet needs `pyarrow`.
+    gzip is detected from the content; Parquet needs `pyarrow`. The first record of a file may list tools for all
+    samples (`{"tools": [...]}`), or contain all samples (`{"tools": [...], "samples": [...]}`); a file of bare messages
+    is read as a single conversation.
 
-    `format` is a name of `FORMATS`; by default each file's first records decide, never its name. `tools` are for logs
-    without specifications; such logs get tools inferred from each trajectory's calls otherwise (`infer_tools`). A
-    file's first record may give its tools once for all (`{"tools": [...]}`), or hold all samples
-    (`{"tools": [...], "samples": [...]}`); a file of bare messages is one conversation.
+    Args:
+        source: the file or folder, or "-".
+        format: a name in `FORMATS`; by default the format of each file is detected from its first records.
+        tools: the tools of trajectories that list none; by default these are inferred from the calls of each trajectory
+            (`infer_tools`).
+        strict: whether a record that cannot be read is an error.
+        problems: with `strict=False`, records that cannot be read are appended here and skipped.
 
-    Raises DataError with path and line at the first record that cannot be read; with `strict=False` such a record is
-    appended to `problems` and skipped. A source that does not exist, or an unknown format, raises in any case.
+    Raises:
+        DataError: with path and line, a record cannot be read and `strict` is set; or, regardless of `strict`, the
+            source does not exist or the format is unknown.
     """
     format = None if format is None else format_name(format, FORMATS)
     files = ["-"] if str(source) == "-" else _files(Path(source))
@@ -60,10 +66,11 @@ def read(
 
 
 def read_tools(path: str | Path) -> list[Tool]:
-    """The tools of a file, or of "-", the input.
+    """The tools in a file, or in standard input ("-").
 
-    A list, lines, or an object with `tools`, of specifications as OpenAI, MCP (`tools/list` results too), Anthropic or
-    Seal-Tools write them. Of a file of trajectories: the tools these list, each different one once. Raises DataError.
+    The file is a list, JSON Lines, or an object with `tools`, of specifications in the formats of OpenAI, MCP (results
+    of `tools/list` too), Anthropic or Seal-Tools. For a file of trajectories, the distinct tools that these list.
+    Raises DataError.
     """
     name = "<stdin>" if str(path) == "-" else str(path)
     found: list[Tool] = []
@@ -74,7 +81,7 @@ def read_tools(path: str | Path) -> list[Tool]:
             raise DataError("the file is empty: no records in it", name)
         if any(module.detect(first[1]) for module in FORMATS.values()):
             samples = chain([first], records)
-            tools = chain.from_iterable(one.tools for one in _read_records(samples, name, None, None, None))
+            tools = chain.from_iterable(t.tools for t in _read_records(samples, name, None, None, None))
             return list({jsonio.dumps(tool.to_json(with_extra=True)): tool for tool in tools}.values())
         for line, value in chain([first], records):
             try:
@@ -154,7 +161,7 @@ def _is_message(record: Any) -> bool:
 
 
 def _one_conversation(records: Iterable[jsonio.Record]) -> Iterator[jsonio.Record]:
-    """A file whose records are messages is one bare conversation; its first broken record spoils it."""
+    """Join records that are messages into a single conversation; a broken record replaces the whole conversation."""
     messages = []
     for line, value in records:
         if isinstance(value, DataError):
@@ -165,14 +172,15 @@ def _one_conversation(records: Iterable[jsonio.Record]) -> Iterator[jsonio.Recor
 
 
 _HEAD = 16
-"""Records looked at to detect a format; the first ones may be broken, or hold nothing telling."""
+"""Number of records used to detect the format, since the first records may be broken or match several formats."""
 _SAMPLES = ("samples", "trajectories", "data")
 
 
 def _samples(records: Iterable[jsonio.Record]) -> Iterator[tuple[int, str, Any, tuple[Tool, ...] | None]]:
-    """Line, field of the line that holds the sample, sample, and the tools the file lists for all its samples.
+    """Yield line number, path of the sample inside the record, sample, and the tools that the file lists for all
+    samples.
 
-    Opens `{"tools": …, "samples": […]}` and takes in `{"tools": …}`.
+    Unpacks `{"tools": …, "samples": […]}`; a record `{"tools": …}` sets the tools of the samples after it.
     """
     shared: tuple[Tool, ...] | None = None
     for line, value in records:
@@ -185,13 +193,13 @@ def _samples(records: Iterable[jsonio.Record]) -> Iterator[tuple[int, str, Any, 
                 yield line, "", error, None
                 continue
         if wrapped:
-            yield from ((line, f"{wrapped}[{at}]", sample, shared) for at, sample in enumerate(value[wrapped]))
+            yield from ((line, f"{wrapped}[{index}]", sample, shared) for index, sample in enumerate(value[wrapped]))
         elif not only_tools:
             yield line, "", value, shared
 
 
 def _wrapped(value: Any) -> str | None:
-    """The field that holds all samples of a file, where the value is no sample itself."""
+    """The name of the field that contains all samples; None if the record is itself a sample."""
     fields = value.keys() if type(value) is dict else ()
     field = next((field for field in _SAMPLES if field in fields and type(value[field]) is list), None)
     if field is None or any(module.detect(value) for module in FORMATS.values()):
@@ -234,7 +242,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 class _Decompressed(gzip.GzipFile):
-    """Closes the compressed stream with itself, which `GzipFile` leaves to the caller."""
+    """A gzip stream that also closes the underlying file, which `GzipFile` leaves to the caller."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self.compressed = stream
@@ -246,13 +254,13 @@ class _Decompressed(gzip.GzipFile):
 
 
 def _parquet_as_json_lines(path: Path) -> BinaryIO:
-    """The rows of a Parquet file as JSON Lines, in a temporary file. Nulls are omitted: Parquet adds them to records
-    in which a field is absent."""
+    """Convert a Parquet file to JSON Lines in a temporary file. Nulls are omitted, as Parquet adds them to records
+    without the field."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
         raise DataError("reading Parquet needs pyarrow: pip install pyarrow", path) from None
-    stream = tempfile.TemporaryFile()  # noqa: SIM115  (closed by whoever reads it)
+    stream = tempfile.TemporaryFile()  # noqa: SIM115  (closed by the caller)
     try:
         for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
             for row in batch.to_pylist():
@@ -279,7 +287,7 @@ def _opened(file: str | Path) -> AbstractContextManager[BinaryIO]:
     try:
         if name.endswith(".parquet"):
             return _parquet_as_json_lines(Path(file))
-        stream = Path(file).open("rb")  # noqa: SIM115  (opened only once, since it may be a pipe)
+        stream = Path(file).open("rb")  # noqa: SIM115  (opened only once because it may be a pipe)
         return cast(BinaryIO, _Decompressed(stream)) if stream.peek(2)[:2] == _GZIP_MAGIC else stream
     except FileNotFoundError:
         raise DataError("no such file or folder", file) from None

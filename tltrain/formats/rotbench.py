@@ -1,7 +1,7 @@
-"""RoTBench: ReAct turns, the tool list in the system text, and a last turn that lists the acceptable replies.
+"""RoTBench: ReAct turns, the tool list in the system prompt, and a last turn that lists the acceptable replies.
 
-The first of them is the trajectory's last reply; the texts of the others are kept in `extra["alternatives"]`. The
-system text stays as it is, tool list included.
+The first acceptable reply becomes the last reply of the trajectory; the others are kept as text in
+`extra["alternatives"]`. The system prompt is kept unchanged, including the tool list.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _KNOWN = frozenset(("id", "conversations"))
 
 
 def detect(record: Any) -> bool:
-    """Turns under a system text with the tool list, the last a list of replies."""
+    """Whether the system prompt contains the tool list and the last turn is a list of replies."""
     turns = conversations.turns_of(record)
     return turns is not None and MARKER in conversations.first_text(turns) and type(turns[-1].get("value")) is list
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
-    """The item in `record`: history and the first acceptable reply."""
+    """The item in `record`: the history and the first acceptable reply."""
     alternatives: list[str] = []
 
-    def message(turn: dict[str, Any]) -> list[Message]:
+    def read_turn(turn: dict[str, Any]) -> list[Message]:
         if type(turn.get("value")) is not list:
             return conversations.react_message(turn)
         if not turn["value"] or not all(type(text) is str for text in turn["value"]):
@@ -36,17 +36,17 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
         alternatives.extend(turn["value"][1:])
         return [conversations.react_reply(turn["value"][0])]
 
-    trajectory = read_turns(record, tools, source, message)
+    trajectory = read_turns(record, tools, source, read_turn)
     if alternatives:
         trajectory.extra["alternatives"] = alternatives
     return [trajectory]
 
 
-def read_turns(record: Any, tools: Sequence[Tool] | None, source: str, message: Any) -> Trajectory:
-    """The trajectory whose turns `message` reads, with the tools that the first turn's text lists."""
+def read_turns(record: Any, tools: Sequence[Tool] | None, source: str, read_turn: Any) -> Trajectory:
+    """The trajectory in `record`, with the tools listed in its first turn; `read_turn` converts a turn to messages."""
     if type(record) is not dict:
         raise expected("object", record)
-    messages = conversations.messages_of(record, message)
+    messages = conversations.messages_of(record, read_turn)
     listed = conversations.tools_in(messages[0].content or "", MARKER, "conversations[0].value") if messages else None
     listed = tools_or(listed, tools, messages)
     return Trajectory(messages, listed, text_or_none(record, "id"), source, extra=rest(record, _KNOWN))

@@ -1,8 +1,8 @@
-"""Seal-Tools: a query and the calls that answer it, all in one reply.
+"""Seal-Tools: a query and the calls that answer it, all in a single reply.
 
-A call's `responses` (`["API_call_0"]`: the names of its results) are kept in its `extra`; where a later argument is
-such a name, the name stays the argument's value. The file lists no tools: of those given (`tool.jsonl`), a trajectory
-gets the ones its calls name, in that order; without any given they are inferred.
+The `responses` of a call (`["API_call_0"]`: the names of its results) are kept in its `extra`; a later argument that
+refers to such a result keeps the name as its value. The file lists no tools: a trajectory gets those of the given tools
+(`tool.jsonl`) that its calls name, in that order; if no tools are given, they are inferred.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CALL = frozenset(("api", "parameters"))
 
 
 def detect(record: Any) -> bool:
-    """A `query` with its `calling`."""
+    """Whether the record has a `query` and a list of calls (`calling`)."""
     return type(record) is dict and "query" in record and type(record.get("calling")) is list
 
 

@@ -1,4 +1,4 @@
-"""The table of formats: what can be read, what can be written, and under which names."""
+"""The tables of formats that can be read and written, by name."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tltrain.trajectory import Tool, Trajectory
 
 
 class Format(Protocol):
-    """What the file of a format offers; some also `write(trajectory, failed=()) -> record`."""
+    """The functions of a format's module; some modules also have `write(trajectory, failed=()) -> record`."""
 
     def detect(self, record: Any) -> bool:
-        """Whether a record of a file looks like this format."""
+        """Whether a record of a file appears to be in this format."""
 
     def read(self, record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
-        """The trajectories of one record. Raises FieldError."""
+        """The trajectories of a record; `source` is its `path:line`. Raises FieldError."""
 
 
 FORMATS: dict[str, Format] = {
@@ -52,11 +52,11 @@ FORMATS: dict[str, Format] = {
     "ms-swift": msswift,
     "openai": openai,
 }
-"""Formats that can be read, in the order in which they are tried on content: the more telling first."""
+"""Formats that can be read, in the order in which detection tries them: the more specific first."""
 
 REFUTED_BY: dict[str, Callable[[Any], bool]] = {"hermes": llamafactory.is_certain}
-"""Records that rule a format out for the whole file, whatever other records look like: tags are weak evidence, since
-any text can quote them, while the roles of LLaMA-Factory's calls and feedback are its own."""
+"""Checks that exclude a format for the whole file if any record passes them: tags are weak evidence for Hermes, as any
+text can quote them, while only LLaMA-Factory uses its roles for calls and feedback."""
 
 WriteRecord = Callable[[Trajectory, Collection[int]], dict[str, Any]]
 
@@ -65,19 +65,20 @@ WRITERS: dict[str, WriteRecord] = {
     "ms-swift": msswift.write,
     "llama-factory": llamafactory.write,
 }
-"""Formats that can be written: the record of a trajectory, given the message indices of its failed replies."""
+"""Formats that can be written. A writer takes a trajectory and the message indices of its failed replies, and returns
+a record."""
 
 STEP_WRITERS: dict[str, Callable[[Step], dict[str, Any]]] = {"steps": step_record, "trl": trl_record}
-"""Formats of tokens: the record of one step."""
+"""Formats that contain tokens. A writer takes a step and returns a record."""
 
 _ALIASES = {"sharegpt": "llama-factory", "swift": "ms-swift", "apigen": "xlam"}
 
 
 def format_name(name: str, known: Collection[str]) -> str:
-    """The name as our tables have it: case, `-` and `_` do not matter. Raises DataError where it is not in `known`."""
-    plain = {one.replace("-", ""): one for one in known}
-    plain |= {alias: one for alias, one in _ALIASES.items() if one in known}
-    found = plain.get(name.lower().replace("-", "").replace("_", ""))
+    """The canonical name of a format, ignoring case, `-` and `_`. Raises DataError if it is not in `known`."""
+    names = {format.replace("-", ""): format for format in known}
+    names |= {alias: format for alias, format in _ALIASES.items() if format in known}
+    found = names.get(name.lower().replace("-", "").replace("_", ""))
     if found is None:
         raise DataError(f"unknown format {name!r}: expected one of {', '.join(known)}")
     return found

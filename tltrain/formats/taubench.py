@@ -1,6 +1,6 @@
-"""tau-bench logs: OpenAI messages in `traj`, with the task, the trial and the final reward beside them (in `extra`).
+"""tau-bench logs: OpenAI messages in `traj`, with the task, the trial and the final reward in `extra`.
 
-They list no tools: those given, or inferred from the calls.
+The logs list no tools: these are given by the caller, or inferred from the calls.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _KNOWN = frozenset(("traj",))
 
 
 def detect(record: Any) -> bool:
-    """A `traj` beside a `reward` or `task_id`."""
+    """Whether the record has a `traj`, and a `reward` or `task_id`."""
     return type(record) is dict and type(record.get("traj")) is list and ("reward" in record or "task_id" in record)
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
-    """The log in `record`; its id is task and trial."""
+    """The log in `record`; its id is `TASK/TRIAL`."""
     log = record_of(record)
     messages = each(message_of, list_of(log, "traj"), "traj")
     name = "/".join(str(log[field]) for field in ("task_id", "trial") if field in log) or None

@@ -1,7 +1,7 @@
-"""The TL-Training release: `{id, conversations: [{role, content}]}`, the tools as JSON in the first system content.
+"""The TL-Training release: `{id, conversations: [{role, content}]}`, with the tools as JSON in the first system turn.
 
-A call is the tool's name, a newline, and the arguments as JSON; any other reply is text. That first system content is
-taken for the tools and is no message.
+A call is the name of the tool, a newline, and the arguments as JSON; any other reply is text. The first system turn
+defines the tools and does not become a message.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TURN = frozenset(("role", "content"))
 
 
 def detect(record: Any) -> bool:
-    """`conversations` with roles and contents."""
+    """Whether the record has `conversations` with `role` and `content`."""
     turns = record.get("conversations") if type(record) is dict else None
     return type(turns) is list and bool(turns) and type(turns[0]) is dict and {"role", "content"} <= turns[0].keys()
 
@@ -55,19 +55,19 @@ def _listed(turns: list[Any]) -> tuple[Tool, ...] | None:
 
 def _message(value: Any, names: frozenset[str]) -> Message:
     turn = record_of(value)
-    written, text = text_of(turn, "role"), text_of(turn, "content")
-    role = _ROLES.get(written)
+    role_name, text = text_of(turn, "role"), text_of(turn, "content")
+    role = _ROLES.get(role_name)
     if role is None:
-        raise FieldError("role", f"expected one of {', '.join(_ROLES)}, got {written!r}")
+        raise FieldError("role", f"expected one of {', '.join(_ROLES)}, got {role_name!r}")
     call = _call(text, names) if role == "assistant" else None
     extra = rest(turn, _TURN)
     return Message(role, text, extra=extra) if call is None else Message(role, None, (call,), extra=extra)
 
 
 def _call(text: str, names: frozenset[str]) -> Call | None:
-    """The call, where the first line is a tool's name, or what follows it is a JSON object."""
-    name, newline, written = text.partition("\n")
+    """The call, if the first line is the name of a tool or the rest is a JSON object; None for other text."""
+    name, newline, rest_of_text = text.partition("\n")
     if not newline:
         return None
-    arguments = arguments_of(written, "content")
+    arguments = arguments_of(rest_of_text, "content")
     return Call(name, arguments) if name in names or isinstance(arguments, dict) else None

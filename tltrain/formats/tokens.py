@@ -1,39 +1,39 @@
-"""Steps as records: token ids and weights, for trainers that take them as they are. Needs no tokenizer itself."""
+"""Steps as records of token ids and weights, for trainers that accept tokenized data. Needs no tokenizer."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
 IGNORED = -100
-"""The label of tokens that are not learned, in TRL and transformers."""
+"""The label of tokens without loss, in TRL and transformers."""
 
 
 class Step(Protocol):
-    """One reply with all that precedes it, as tokens; `weights` has one number for each of `reply_ids`."""
+    """A tokenized reply and its prompt; `weights` and `reply_ids` have the same length."""
 
     @property
     def prompt_ids(self) -> list[int]:
-        """The tokens before the reply."""
+        """The token ids before the reply."""
 
     @property
     def reply_ids(self) -> list[int]:
-        """The tokens of the reply, stop token included."""
+        """The token ids of the reply, including the stop token."""
 
     @property
     def weights(self) -> list[float]:
-        """Loss weight of each reply token."""
+        """The loss weight of each reply token."""
 
 
 def step_record(step: Step) -> dict[str, Any]:
-    """`prompt_ids`, `reply_ids`, `weights`: everything there is."""
+    """A record with `prompt_ids`, `reply_ids` and `weights`."""
     return {"prompt_ids": step.prompt_ids, "reply_ids": step.reply_ids, "weights": step.weights}
 
 
 def trl_record(step: Step) -> dict[str, Any]:
-    """TRL's `input_ids` and `labels`, both of the step's length.
+    """A record with TRL's `input_ids` and `labels`, which have the same length.
 
-    Prompt tokens and reply tokens of weight 0 have the label -100. Weights other than 0 and 1 cannot be carried.
+    Prompt tokens and reply tokens of weight 0 have the label -100. Weights other than 0 and 1 are lost.
     """
-    learned = zip(step.reply_ids, step.weights, strict=True)
-    labels = [token if weight else IGNORED for token, weight in learned]
+    weighted = zip(step.reply_ids, step.weights, strict=True)
+    labels = [token if weight else IGNORED for token, weight in weighted]
     return {"input_ids": [*step.prompt_ids, *step.reply_ids], "labels": [IGNORED] * len(step.prompt_ids) + labels}

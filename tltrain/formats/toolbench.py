@@ -1,12 +1,12 @@
 """ToolBench: search trees over real web APIs, and the conversations made from them.
 
-A tree gives one trajectory for each path from the root to a leaf, those that reach an answer first. What
-`extra["branch"]` says: `answer`, whether the path ends in one; `fork`, the index of the first message that no earlier
-trajectory of this tree has (messages before it are counted there); `pruned`. The id is the
-trajectory's number in its tree. System text and first user message are those of the training messages, where there are
-any; else there is the query alone.
+A tree gives a trajectory for each path from the root to a leaf; paths that reach an answer come first. The fields of
+`extra["branch"]` are `answer`, whether the path ends with an answer; `fork`, the index of the first message that is not
+in an earlier trajectory of this tree; and `pruned`. The id is the number of the trajectory in its tree. The system
+prompt and the first user message are taken from the training messages if there are any; otherwise the trajectory
+starts with the query.
 
-A conversation lists its tools in the system text as Python writes them; the text stays as it is.
+A conversation lists its tools in the system prompt as a Python literal; the prompt is kept unchanged.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _MARKER = "you have access to the following APIs:"
 _ANSWERED = 3
-"""`observation_code` of a call to Finish that gives an answer."""
+"""The `observation_code` of a call to Finish that gives an answer."""
 _GENERATION = frozenset(("function", "train_messages", "query"))
 
 Path = tuple[dict[str, Any], ...]
-"""Nodes from below the root to a leaf."""
+"""The nodes from a child of the root to a leaf."""
 
 
 def detect(record: Any) -> bool:
-    """A tree with its answer, or turns under a system text with the API list."""
+    """Whether the record is a search tree, or a conversation whose system prompt lists APIs."""
     if type(record) is dict and "answer_generation" in record and "tree" in record:
         return True
     turns = conversations.turns_of(record)
@@ -38,7 +38,7 @@ def detect(record: Any) -> bool:
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
-    """The trajectories of the tree, or the one of the conversation, in `record`."""
+    """The trajectories of the tree, or the single trajectory of the conversation, in `record`."""
     if type(record) is dict and "conversations" in record:
         return [_read_conversation(record, tools, source)]
     tree = record_of(record)
@@ -64,13 +64,13 @@ def _opening(generation: dict[str, Any]) -> tuple[Message, ...]:
     training = generation.get("train_messages")
     if type(training) is list and training and type(training[0]) is list:
         first = each(message_of, training[0], "answer_generation.train_messages[0]")
-        count = next((at for at, message in enumerate(first) if message.role == "assistant"), len(first))
+        count = next((index for index, message in enumerate(first) if message.role == "assistant"), len(first))
         return first[:count]
     return (Message("user", text_of(generation, "query")),)
 
 
 def _paths(root: dict[str, Any]) -> Iterator[Path]:
-    """Paths to all leaves in the order of the search, without recursion."""
+    """The paths to all leaves in depth-first order, without recursion."""
     stack: list[Path] = [(root,)]
     while stack:
         path = stack.pop()
@@ -87,7 +87,7 @@ def _answers(path: Path) -> bool:
 
 
 def _shared(path: Path, seen: set[int]) -> int:
-    """How many nodes of a path were seen before, not counting a reply seen in part (its thought, but not its call)."""
+    """The number of leading nodes in `seen`, excluding a reply of which only a part (its thought) is in `seen`."""
     count = sum(id(node) in seen for node in path)
     while count > 0 and path[count - 1].get("node_type") != "Action Input":
         count -= 1
@@ -95,7 +95,8 @@ def _shared(path: Path, seen: set[int]) -> int:
 
 
 def _messages(path: Path) -> list[Message]:
-    """Thought, Action and Action Input make one reply; a thought followed by no action is a reply of text."""
+    """The messages of a path. Thought, Action and Action Input form a reply; a thought without an action is a text
+    reply."""
     messages: list[Message] = []
     thought: str | None = None
     name: str | None = None

@@ -1,5 +1,5 @@
-"""ToolEyes: queries, and ReAct turns where there are any, under a system text with the tool list. `path` names the
-tool library. The system text stays as it is, tool list included.
+"""ToolEyes: queries, and ReAct turns if there are any, after a system prompt with the tool list. `path` names the tool
+library. The system prompt is kept unchanged, including the tool list.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from tltrain.trajectory import Tool, Trajectory
 
 
 def detect(record: Any) -> bool:
-    """Turns under a system text with the tool list."""
+    """Whether the system prompt contains the tool list."""
     turns = conversations.turns_of(record)
     return turns is not None and rotbench.MARKER in conversations.first_text(turns)
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
-    """The query in `record`, and what was done about it."""
+    """The query in `record` and the turns after it."""
     return [rotbench.read_turns(record, tools, source, conversations.react_message)]

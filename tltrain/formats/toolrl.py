@@ -1,8 +1,10 @@
-"""ToolRL: `instruction` with the tools in words, `input` with the dialogue so far, `output` with the reply, in tags.
+"""ToolRL: `instruction` with a text description of the tools, `input` with the dialogue so far, `output` with the
+reply.
 
-`<user>`, `<think>` (our `thought`), `<tool_call>` (one JSON object a line), `<response>` (our content) and `<obs>`
-(feedback, one for all calls of a reply; where it is a JSON list that names each call in turn, one message a call). The
-blank around a tag's text belongs to the tag. The instruction stays as the system text, tool list included.
+The tags are `<user>`, `<think>` (`Message.thought`), `<tool_call>` (a JSON object on each line), `<response>`
+(`Message.content`) and `<obs>` (the feedback of all calls of a reply; a JSON list that names each call in order becomes
+one message per call). White space around the text of a tag is ignored. The instruction becomes the system message,
+including the tool list.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ _TITLE = "**Dialogue Records History**"
 
 
 def detect(record: Any) -> bool:
-    """Instruction, input and output, with the dialogue's title or a thought."""
+    """Whether the record has instruction, input and output, with the title of the dialogue or a thought."""
     if type(record) is not dict or not record.keys() >= _KNOWN:
         return False
     return str(record["input"]).startswith(_TITLE) or str(record["output"]).lstrip().startswith("<think>")
 
 
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
-    """The dialogue in `record`, the output its last reply."""
+    """The dialogue in `record`; the output is its last reply."""
     sample = record_of(record)
     instruction = text_of(sample, "instruction")
     messages = [Message("system", instruction)]
@@ -45,20 +47,20 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
 
 
 def _blocks(text: str, field: str) -> Iterator[tuple[str, str]]:
-    """The tagged texts in order; a text may hold tags, but not its own closing one."""
-    at = 0
-    while match := _TAG.match(text, at):
+    """The tagged texts in order; a text may contain other tags, but not its own closing tag."""
+    position = 0
+    while match := _TAG.match(text, position):
         end = text.find(f"</{match[1]}>", match.end())
         if end < 0:
             raise FieldError(field, f"<{match[1]}> without </{match[1]}>")
         yield match[1], text[match.end() : end].strip()
-        at = end + len(match[1]) + 3
-    if left := text[at:].strip():
+        position = end + len(match[1]) + 3
+    if left := text[position:].strip():
         raise FieldError(field, f"expected a tag, got {left[:40]!r}")
 
 
 def _add(messages: list[Message], tag: str, text: str, field: str) -> None:
-    """Adds a block to the dialogue: a thought begins a reply; calls and response go on with it."""
+    """Add a block to the dialogue: a thought starts a reply; calls and response are added to the current reply."""
     if tag == "user":
         messages.append(Message("user", text))
     elif tag == "think":
@@ -94,7 +96,7 @@ def _feedback(text: str, reply: Message) -> list[Message]:
 
 
 def _tools(instruction: str) -> tuple[Tool, ...]:
-    """The tools numbered in the instruction: name, description, and the table of arguments on a line of its own."""
+    """The numbered tools of the instruction: name, description, and the table of arguments on a separate line."""
     found = []
     for text in _TOOL.split(instruction)[1:]:
         name, described, after = text.partition("\nDescription: ")

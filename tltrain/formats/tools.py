@@ -1,4 +1,4 @@
-"""Tool specifications in the forms the world writes them, and tools inferred from calls where there are none."""
+"""Tool specifications in common formats, and inference of tools from calls."""
 
 from __future__ import annotations
 
@@ -33,16 +33,17 @@ _PYTHON_TYPES = {
 
 
 def tools_of(values: Any, field: str = "tools") -> tuple[Tool, ...]:
-    """A list of specifications in any of the forms of `tool_of`."""
+    """The tools of a list of specifications, each in any format that `tool_of` reads."""
     return each(tool_of, values, field)
 
 
 def tool_of(value: Any) -> Tool:
-    """One specification: OpenAI's (wrapped or bare), MCP's `inputSchema`, Anthropic's `input_schema`, Seal-Tools'.
+    """A specification in the format of OpenAI (with or without `function`), MCP (`inputSchema`), Anthropic
+    (`input_schema`) or Seal-Tools.
 
-    Parameters that are a plain table of arguments (`{"city": {"type": "str"}}`) become a JSON Schema, except inside
-    `function`, which has to hold a schema. What we have no field for goes to `extra`; of the wrapped form that is what
-    stands in `function` and beside it.
+    Parameters given as a plain table of arguments (`{"city": {"type": "str"}}`) become a JSON Schema, except inside
+    `function`, which must contain a schema. Unknown fields are kept in `extra`, both those in `function` and those next
+    to it. Raises FieldError.
     """
     record = record_of(value)
     function = record.get("function")
@@ -56,7 +57,7 @@ def tool_of(value: Any) -> Tool:
     return _bare(rest(record, {"type"}) if record.get("type") == "function" else record, {}, tables=True)
 
 
-def _bare(record: dict[str, Any], beside: dict[str, Any], tables: bool) -> Tool:
+def _bare(record: dict[str, Any], outer: dict[str, Any], tables: bool) -> Tool:
     name = text_of(record, "api_name" if "api_name" in record else "name")
     description = text_or_none(record, "api_description" if "api_description" in record else "description") or ""
     field = "parameters"
@@ -64,7 +65,7 @@ def _bare(record: dict[str, Any], beside: dict[str, Any], tables: bool) -> Tool:
     if parameters is None:
         field = next((field for field in _SCHEMAS if field in record), field)
         parameters = record.get(field)
-    extra = rest(record, _KNOWN) | beside
+    extra = rest(record, _KNOWN) | outer
     if parameters is None:
         parameters = dict(EMPTY_PARAMETERS)
     elif type(parameters) is not dict:
@@ -77,7 +78,7 @@ def _bare(record: dict[str, Any], beside: dict[str, Any], tables: bool) -> Tool:
 
 
 def is_table(parameters: dict[str, Any]) -> bool:
-    """Whether these are arguments by name, each with its own description, and no JSON Schema."""
+    """Whether `parameters` is a table that describes each argument by name, rather than a JSON Schema."""
     if type(parameters.get("type")) is str or "properties" in parameters or not parameters:
         return False
     return all(
@@ -87,9 +88,10 @@ def is_table(parameters: dict[str, Any]) -> bool:
 
 
 def schema_of_table(table: dict[str, Any], required: list[str] | None = None) -> dict[str, Any]:
-    """The JSON Schema of a table of arguments; Python's type names are mapped to JSON's (`List[int]`, `str, optional`).
+    """The JSON Schema for a table of arguments; Python type names (`List[int]`, `str, optional`) are mapped to JSON
+    types.
 
-    `required` as given; else the arguments that have no `default` and do not say that they are optional.
+    `required` defaults to the arguments that have no `default` and are not declared as optional.
     """
     properties = {name: _property(value) for name, value in table.items()}
     if required is None:
@@ -99,23 +101,23 @@ def schema_of_table(table: dict[str, Any], required: list[str] | None = None) ->
 
 
 def _property(value: dict[str, Any]) -> dict[str, Any]:
-    written = value.get("type")
-    return value if written is None else json_type(written) | rest(value, {"type"})
+    python_type = value.get("type")
+    return value if python_type is None else json_type(python_type) | rest(value, {"type"})
 
 
 def _is_optional(value: dict[str, Any]) -> bool:
     return "default" in value or "optional" in str(value.get("type", "")).lower()
 
 
-def json_type(written: str) -> dict[str, Any]:
-    """The JSON Schema of a type as Python writes it; what we do not know stays under `x-type`, and means anything."""
-    name = written.split(",")[0].strip() if "[" not in written else written.removesuffix(", optional").strip()
-    outer, bracket, inner = name.removesuffix("]").partition("[")
+def json_type(python_type: str) -> dict[str, Any]:
+    """The JSON Schema for a Python type; an unknown type is kept under `x-type` and accepts any value."""
+    name = python_type.removesuffix(", optional") if "[" in python_type else python_type.split(",")[0]
+    outer, bracket, inner = name.strip().removesuffix("]").partition("[")
     if bracket and outer.strip().lower() == "optional":
         return json_type(inner)
     known = _PYTHON_TYPES.get(outer.strip().lower())
     if known is None:
-        return {"x-type": written}
+        return {"x-type": python_type}
     items = json_type(inner) if bracket and known == "array" and "," not in inner else {}
     return {"type": known, "items": items} if items else {"type": known}
 
@@ -123,18 +125,18 @@ def json_type(written: str) -> dict[str, Any]:
 def tools_or(
     own: tuple[Tool, ...] | None, given: Sequence[Tool] | None, messages: Iterable[Message]
 ) -> tuple[Tool, ...]:
-    """The tools of a trajectory: its own, else those given for the file, else those its calls show."""
+    """The tools of a trajectory: its own, else those given for the file, else those inferred from its calls."""
     if own is not None:
         return own
     return infer_tools(messages) if given is None else tuple(given)
 
 
 def infer_tools(messages: Iterable[Message]) -> tuple[Tool, ...]:
-    """The tools that the calls of one trajectory show, marked `inferred`, in the order of their first call.
+    """The tools inferred from the calls of a trajectory, marked `inferred`, in the order of their first call.
 
-    An argument's type is that of the values seen: one JSON type, or a list of types where they differ; whole and other
-    numbers together are `number`. No argument is required, nothing else is claimed. Calls whose arguments are no object
-    show their tool's name only.
+    The type of an argument is the JSON type of its values, or a list of types if they differ; integers and other
+    numbers together are `number`. No argument is required. A call whose arguments are not an object only provides the
+    name of its tool.
     """
     seen: dict[str, dict[str, list[str]]] = {}
     for message in messages:
@@ -169,5 +171,5 @@ _TYPE_NAMES: dict[type, str] = {
 
 
 def type_name(value: Any) -> str:
-    """JSON Schema's name for the type of a JSON value."""
+    """The JSON Schema name for the type of a JSON value."""
     return _TYPE_NAMES[type(value)]

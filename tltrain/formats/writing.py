@@ -1,4 +1,4 @@
-"""Trajectories and steps to JSON Lines in any format that can be written."""
+"""Writing trajectories and steps to JSON Lines."""
 
 from __future__ import annotations
 
@@ -24,11 +24,19 @@ def write(
     strict: bool = True,
     problems: list[Problem] | None = None,
 ) -> int:
-    """Writes trajectories as JSON Lines to a file, whole or not at all, to an open stream, or to "-", the output.
+    """Write trajectories as JSON Lines and return their number.
 
-    `format` is a name of `WRITERS`; each file says what its format cannot carry. `failed` gives the message indices of
-    a trajectory's failed replies, which get weight 0. Returns how many were written. Raises DataError, with the place
-    the trajectory came from, where one cannot be written; with `strict=False` it goes to `problems` instead.
+    Args:
+        trajectories: what to write.
+        target: a file, which is replaced only after everything was written; an open stream; or "-" for standard output.
+        format: a name in `WRITERS`; the module of each format documents what writing loses.
+        failed: returns the message indices of the failed replies of a trajectory, which get weight 0.
+        strict: whether a trajectory that cannot be written is an error.
+        problems: with `strict=False`, trajectories that cannot be written are appended here and skipped.
+
+    Raises:
+        DataError: a trajectory cannot be written and `strict` is set (with the path and line of its source), the format
+            is unknown, or the target cannot be written.
     """
     record = WRITERS[format_name(format, WRITERS)]
 
@@ -37,7 +45,7 @@ def write(
             try:
                 yield _line(trajectory, record, failed(trajectory) if failed else ())
             except DataError as error:
-                path, line = _place(trajectory.source)
+                path, line = _path_and_line(trajectory.source)
                 if strict:
                     raise DataError(error.reason, path, line) from None
                 if problems is not None:
@@ -47,7 +55,8 @@ def write(
 
 
 def write_steps(steps: Iterable[Step], target: str | Path | TextIO, format: str = "steps") -> int:
-    """Writes steps as JSON Lines, where `write` writes: "steps" with ids and weights, or "trl" with `labels`."""
+    """Write steps as JSON Lines to a target of `write`, as "steps" (ids and weights) or "trl" (`labels`); return their
+    number."""
     record = STEP_WRITERS[format_name(format, STEP_WRITERS)]
     return _write_lines((jsonio.dumps(record(step)) for step in steps), target)
 
@@ -62,11 +71,11 @@ def convert(
     strict: bool = True,
     problems: list[Problem] | None = None,
 ) -> int:
-    """Reads as `read` does and writes as `write` does, in constant memory. Returns how many trajectories."""
+    """Read with `read` and write with `write`, in constant memory; return the number of trajectories written."""
     return write(read(source, format, tools, strict, problems), target, to, failed, strict, problems)
 
 
-def _place(source: str | None) -> tuple[str | None, int | None]:
+def _path_and_line(source: str | None) -> tuple[str | None, int | None]:
     path, _, line = (source or "").rpartition(":")
     return (path, int(line)) if path and line.isdecimal() else (source, None)
 

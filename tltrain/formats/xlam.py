@@ -1,7 +1,8 @@
-"""xLAM / APIGen: `query`, `tools` and `answers`, the last two as JSON texts or as JSON.
+"""xLAM / APIGen: `query`, `tools` and `answers`; `tools` and `answers` are JSON or strings of JSON.
 
-The answers are the calls of one reply; without any there is no reply. Parameters are tables of arguments with Python's
-type names and become JSON Schemas: required is what has no default and is not said to be optional.
+The answers are the calls of a single reply; if there are none, there is no reply. Parameters are tables of arguments
+with Python type names, which become JSON Schemas: arguments without a default that are not declared as optional are
+required.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ _KNOWN = frozenset(("id", "query", "tools", "answers"))
 
 
 def detect(record: Any) -> bool:
-    """A `query` with `answers`."""
+    """Whether the record has a `query` and `answers`."""
     return type(record) is dict and "query" in record and type(record.get("answers")) in (str, list)
 
 
