@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 from support.micro import ORDER_TOOLS, micro_model, micro_trajectories
-from test_sft import LORA, TOKENIZER, KilledError, kill_at, lines, naive_loss, trainer, weights
+from support.training import LORA, TOKENIZER, KilledError, kill_at, lines, naive_loss, trainer, weights
 
 from tltrain import SFTTrainer, sft
 from tltrain.config import HeldOutConfig, OptimiserConfig
@@ -215,7 +215,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     script = """
 import subprocess, sys
 from pathlib import Path
-from test_sft import trainer
+from support.training import trainer
 from tltrain.errors import RunError
 folder = Path(sys.argv[1])
 for _ in range(2):
