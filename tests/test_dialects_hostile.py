@@ -53,6 +53,7 @@ def work(name: str, text: str, tolerant: bool) -> int:
 def is_linear(name: str, texts: tuple[str, str], tolerant: bool) -> bool:
     """Four times the text: 4 times the work where it is linear, 16 times where it is quadratic."""
     short, long = texts
+    work(name, short, tolerant)  # what is imported and compiled at the first call does not count
     return work(name, long, tolerant) < 8 * work(name, short, tolerant) + 1000
 
 

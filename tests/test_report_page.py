@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from markupsafe import Markup
 from support.pages import Reader, assert_self_contained
@@ -85,7 +86,7 @@ def test_lines_leave_out_what_is_not_finite() -> None:
 
 
 def test_running_mean_is_centred() -> None:
-    values = charts._running_mean(charts.np.array([0.0, 3.0, 6.0, 0.0]), 3)
+    values = charts.running_mean(np.array([0.0, 3.0, 6.0, 0.0]), 3)
     assert values.tolist() == [1.5, 3.0, 3.0, 3.0]
 
 

@@ -260,9 +260,9 @@ def test_a_quantised_base_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"lora.base 4bit: needs bitsandbytes; run `pip install 'tltrain"):
-        models._quantised("4bit", torch.bfloat16, "cuda:0")
+        models.quantisation_options("4bit", torch.bfloat16, "cuda:0")
     monkeypatch.setattr(models, "find_spec", lambda name: builtins)
-    options = models._quantised("4bit", torch.bfloat16, "cuda:0")
+    options = models.quantisation_options("4bit", torch.bfloat16, "cuda:0")
     assert options["device_map"] == {"": "cuda:0"}
     assert options["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
 
