@@ -130,15 +130,22 @@ def test_an_array_is_read_up_to_what_is_broken(text: str, last: tuple[int, str])
 @settings(deadline=None)
 @given(st.lists(VALUES, max_size=8), st.integers(1, 40), st.sampled_from([None, 1]))
 def test_an_array_is_the_same_in_pieces_of_any_size(values: list[Any], piece: int, indent: int | None) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonio, "READ_SIZE", piece)
-        found = records(json.dumps(values, indent=indent, ensure_ascii=False))
+    class ShortReads(io.BytesIO):
+        """Gives fewer bytes at a time than are asked for, as a pipe does."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(piece)
+
+        def readline(self, size: int | None = -1) -> bytes:
+            return super().readline(piece)
+
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    found = list(jsonio.records(ShortReads(text.encode())))
     assert repr([value for _, value in found]) == repr(values)
 
 
 def test_limit_of_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonio, "MAX_VALUE", 2**20)
-    monkeypatch.setattr(jsonio, "READ_SIZE", 1000)
     large = json.dumps({"a": "x" * 2**21})
     reason = "one value of more than 1 MiB: write one sample a line (JSON Lines)"
     assert records(f'{{"a": 1}}\n{large}\n{{"a": 3}}') == [(1, {"a": 1}), (2, reason), (3, {"a": 3})]

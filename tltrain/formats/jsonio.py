@@ -23,9 +23,7 @@ compared, written and validated by recursive code."""
 MAX_VALUE = 64 * 2**20
 """Bytes of one line, or characters of one element of an array: the largest piece ever held in memory."""
 
-READ_SIZE = 2**20
-"""Bytes that are read at a time."""
-
+_CHUNK = 2**20
 _BLANK = " \t\r\n"
 _CONTINUED = (b"{", b"[", b",", b":")
 """How the first line of a document written over several lines can end."""
@@ -98,10 +96,10 @@ def records(stream: BinaryIO) -> Iterator[Record]:
 def _first_line(stream: BinaryIO) -> tuple[int, bytes]:
     """The first line that is not blank, or the first piece of it where it is long, as one array on one line is."""
     line = 1
-    raw = stream.readline(READ_SIZE).removeprefix(codecs.BOM_UTF8)
+    raw = stream.readline(_CHUNK).removeprefix(codecs.BOM_UTF8)
     while raw.isspace():
         line += raw.endswith(b"\n")
-        raw = stream.readline(READ_SIZE)
+        raw = stream.readline(_CHUNK)
     return line, raw.lstrip()
 
 
@@ -202,7 +200,7 @@ class _Scanner:
         unread = len(self.text) - self.at
         if unread > MAX_VALUE:
             raise DataError(_too_large())
-        raw = self.pending + self.stream.read(max(READ_SIZE, unread))
+        raw = self.pending + self.stream.read(max(_CHUNK, unread))
         self.ended = len(raw) == len(self.pending)
         self.pending = b""
         try:
