@@ -78,8 +78,8 @@ def end(processes: list[Any]) -> list[int]:
     return [process.exitcode for process in processes]
 
 
-def output(folder: Path) -> str:
-    return "\n".join(path.read_text()[-3000:] for path in sorted(folder.glob("output.*")))
+def said(folder: Path) -> str:
+    return "\n".join(path.read_text()[-3000:] for path in sorted(folder.glob("said.*")))
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -94,7 +94,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def two(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every job, in two processes."""
     folder = tmp_path_factory.mktemp("two")
-    assert end(start(context, 2, train_as, folder, list(JOBS))) == [0, 0], output(folder)
+    assert end(start(context, 2, train_as, folder, list(JOBS))) == [0, 0], said(folder)
     return folder
 
 
@@ -168,12 +168,12 @@ def test_killed_again_and_again_the_weights_are_the_same(
     context: Any, tmp_path: Path, count: int, job: str, kills: list[tuple[int, str]]
 ) -> None:
     """Every launch resumes where the one before was killed; each kill is that of a rank at a hook."""
-    assert end(start(context, count, train_as, tmp_path / "whole", [job])) == [0] * count, output(tmp_path / "whole")
+    assert end(start(context, count, train_as, tmp_path / "whole", [job])) == [0] * count, said(tmp_path / "whole")
     folder = tmp_path / "killed"
     for rank, moment in kills:
         codes = end(start(context, count, train_as, folder, [job], {rank: moment}))
-        assert codes[rank] == -signal.SIGKILL, (moment, codes, output(folder))
-    assert end(start(context, count, train_as, folder, [job])) == [0] * count, output(folder)
+        assert codes[rank] == -signal.SIGKILL, (moment, codes, said(folder))
+    assert end(start(context, count, train_as, folder, [job])) == [0] * count, said(folder)
     reference = tmp_path / "whole" / job
     expected, found = weights(reference), weights(folder / job)
     for name, value in expected.items():
@@ -185,9 +185,9 @@ def test_killed_again_and_again_the_weights_are_the_same(
 
 def test_started_by_one_process_and_resumed_by_two(context: Any, one: Callable[[str], Path], tmp_path: Path) -> None:
     """A checkpoint is whole, whoever wrote it."""
-    assert end(start(context, 1, train_as, tmp_path, ["fsdp"], {0: "step 4"})) == [-signal.SIGKILL], output(tmp_path)
+    assert end(start(context, 1, train_as, tmp_path, ["fsdp"], {0: "step 4"})) == [-signal.SIGKILL], said(tmp_path)
     assert (tmp_path / "fsdp" / "checkpoint-3").exists()
-    assert end(start(context, 2, train_as, tmp_path, ["fsdp"])) == [0, 0], output(tmp_path)
+    assert end(start(context, 2, train_as, tmp_path, ["fsdp"])) == [0, 0], said(tmp_path)
     expected, found = weights(one("plain")), weights(tmp_path / "fsdp")
     for name, value in expected.items():
         assert (found[name] - value).norm() < 1e-4 * value.norm()
@@ -206,17 +206,17 @@ def test_sft_alone_runs_as_several_processes(context: Any, run: Path, tmp_path: 
     folder, log = tmp_path / "run", tmp_path / "log"
     arguments = [str(run), "--out", str(folder)]
     assert end(start(context, 2, call_as, log, ["run", *arguments])) == [2, 2]
-    assert "launched as 2 processes, which only `tltrain sft` can be" in (log / "output.0").read_text()
-    assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [0, 0], output(log)
-    assert "sft sft: 4 of 4, loss" in (log / "output.0").read_text()
-    assert (log / "output.1").read_text() == ""
+    assert "launched as 2 processes, which only `tltrain sft` can be" in (log / "said.0").read_text()
+    assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [0, 0], said(log)
+    assert "sft sft: 4 of 4, loss" in (log / "said.0").read_text()
+    assert (log / "said.1").read_text() == ""
     assert (folder / "sft/sft/model/config.json").exists()
     values = yaml.safe_load(run.read_text())
     values["sft"]["batch_size"] = 4
     run.write_text(yaml.safe_dump(values))
     assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [2, 2]
     for rank in range(2):
-        text = (log / f"output.{rank}").read_text()
+        text = (log / f"said.{rank}").read_text()
         assert text == f"tltrain: {folder}: holds a run of another configuration: sft.batch_size was 3, is 4\n"
 
 

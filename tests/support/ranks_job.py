@@ -113,8 +113,8 @@ def call_as(environment: dict[str, str], folder: Path, arguments: list[str]) -> 
 def _launched(environment: dict[str, str], folder: Path) -> Iterator[None]:
     os.environ.update(environment)
     folder.mkdir(parents=True, exist_ok=True)
-    output = folder / f"output.{environment.get('RANK', '0')}"
-    with output.open("w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+    said = folder / f"said.{environment.get('RANK', '0')}"
+    with said.open("w", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
         try:
             yield
         except Exception:
