@@ -9,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -188,16 +187,17 @@ def test_an_unknown_model(place: Path, tmp_path: Path) -> None:
 def test_a_hub_model_without_a_network(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
+    requests: list[object] = []
+
     def unreachable(*_: object, **options: object) -> None:
-        assert options["timeout"]
+        requests.append(options["timeout"])
         raise ConnectionError("[Errno -2] Name or service not known\nand more")
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
-    started = time.monotonic()
     assert run_with(place, tmp_path, model="someone/a-model").startswith(
         "model someone/a-model: no such folder, and the hub cannot be asked: [Errno -2] Name or service not known"
     )
-    assert time.monotonic() - started < 20
+    assert len(requests) == 1
 
 
 def test_a_folder_that_is_no_run(place: Path, tmp_path: Path) -> None:

@@ -8,39 +8,13 @@ from typing import Any
 
 import pytest
 from support.micro import save_micro
+from support.order_sample import SAMPLE
 
 from tltrain import formats
 from tltrain import model as models
 from tltrain.conversion import convert_file, failed_replies
 from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, DataError
-
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "get_order",
-        "description": "",
-        "parameters": {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]},
-    },
-}
-
-
-def reply(arguments: str, number: int) -> dict[str, Any]:
-    call = {"id": f"c{number}", "type": "function", "function": {"name": "get_order", "arguments": arguments}}
-    return {"role": "assistant", "content": None, "tool_calls": [call]}
-
-
-SAMPLE = {
-    "messages": [
-        {"role": "user", "content": "Où est A-1001 ?"},
-        reply('{"ordr_id": "A-1001"}', 1),
-        {"role": "tool", "content": "Error: unknown argument 'ordr_id'", "tool_call_id": "c1"},
-        reply('{"order_id": "A-1001"}', 2),
-        {"role": "tool", "content": '{"status": "sent"}', "tool_call_id": "c2"},
-        {"role": "assistant", "content": "It was sent."},
-    ],
-    "tools": [TOOL],
-}
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
+from support.work import count_calls
 
 from tltrain.audit import assess_calls, feedback_failed
 from tltrain.audit.literals import read_value
@@ -185,10 +185,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
-def test_hostile_text_takes_bounded_time(text: str):
-    start = time.perf_counter()
-    feedback_failed(text)
-    assert time.perf_counter() - start < 2
+def test_hostile_text_takes_bounded_work(text: str):
+    _, calls = count_calls(lambda: feedback_failed(text))
+    assert calls < 200_000
 
 
 def test_wrapped_in_itself_many_times():

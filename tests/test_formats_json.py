@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import json
-import time
 import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.work import count_calls
 
 from tltrain.errors import DataError
 from tltrain.formats import jsonio
@@ -130,18 +130,22 @@ def test_an_array_is_read_up_to_what_is_broken(text: str, last: tuple[int, str])
 @settings(deadline=None)
 @given(st.lists(VALUES, max_size=8), st.integers(1, 40), st.sampled_from([None, 1]))
 def test_an_array_is_the_same_in_pieces_of_any_size(values: list[Any], piece: int, indent: int | None) -> None:
-    before = jsonio._CHUNK
-    jsonio._CHUNK = piece
-    try:
-        found = records(json.dumps(values, indent=indent, ensure_ascii=False))
-    finally:
-        jsonio._CHUNK = before
+    class ShortReads(io.BytesIO):
+        """Gives fewer bytes at a time than are asked for, as a pipe does."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            return super().read(piece)
+
+        def readline(self, size: int | None = -1) -> bytes:
+            return super().readline(piece)
+
+    text = json.dumps(values, indent=indent, ensure_ascii=False)
+    found = list(jsonio.records(ShortReads(text.encode())))
     assert repr([value for _, value in found]) == repr(values)
 
 
 def test_limit_of_one_value(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonio, "MAX_VALUE", 2**20)
-    monkeypatch.setattr(jsonio, "_CHUNK", 1000)
     large = json.dumps({"a": "x" * 2**21})
     reason = "one value of more than 1 MiB: use JSON Lines, with a sample on each line"
     assert records(f'{{"a": 1}}\n{large}\n{{"a": 3}}') == [(1, {"a": 1}), (2, reason), (3, {"a": 3})]
@@ -184,15 +188,15 @@ def test_memory_does_not_grow_with_the_file(shape: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "[" + "[1]," * 100_000,
+        "[" + "[1]," * 30_000,
         '{"a": "' + "\\u00e9" * 200_000,
         '{"a":1,' * 50_000,
-        "[" + '"\\ud83d\\ude00",' * 100_000,
+        "[" + '"\\ud83d\\ude00",' * 30_000,
         '{"' + "a" * 1_000_000,
         "-" * 1_000_000,
     ],
 )
-def test_hostile_text_takes_no_time(text: str) -> None:
-    start = time.process_time()
-    assert isinstance(records(text)[-1][1], str)
-    assert time.process_time() - start < 5
+def test_hostile_text_takes_linear_work(text: str) -> None:
+    found, calls = count_calls(lambda: records(text))
+    assert isinstance(found[-1][1], str)
+    assert calls < 20 * len(text)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.micro import save_micro
-from test_conversion import SAMPLE
+from support.order_sample import SAMPLE
 
 from tltrain import formats
 from tltrain import model as models

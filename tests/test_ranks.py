@@ -1,16 +1,15 @@
-"""Two processes (gloo, on the CPU) against one, sharded or not; kills at any moment; what a launch may run."""
+"""Two processes (gloo, on the CPU) against one, sharded or not; kills at every kind of moment; launches."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import random
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from support.ranks_job import JOBS, call_as, train, train_as
+from support.ranks_job import JOBS, KILL, call_as, train, train_as
 from support.small_run import write_run
 
 from tltrain.engine.order import share
@@ -39,8 +38,15 @@ def context() -> Any:
     return context
 
 
-def start(context: Any, count: int, target: Callable[..., None], folder: Path, given: list[str]) -> list[Any]:
-    """As a launcher starts `count` processes."""
+def start(
+    context: Any,
+    count: int,
+    target: Callable[..., None],
+    folder: Path,
+    arguments: list[str],
+    kills: dict[int, str] | None = None,
+) -> list[Any]:
+    """As a launcher starts `count` processes; `kills` says at which hook a rank kills itself."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -48,19 +54,24 @@ def start(context: Any, count: int, target: Callable[..., None], folder: Path, g
     for rank in range(count):
         names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
         environment = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", **{n: str(v) for n, v in names.items()}}
-        processes.append(context.Process(target=target, args=(environment if count > 1 else {}, folder, given)))
+        environment = environment if count > 1 else {}
+        environment |= {KILL: kills[rank]} if kills and rank in kills else {}
+        processes.append(context.Process(target=target, args=(environment, folder, arguments)))
         processes[-1].start()
     return processes
 
 
 def end(processes: list[Any]) -> list[int]:
     """Their exit codes; the others are ended where one failed, as a launcher does."""
-    limit = time.monotonic() + SECONDS
-    while any(process.is_alive() for process in processes) and time.monotonic() < limit:
-        if any(process.exitcode not in (None, 0) for process in processes):
-            time.sleep(2)  # for those that fail by themselves
+    running = {process.sentinel: process for process in processes}
+    while running and (ended := connection.wait(list(running), SECONDS)):
+        codes = []
+        for sentinel in ended:
+            running[sentinel].join()
+            codes.append(running.pop(sentinel).exitcode)
+        if running and any(codes):
+            connection.wait(list(running), 10)  # the others may fail by themselves
             break
-        time.sleep(0.02)
     for process in processes:
         process.kill()
         process.join()
@@ -140,28 +151,28 @@ def test_shares_are_neighbours_and_even() -> None:
     assert [sample for rank in range(8) for sample in share([1, 2], [5, 5], rank, 8)] == [1, 2]
 
 
-# A kill at any moment
+# Kills
 
 
 @pytest.mark.parametrize(
     ("count", "job", "kills"),
-    [(1, "plain", 4), (1, "lora", 4), (1, "held-out", 4), (2, "fsdp", 3), (2, "fsdp-lora", 2)],
+    [
+        (1, "plain", [(0, "step 1"), (0, "log 2"), (0, "checkpoint 1"), (0, "rename 2"), (0, "model 1")]),
+        (1, "lora", [(0, "step 2"), (0, "checkpoint 2"), (0, "rename 1"), (0, "model 1")]),
+        (1, "held-out", [(0, "log 1"), (0, "log 2"), (0, "checkpoint 1"), (0, "checkpoint 2"), (0, "rename 2")]),
+        (2, "fsdp", [(1, "step 2"), (0, "checkpoint 1"), (1, "log 2"), (0, "model 1")]),
+        (2, "fsdp-lora", [(0, "rename 2"), (1, "step 2")]),
+    ],
 )
-def test_killed_at_random_moments_the_weights_are_the_same(
-    context: Any, tmp_path: Path, count: int, job: str, kills: int
+def test_killed_again_and_again_the_weights_are_the_same(
+    context: Any, tmp_path: Path, count: int, job: str, kills: list[tuple[int, str]]
 ) -> None:
-    rng, began = random.Random(job), time.monotonic()
+    """Every launch resumes where the one before was killed; each kill is that of a rank at a hook."""
     assert end(start(context, count, train_as, tmp_path / "whole", [job])) == [0] * count, said(tmp_path / "whole")
-    lasts = time.monotonic() - began
-    killed, folder = 0, tmp_path / "killed"
-    for _ in range(4 * kills):
-        if killed == kills:
-            break
-        processes = start(context, count, train_as, folder, [job])
-        time.sleep(rng.uniform(0.1, 0.9) * lasts)
-        rng.choice(processes).kill()
-        killed += -signal.SIGKILL in end(processes)
-    assert killed == kills, "they end before"
+    folder = tmp_path / "killed"
+    for rank, moment in kills:
+        codes = end(start(context, count, train_as, folder, [job], {rank: moment}))
+        assert codes[rank] == -signal.SIGKILL, (moment, codes, said(folder))
     assert end(start(context, count, train_as, folder, [job])) == [0] * count, said(folder)
     reference = tmp_path / "whole" / job
     expected, found = weights(reference), weights(folder / job)
@@ -172,13 +183,10 @@ def test_killed_at_random_moments_the_weights_are_the_same(
     assert not [path for path in (folder / job).iterdir() if "checkpoint" in path.name or path.name == "best.pt"]
 
 
-def test_begun_by_one_process_and_gone_on_with_by_two(context: Any, one: Callable[[str], Path], tmp_path: Path) -> None:
+def test_started_by_one_process_and_resumed_by_two(context: Any, one: Callable[[str], Path], tmp_path: Path) -> None:
     """A checkpoint is whole, whoever wrote it."""
-    processes = start(context, 1, train_as, tmp_path, ["fsdp"])
-    while processes[0].is_alive() and not (tmp_path / "fsdp" / "checkpoint-2").exists():
-        time.sleep(0.001)
-    processes[0].kill()
-    processes[0].join()
+    assert end(start(context, 1, train_as, tmp_path, ["fsdp"], {0: "step 4"})) == [-signal.SIGKILL], said(tmp_path)
+    assert (tmp_path / "fsdp" / "checkpoint-3").exists()
     assert end(start(context, 2, train_as, tmp_path, ["fsdp"])) == [0, 0], said(tmp_path)
     expected, found = weights(one("plain")), weights(tmp_path / "fsdp")
     for name, value in expected.items():

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -173,12 +174,14 @@ def test_our_side_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_trl_gets_the_fastest_of_its_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def process(bench: Bench, side: str, job: Job) -> Outcome:
-        if job.trl.get("torch_compile"):
+    def call(python: str, module: str, job_file: str, result: str) -> None:
+        trl = json.loads(Path(job_file).read_text())["trl"]
+        if trl.get("torch_compile"):
             raise RunFailedError("no compiler")
-        return replace(OUTCOME, seconds=2.0 if job.trl.get("attn_implementation") else 8.0)
+        outcome = replace(OUTCOME, seconds=2.0 if trl.get("attn_implementation") else 8.0)
+        Path(result).write_text(json.dumps(asdict(outcome)))
 
-    monkeypatch.setattr(Bench, "_process", process)
+    monkeypatch.setattr("sft_speed.call", call)
     folder = str(save_micro(tmp_path / "micro"))
     job = Job("", "", 8, 8, folder, "cpu", "", 1e-4, 0, 4096, {}, {"weight_decay": 0.0})
     tuned, trials = Bench(job, 16, 1, {"trl": ""}, Size(1, 1), 1.0, tmp_path).tuned()

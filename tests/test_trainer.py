@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 from support.micro import ORDER_TOOLS, micro_model, micro_trajectories
-from test_sft import LORA, TOKENIZER, KilledError, kill_at, lines, naive_loss, trainer, weights
+from support.training import LORA, TOKENIZER, KilledError, kill_at, lines, naive_loss, trainer, weights
 
 from tltrain import SFTTrainer, sft
 from tltrain.config import HeldOutConfig, OptimiserConfig
@@ -215,7 +215,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     script = """
 import subprocess, sys
 from pathlib import Path
-from test_sft import trainer
+from support.training import trainer
 from tltrain.errors import RunError
 folder = Path(sys.argv[1])
 for _ in range(2):
@@ -260,9 +260,9 @@ def test_a_quantised_base_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(models, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"lora.base 4bit: needs bitsandbytes; run `pip install 'tltrain"):
-        models._quantised("4bit", torch.bfloat16, "cuda:0")
+        models.quantisation_options("4bit", torch.bfloat16, "cuda:0")
     monkeypatch.setattr(models, "find_spec", lambda name: builtins)
-    options = models._quantised("4bit", torch.bfloat16, "cuda:0")
+    options = models.quantisation_options("4bit", torch.bfloat16, "cuda:0")
     assert options["device_map"] == {"": "cuda:0"}
     assert options["quantization_config"].bnb_4bit_compute_dtype == torch.bfloat16
 

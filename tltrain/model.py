@@ -192,7 +192,7 @@ def load_model(
     set_up_memory()
     told: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else told only in a table
     if base is not None:
-        told |= _quantised(base, dtype or torch.float32, device)
+        told |= quantisation_options(base, dtype or torch.float32, device)
     model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **told)
     wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if wrong:
@@ -201,7 +201,7 @@ def load_model(
     return loaded
 
 
-def _quantised(base: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
+def quantisation_options(base: str, dtype: torch.dtype, device: str) -> dict[str, Any]:
     """Options that load a model in 4 bits (NF4, double quantisation, as QLoRA has it) or 8 bits."""
     if not device.startswith("cuda"):
         raise ConfigError(f"lora.base {base}: needs a CUDA GPU, the device is {device}")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from support.micro import micro_model, micro_tokenizer, micro_trajectories
 from tltrain.cli import main
@@ -39,6 +41,38 @@ JOBS: dict[str, dict[str, Any]] = {
 }
 
 
+KILL = "TLTRAIN_TEST_KILL"
+"""Environment variable with the moment, `HOOK NUMBER`, at which a process kills itself: see `kill_at`."""
+
+
+def kill_at(hook: str, number: int) -> None:
+    """From now on, kill this process where it gets to a hook for the `number`-th time.
+
+    `step`: an update begins. `log`: its weights are changed, its line is not written. `checkpoint`: half of the state
+    is written. `rename`: a file or folder is whole and has still its temporary name. `model`: the model's folder is
+    written, without the tokenizer.
+    """
+    hooks: dict[str, tuple[Any, str, Callable[..., None]]] = {
+        "step": (SFTTrainer, "training_step", lambda *_, **__: None),
+        "log": (SFTTrainer, "log", lambda *_, **__: None),
+        "checkpoint": (torch, "save", lambda state, path: Path(path).write_bytes(b"half")),
+        "rename": (Path, "replace", lambda *_: None),
+        "model": (PreTrainedModel, "save_pretrained", PreTrainedModel.save_pretrained),
+    }
+    owner, name, before = hooks[hook]
+    original, calls = getattr(owner, name), 0
+
+    def killing(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            before(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments, **options)
+
+    setattr(owner, name, killing)
+
+
 def train(folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> SFTTrainer:
     """Sixteen trajectories, eight an update, two passes, a checkpoint after each update."""
     tokenizer = micro_tokenizer()
@@ -59,8 +93,11 @@ def train(folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> SF
 
 
 def train_as(environment: dict[str, str], folder: Path, jobs: list[str]) -> None:
-    """In a process of its own, with the environment that a launcher gives; what it says goes to a file."""
+    """In a process of its own, with the environment that a launcher gives; its output goes to a file."""
     warnings.simplefilter("error")
+    if KILL in environment:
+        hook, number = environment[KILL].split()
+        kill_at(hook, int(number))
     with _launched(environment, folder):
         for job in jobs:
             train(folder / job, **JOBS[job])

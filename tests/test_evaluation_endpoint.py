@@ -186,12 +186,10 @@ def test_a_server_that_is_killed_and_started_again_is_asked_on(served: Server, t
 
 def test_a_server_that_is_not_there_ends_in_one_line(tmp_path: Path) -> None:
     write_bfcl(tmp_path, known()[:1])
-    started = time.monotonic()
     code, out, err = call("eval", f"http://127.0.0.1:{free_port()}/v1#m", *options(tmp_path, "run"))
     assert (code, out) == (2, "")
     said = err.splitlines()[-1]
     assert said.startswith("tltrain: model http://127.0.0.1:") and said.endswith("Connection error.")
-    assert time.monotonic() - started < 10
 
 
 class Particular(BaseHTTPRequestHandler):
