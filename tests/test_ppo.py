@@ -57,14 +57,13 @@ def trainer(
     return PPOTrainer(
         model,
         TOKENIZER,
-        asked,
-        [STOP],
-        PPOConfig(lora=lora, **settings),
-        folder,
-        "hermes",
-        max_tree_tokens,
-        3,
-        progress,
+        prompts=asked,
+        stop_ids=[STOP],
+        config=PPOConfig(lora=lora, **settings),
+        folder=folder,
+        max_tree_tokens=max_tree_tokens,
+        seed=3,
+        progress=progress,
     )
 
 

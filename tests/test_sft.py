@@ -55,11 +55,11 @@ def trainer(
     return SFTTrainer(
         model or micro_model(len(TOKENIZER), dtype=dtype),
         TOKENIZER,
-        trajectories or micro_trajectories(),
-        Encoder(TOKENIZER, mae=mae, pkt=pkt, max_length=max_length),
-        SFTConfig(**settings),
-        folder,
-        max_tree_tokens,
+        trajectories=trajectories or micro_trajectories(),
+        encoder=Encoder(TOKENIZER, mae=mae, pkt=pkt, max_length=max_length),
+        config=SFTConfig(**settings),
+        folder=folder,
+        max_tree_tokens=max_tree_tokens,
         seed=seed,
         progress=progress,
     )

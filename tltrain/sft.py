@@ -55,6 +55,7 @@ class SFTTrainer(TreeTrainer):
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        *,
         trajectories: Sequence[Trajectory],
         encoder: Encoder,
         config: SFTConfig,
@@ -88,7 +89,14 @@ class SFTTrainer(TreeTrainer):
             max_tree_tokens=max_tree_tokens,
             report_to=config.report_to,
         )
-        super().__init__(model, self.adapters or model, _optimiser(model, config), schedule, folder, self._tell)
+        super().__init__(
+            model,
+            self.adapters or model,
+            optimiser=_optimiser(model, config),
+            schedule=schedule,
+            folder=folder,
+            report=self._report,
+        )
 
     def _order(self, trajectories: Sequence[Trajectory], kept: Sequence[int]) -> list[list[int]]:
         """Indices of the trajectories of each update. A part of the data is its first batches, so that groups stay
@@ -177,7 +185,7 @@ class SFTTrainer(TreeTrainer):
         save_adapter(adapters, "sft", self.base, self.folder / "adapter")
         return merged(adapters, "sft", self.seed)
 
-    def _tell(self, updates: Sequence[Update]) -> None:
+    def _report(self, updates: Sequence[Update]) -> None:
         """Show the last update, and the speed of this process so far."""
         last, seconds = updates[-1], sum(update.seconds for update in updates)
         separate = sum(update.separate_tokens for update in updates)

@@ -72,11 +72,12 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
     """Trains on what `steps` and `held_out` hold, which are to be set before `train_on_trees`.
 
     Args:
-        model: the plain model that computes, on its device, sharded if it is to be.
-        wrapped: what the Trainer is told of: the model, or `peft`'s wrapper around it.
-        optimiser: of the trained weights.
+        model: the model without any wrapper, on its device and already sharded where it is to be.
+        wrapped: the model that the Trainer is given: `model` itself, or `peft`'s wrapper around it.
+        optimiser: updates the trained weights.
+        schedule: when to evaluate, checkpoint and stop.
         folder: gets `metrics.jsonl` and, until training ends, checkpoints.
-        told: called after each update with all updates of this process so far.
+        report: called after each update with all updates of this process so far.
     """
 
     control: Any
@@ -86,12 +87,14 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         self,
         model: PreTrainedModel,
         wrapped: Any,
+        *,
         optimiser: Optimiser,
         schedule: Schedule,
         folder: Path,
-        told: Callable[[Sequence[Update]], None],
+        report: Callable[[Sequence[Update]], None],
     ) -> None:
-        self.network, self.optimiser, self.schedule, self.folder, self.told = model, optimiser, schedule, folder, told
+        self.network, self.optimiser, self.schedule, self.folder = model, optimiser, schedule, folder
+        self.report = report
         self.steps: Sequence[list[TokenSequence]] = []
         self.held_out: list[TokenSequence] = []
         self.updates: list[Update] = []
@@ -179,7 +182,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
     def _write_line(self) -> None:
         if ranks.rank() == 0:
             append_json_line(self.metrics, self.updates[-1].to_json())
-            self.told(self.updates)
+            self.report(self.updates)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """The loss on held-out steps; keeps the best weights and stops early where the schedule says so."""

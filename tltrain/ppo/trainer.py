@@ -90,6 +90,7 @@ class PPOTrainer:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        *,
         prompts: Sequence[Prompt],
         stop_ids: Sequence[int],
         config: PPOConfig,
