@@ -14,7 +14,8 @@ from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
 from tltrain.encode import Encoder
 from tltrain.engine.generate import Generated
 from tltrain.ppo import trainer as loop
-from tltrain.ppo.trainer import PPOTrainer, mixed_seed, summary
+from tltrain.ppo.rollouts import mixed_seed, summary
+from tltrain.ppo.trainer import PPOTrainer
 
 TOKENIZER = micro_tokenizer()
 STOP = TOKENIZER.eos_token_id

@@ -1,4 +1,4 @@
-"""Low-rank adapters: put into a model in place by `peft`, saved beside it, and merged into its weights.
+"""Low-rank adapters: added to a model in place with `peft`, saved beside it, and merged into its weights.
 
 Sources: Hu et al. 2021 (arXiv 2106.09685) for the adapters, Gupta et al. 2015 (arXiv 1502.02551) for the rounding.
 """
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 
 def add_adapters(model: PreTrainedModel, lora: LoraConfig, names: tuple[str, ...], seed: int) -> PeftModel:
-    """Put one adapter for each name into every linear layer of `model`, which from then on computes with the active
-    one; the adapters begin as the identity. They have the model's dtype: the optimiser keeps fp32 weights."""
+    """Add an adapter of each name to every linear layer of `model`, in place; only the active adapter is applied. New
+    adapters do not change the output. They have the model's dtype: the optimiser keeps fp32 weights."""
     import torch
 
     torch.manual_seed(seed % 2**63)
@@ -45,9 +45,9 @@ def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) 
 
     Args:
         wrapped: the model with its adapters.
-        name: of the adapter to save.
+        name: name of the adapter to save.
         base: name of the base model for `adapter_config.json`; None: the name the model was loaded under.
-        folder: is written whole or not at all.
+        folder: written atomically.
 
     Raises:
         RunError: no space is left.
@@ -64,7 +64,7 @@ def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) 
 
 
 def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:
-    """The model with one adapter added to its weights, and no adapter left.
+    """The model with one adapter merged into its weights, and all adapters removed.
 
     The sum is computed in fp32. A model in bf16 gets it by stochastic rounding, since most changes that an adapter
     makes are smaller than half a unit in the last place, and rounding to nearest would discard them. The random numbers
