@@ -407,9 +407,7 @@ def test_convert_of_broken_lines(place: Path, tmp_path: Path) -> None:
 
 def test_convert_mistakes(place: Path, tmp_path: Path) -> None:
     data, out = place / "data/train.jsonl", tmp_path / "o.jsonl"
-    assert mistake("convert", data, "--to", "steps", "--out", out) == (
-        "--to steps: needs --model for its tokenizer"
-    )
+    assert mistake("convert", data, "--to", "steps", "--out", out) == ("--to steps: needs --model for its tokenizer")
     assert mistake("convert", data, "--to", "word", "--out", out).startswith("unknown format 'word': expected one of ")
     assert mistake("convert", "none", "--to", "openai", "--out", out) == "none: no such file or folder"
     assert mistake("convert", data, "--to", "openai", "--out", tmp_path).startswith(f"{tmp_path}: expected a file")

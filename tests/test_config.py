@@ -17,13 +17,24 @@ from tltrain.config import (
     PPOConfig,
     RunConfig,
     SFTConfig,
+    ValidationConfig,
     parse_config,
     read_config,
 )
 from tltrain.demo import demo_config
 from tltrain.errors import ConfigError
 
-SECTIONS = (RunConfig, DataConfig, SFTConfig, HeldOutConfig, PPOConfig, EvalConfig, LoraConfig, OptimiserConfig)
+SECTIONS = (
+    RunConfig,
+    DataConfig,
+    SFTConfig,
+    HeldOutConfig,
+    PPOConfig,
+    ValidationConfig,
+    EvalConfig,
+    LoraConfig,
+    OptimiserConfig,
+)
 FIELDS = [(section, name) for section in SECTIONS for name in section.model_fields]
 RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("**/*.y*ml"))
 

@@ -21,7 +21,9 @@ from tltrain.engine.passes import token_logprobs
 from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.errors import DataError
 from tltrain.ppo import trainer as loop
-from tltrain.ppo.trainer import PPOTrainer, Rollout, summary
+from tltrain.ppo.prompts import draw_prompts
+from tltrain.ppo.rollouts import Rollout, summary
+from tltrain.ppo.trainer import PPOTrainer
 from tltrain.progress import no_progress
 
 TOKENIZER = micro_tokenizer()
@@ -57,14 +59,13 @@ def trainer(
     return PPOTrainer(
         model,
         TOKENIZER,
-        asked,
-        [STOP],
-        PPOConfig(lora=lora, **settings),
-        folder,
-        "hermes",
-        max_tree_tokens,
-        3,
-        progress,
+        prompts=asked,
+        stop_ids=[STOP],
+        config=PPOConfig(lora=lora, **settings),
+        folder=folder,
+        max_tree_tokens=max_tree_tokens,
+        seed=3,
+        progress=progress,
     )
 
 
@@ -277,8 +278,12 @@ def test_a_policy_that_stops_calling_tools_is_seen(tmp_path: Path, monkeypatch: 
     assert [row["reply_length"] for row in found] == [len(step.reply_ids), len(text), len(step.reply_ids) - 1]
     replying(monkeypatch, lambda number: step.reply_ids if number % 4 else text)
     assert summary(trainer(tmp_path, asked=asked).collect(1))["call_rate"] == 0.75
+    assert summary(trainer(tmp_path, asked=asked).collect(1))["call_share"] == 0.75
     no_call = [prompt for prompt in prompts() if not prompt.gold]
-    assert summary(trainer(tmp_path, asked=no_call).collect(1))["call_rate"] is None
+    found = summary(trainer(tmp_path, asked=no_call).collect(1))
+    assert (found["call_rate"], found["call_share"]) == (None, 0.75)
+    replying(monkeypatch, lambda number: text)
+    assert summary(trainer(tmp_path, asked=no_call).collect(1))["call_share"] == 0
 
 
 def test_the_reward_stands_on_the_last_token_and_is_clipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,7 +300,19 @@ def test_the_reward_stands_on_the_last_token_and_is_clipped(tmp_path: Path, monk
 def test_metrics_and_rollouts_of_a_run(tmp_path: Path) -> None:
     trainer(tmp_path).train()
     rows = lines(tmp_path)
-    names = {"rollout", "reward", "kl", "call_rate", "reply_length", "right", "cut", "replies", "value", "explained"}
+    names = {
+        "rollout",
+        "reward",
+        "kl",
+        "call_share",
+        "call_rate",
+        "reply_length",
+        "right",
+        "cut",
+        "replies",
+        "value",
+        "explained",
+    }
     names |= {"findings", "policy_loss", "value_loss", "clip_fraction", "policy_grad_norm", "value_grad_norm"}
     names |= {"varied", "unparseable", "text_for_call"}
     assert all(set(row) == names for row in rows)
@@ -311,12 +328,39 @@ def test_metrics_and_rollouts_of_a_run(tmp_path: Path) -> None:
 def test_prompts_come_by_turns_and_each_is_sampled_as_often(tmp_path: Path) -> None:
     asked = prompts()
     trained = trainer(tmp_path, asked=asked)
-    drawn = [index for number in range(1, 2 * len(asked) + 1) for index in trained._drawn(number)]
+    drawn = [
+        index for number in range(1, 2 * len(asked) + 1) for index in draw_prompts(asked, number, trained.config, 3)
+    ]
     assert len(drawn) == 8 * len(asked)
     for start in range(0, len(drawn), len(asked)):
         assert sorted(drawn[start : start + len(asked)]) == list(range(len(asked)))
     rollout = trained.collect(1)
-    assert [prompt.name for prompt in rollout.prompts] == [asked[i].name for i in trained._drawn(1) for _ in range(2)]
+    expected = [asked[index].name for index in draw_prompts(asked, 1, trained.config, 3) for _ in range(2)]
+    assert [prompt.name for prompt in rollout.prompts] == expected
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+def test_the_share_of_text_prompts_is_as_configured(share: float) -> None:
+    """Over ten rollouts of four prompts, each of the two kinds in passes of its own."""
+    asked = prompts(16)
+    config = PPOConfig(prompts=4, group_size=2, text_share=share)
+    rollouts = [draw_prompts(asked, number, config, 3) for number in range(1, 11)]
+    texts = [sum(not asked[index].gold for index in drawn) for drawn in rollouts]
+    assert [len(drawn) for drawn in rollouts] == [4] * 10
+    assert sum(texts) == round(40 * share)
+    assert all(abs(count - 4 * share) < 1 for count in texts)
+    for wants_text in (False, True):
+        kind = [index for index, prompt in enumerate(asked) if (not prompt.gold) == wants_text]
+        drawn = [index for rollout in rollouts for index in rollout if index in kind]
+        for start in range(0, len(drawn) - len(kind) + 1, len(kind)):
+            assert sorted(drawn[start : start + len(kind)]) == kind
+
+
+def test_a_share_of_text_prompts_that_the_data_cannot_give_is_refused() -> None:
+    calls = [prompt for prompt in prompts() if prompt.gold]
+    config = PPOConfig(prompts=4, group_size=2, text_share=0.5)
+    with pytest.raises(DataError, match=r"ppo\.text_share 0\.5: the training split has no prompt whose gold is a text"):
+        draw_prompts(calls, 1, config, 3)
 
 
 def test_a_model_with_dropout_is_trained_without(tmp_path: Path) -> None:

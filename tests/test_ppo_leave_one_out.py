@@ -14,7 +14,8 @@ from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
 from tltrain.encode import Encoder
 from tltrain.engine.generate import Generated
 from tltrain.ppo import trainer as loop
-from tltrain.ppo.trainer import PPOTrainer, mixed_seed, summary
+from tltrain.ppo.rollouts import mixed_seed, summary
+from tltrain.ppo.trainer import PPOTrainer
 
 TOKENIZER = micro_tokenizer()
 STOP = TOKENIZER.eos_token_id
@@ -29,7 +30,15 @@ def trainer(folder: Path, seed: int = 3, **config: Any) -> PPOTrainer:
     settings = {"rollouts": 3, "prompts": 2, "samples": 2, "group_size": 2, "max_new_tokens": 6, "lora": LORA}
     settings |= {"policy": rate, "critic": rate, "advantage": "leave_one_out", **config}
     prompts = list(encoder.prompts(micro_trajectories(1)[0]))
-    return PPOTrainer(micro_model(len(TOKENIZER)), TOKENIZER, prompts, [STOP], PPOConfig(**settings), folder, seed=seed)
+    return PPOTrainer(
+        micro_model(len(TOKENIZER)),
+        TOKENIZER,
+        prompts=prompts,
+        stop_ids=[STOP],
+        config=PPOConfig(**settings),
+        folder=folder,
+        seed=seed,
+    )
 
 
 def replying(monkeypatch: pytest.MonkeyPatch, replies: list[tuple[int, ...]]) -> None:

@@ -56,10 +56,10 @@ def sft(folder: Path, model: torch.nn.Module) -> None:
     SFTTrainer(
         model,
         TOKENIZER,
-        micro_trajectories(20),
-        Encoder(TOKENIZER),
-        SFTConfig(batch_size=4, group_size=2, optimiser=SLOW, lora=LORA, epochs=3),
-        folder,
+        trajectories=micro_trajectories(20),
+        encoder=Encoder(TOKENIZER),
+        config=SFTConfig(batch_size=4, group_size=2, optimiser=SLOW, lora=LORA, epochs=3),
+        folder=folder,
         seed=5,
         base="owner/base",
     ).train()
@@ -72,10 +72,10 @@ def ppo(folder: Path, model: torch.nn.Module) -> None:
     PPOTrainer(
         model,
         TOKENIZER,
-        prompts,
-        [TOKENIZER.eos_token_id],
-        PPOConfig(lora=LORA, policy=SLOW, critic=SLOW, **settings),
-        folder,
+        prompts=prompts,
+        stop_ids=[TOKENIZER.eos_token_id],
+        config=PPOConfig(lora=LORA, policy=SLOW, critic=SLOW, **settings),
+        folder=folder,
         seed=5,
         base="owner/base",
     ).train()

@@ -136,15 +136,17 @@ class Pipeline:
             trainer = SFTTrainer(
                 model,
                 self.tokenizer,
-                self.data.train,
-                self.encoder(model, mae="mae" in arm, pkt="pkt" in arm),
-                self.config.sft,
-                folder,
-                self.config.max_tree_tokens,
-                self.config.seed,
-                self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
-                lambda: models.load_model(self.config.model, models.resolve_dtype(self.config.dtype, self.device)),
-                self.config.model,
+                trajectories=self.data.train,
+                encoder=self.encoder(model, mae="mae" in arm, pkt="pkt" in arm),
+                config=self.config.sft,
+                folder=folder,
+                max_tree_tokens=self.config.max_tree_tokens,
+                seed=self.config.seed,
+                progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
+                reload=lambda: models.load_model(
+                    self.config.model, models.resolve_dtype(self.config.dtype, self.device)
+                ),
+                base=self.config.model,
             )
             trainer.train()
 
@@ -167,15 +169,15 @@ class Pipeline:
             PPOTrainer(
                 model,
                 self.tokenizer,
-                list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in self.data.train)),
-                encoder.stop_ids,
-                self.config.ppo,
-                self.folder / "ppo",
-                self.config.dialect,
-                self.config.max_tree_tokens,
-                self.config.seed,
-                self.progress("ppo"),
-                start,
+                prompts=list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in self.data.train)),
+                stop_ids=encoder.stop_ids,
+                config=self.config.ppo,
+                folder=self.folder / "ppo",
+                dialect=self.config.dialect,
+                max_tree_tokens=self.config.max_tree_tokens,
+                seed=self.config.seed,
+                progress=self.progress("ppo"),
+                base=start,
             ).train()
 
     def evaluate(self, name: str, path: str) -> None:

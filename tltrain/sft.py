@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,27 +35,32 @@ if TYPE_CHECKING:
 class SFTTrainer(TreeTrainer):
     """Fine-tunes a model on trajectories, in an order that does not depend on masks and weights.
 
-    Launched as several processes, each takes its share of every update; rank 0 writes.
+    With several processes, each computes a share of every update, and rank 0 writes the files.
 
     Args:
-        model: trained in place (adapters are merged in the end).
-        tokenizer: of the model; saved with it.
-        trajectories: all there are; the configuration may take a part.
-        encoder: says which tokens weigh what.
-        config: see `SFTConfig`; `arms` is not looked at.
-        folder: gets `model/`, `metrics.jsonl`, `adapter/` if adapters are trained and, until done, `checkpoint-*`. A
-            folder with a checkpoint is resumed.
-        max_tree_tokens: bounds the memory of one pass.
-        seed: of the order, the held-out part and the adapters.
-        reload: gives the model anew, on the CPU; asked where what was trained cannot be saved as it is, because it is
-            sharded or quantised.
-        base: name of the model as configured, for `adapter/`; by default the name it was loaded under.
+        model: the model to train, changed in place; adapters are merged when training ends.
+        tokenizer: the model's tokenizer; saved with it.
+        trajectories: the training split; `config.trajectories` and `config.held_out` select from it.
+        encoder: tokenizes trajectories and assigns loss weights.
+        config: see `SFTConfig`; `arms` is not used.
+        folder: receives `model/`, `metrics.jsonl`, `adapter/` if adapters are trained and, until training is complete,
+            `checkpoint-*`. A folder with a checkpoint is resumed.
+        max_tree_tokens: most tokens in one pass through the model; bounds memory, changes no result.
+        seed: random seed of the order, the held-out part and the adapters.
+        progress: called after each update.
+        reload: loads the initial model again, on the CPU; called if the trained model is sharded or quantised and so
+            cannot be saved directly.
+        base: name of the model for `adapter/`; by default the name it was loaded under.
+
+    Raises:
+        ConfigError: a tracker is not installed, or nothing or everything would be held out.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        *,
         trajectories: Sequence[Trajectory],
         encoder: Encoder,
         config: SFTConfig,
@@ -88,17 +94,24 @@ class SFTTrainer(TreeTrainer):
             max_tree_tokens=max_tree_tokens,
             report_to=config.report_to,
         )
-        super().__init__(model, self.adapters or model, _optimiser(model, config), schedule, folder, self._tell)
+        super().__init__(
+            model,
+            self.adapters or model,
+            optimiser=_optimiser(model, config),
+            schedule=schedule,
+            folder=folder,
+            report=self._report,
+        )
 
     def _order(self, trajectories: Sequence[Trajectory], kept: Sequence[int]) -> list[list[int]]:
-        """Indices of the trajectories of each update. A part of the data is its first batches, so that groups stay
-        whole; later passes order that part anew."""
+        """Indices of the trajectories of each update. A subset of the data consists of the first batches, so that
+        groups stay together; later epochs shuffle that subset again."""
         config = self.config
 
         def drawn(indices: Sequence[int], seed: int) -> list[list[int]]:
             keys = [prefix_key(trajectories[index]) for index in indices]
-            placed = batches(keys, config.batch_size, config.group_size, seed)
-            return [[indices[place] for place in batch] for batch in placed]
+            positions = batches(keys, config.batch_size, config.group_size, seed)
+            return [[indices[position] for position in batch] for batch in positions]
 
         order = drawn(kept, self.seed)
         if config.trajectories is not None:
@@ -109,51 +122,55 @@ class SFTTrainer(TreeTrainer):
         return order
 
     def train(self) -> EncodingCounts:
-        """Train to the end and save; returns what became of the replies.
+        """Train to the end and save; returns the counts of encoded replies.
 
         Raises:
-            DataError: no trajectory has anything to learn, or what is held out has nothing to measure.
+            DataError: no trajectory has a reply to learn, or no held-out trajectory has a reply to measure.
         """
         counts = self._encode()
         self.train_on_trees()
-        plain = self._plain()
-        if plain is not None:
-            models.save(plain, self.tokenizer, self.folder / "model")
+        trained = self._trained_model()
+        if trained is not None:
+            models.save(trained, self.tokenizer, self.folder / "model")
             discard_checkpoints(self.folder)
-            self.model = self.network = plain
+            self.model = self.network = trained
         ranks.wait()
         return counts
 
     def _encode(self) -> EncodingCounts:
-        """Sets this rank's share of every step and of the held-out sequences; returns the counts of the replies."""
+        """Set this rank's share of every step and of the held-out sequences; returns the counts of encoded replies."""
         drawn = dict.fromkeys(index for batch in self.order for index in batch)
         encoded = {index: self.encoder.encode(self.trajectories[index]) for index in drawn}
-        counts = sum((one.counts for one in encoded.values()), EncodingCounts())
-        sequences = {index: _sequences(one.steps) for index, one in encoded.items()}
+        counts = sum((encoding.counts for encoding in encoded.values()), EncodingCounts())
+        sequences = {index: _sequences(encoding.steps) for index, encoding in encoded.items()}
         if not counts.learned:
             raise DataError(
                 f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut"
             )
         if ranks.rank() == 0:
             write_json(self.folder / "encoding.json", counts.to_json())
-        tokens = {index: sum(len(one.ids) for one in own) for index, own in sequences.items()}
+        tokens = {index: sum(len(sequence.ids) for sequence in own) for index, own in sequences.items()}
         rank, count = ranks.rank(), ranks.count()
         self.steps = [
-            [one for index in share(batch, [tokens[index] for index in batch], rank, count) for one in sequences[index]]
+            [
+                sequence
+                for index in share(batch, [tokens[index] for index in batch], rank, count)
+                for sequence in sequences[index]
+            ]
             for batch in self.order
         ]
-        self.held_out = self._measured()[rank::count]
+        self.held_out = self._held_out_sequences()[rank::count]
         return counts
 
-    def _measured(self) -> list[TokenSequence]:
+    def _held_out_sequences(self) -> list[TokenSequence]:
         """The held-out sequences, encoded as the training data are."""
-        measured = [one for index in self.held for one in _sequences(self.encoder.steps(self.trajectories[index]))]
+        measured = list(chain(*(_sequences(self.encoder.steps(self.trajectories[index])) for index in self.held)))
         if self.held and not measured:
             raise DataError(f"nothing to evaluate: no reply of the {len(self.held)} held-out trajectories is left")
         return measured
 
-    def _plain(self) -> PreTrainedModel | None:
-        """The trained model as a plain one, on rank 0; every rank has to call this."""
+    def _trained_model(self) -> PreTrainedModel | None:
+        """The trained model, without adapters and sharding, on rank 0; None on others. Every rank has to call this."""
         lora = self.config.lora
         if self.sharded or (lora and lora.base):
             weights = self.optimiser.whole_weights()
@@ -173,12 +190,12 @@ class SFTTrainer(TreeTrainer):
         return self._merged(adapters) if adapters else model
 
     def _merged(self, adapters: PeftModel) -> PreTrainedModel:
-        """Save the adapter, then merge it: `adapter/` is complete before `model/` exists, which marks the end."""
+        """Save the adapter, then merge it: `adapter/` is complete before `model/`, which marks a finished stage."""
         save_adapter(adapters, "sft", self.base, self.folder / "adapter")
         return merged(adapters, "sft", self.seed)
 
-    def _tell(self, updates: Sequence[Update]) -> None:
-        """Show the last update, and the speed of this process so far."""
+    def _report(self, updates: Sequence[Update]) -> None:
+        """Report the last update and the mean speed of this process."""
         last, seconds = updates[-1], sum(update.seconds for update in updates)
         separate = sum(update.separate_tokens for update in updates)
         distinct = sum(update.tokens for update in updates)
@@ -223,13 +240,13 @@ def step_sequence(step: Step) -> TokenSequence:
 
 
 def prefix_key(trajectory: Trajectory) -> tuple[str, ...]:
-    """Equal for trajectories whose prompts begin alike: their system text and the names of their tools."""
+    """A key that is equal for trajectories whose prompts share a prefix: the system message and the names of tools."""
     system = [message.content or "" for message in trajectory.messages[:1] if message.role == "system"]
     return (*system, *(tool.name for tool in trajectory.tools))
 
 
 def draw(trajectories: Sequence[Trajectory], count: int | None, seed: int) -> list[Trajectory]:
-    """`count` trajectories without replacement, in their order; all where there are no more, or `count` is None."""
+    """A random sample of `count` trajectories, in their original order; all of them if `count` is None or larger."""
     if count is None or count >= len(trajectories):
         return list(trajectories)
     chosen = sorted(random.Random(seed).sample(range(len(trajectories)), count))

@@ -48,7 +48,14 @@ def _train(model: PreTrainedModel, logs: Sequence[Trajectory], job: Job, name: s
     optimiser = OptimiserConfig(learning_rate=job.learning_rate, warmup=0)
     config = SFTConfig(**{"arms": ["sft"], "batch_size": job.batch, "optimiser": optimiser, **job.ours})
     trainer = SFTTrainer(
-        model, tokenizer, logs, encoder, config, folder, max_tree_tokens=job.max_tree_tokens, seed=job.seed
+        model,
+        tokenizer,
+        trajectories=logs,
+        encoder=encoder,
+        config=config,
+        folder=folder,
+        max_tree_tokens=job.max_tree_tokens,
+        seed=job.seed,
     )
     trainer.train()
     learned = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))["learned"]

@@ -81,10 +81,10 @@ def train(folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> SF
     trainer = SFTTrainer(
         micro_model(len(tokenizer), dtype=dtype),
         tokenizer,
-        micro_trajectories(16),
-        Encoder(tokenizer),
-        SFTConfig(**settings),
-        folder,
+        trajectories=micro_trajectories(16),
+        encoder=Encoder(tokenizer),
+        config=SFTConfig(**settings),
+        folder=folder,
         seed=5,
         reload=lambda: micro_model(len(tokenizer), dtype=dtype),
     )

@@ -105,6 +105,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         self,
         model: PreTrainedModel,
         wrapped: Any,
+        *,
         optimiser: Optimiser,
         schedule: Schedule,
         folder: Path,

@@ -1,4 +1,4 @@
-"""Policy, critic and frozen reference: as adapters over one model, or as three models."""
+"""Policy, critic and frozen reference, as adapters over one model or as three models."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ POLICY, CRITIC = "policy", "critic"
 
 
 class Actors(ABC):
-    """Policy, critic and reference. All begin as the SFT model; the critic's value head begins at zero.
+    """Policy, critic and reference. All start from the SFT model; the critic's value head starts from zero.
 
-    Built without a critic (`with_critic=False`), `critic` and `head` must not be used.
+    Without a critic (`with_critic=False`), `critic` and `head` must not be used.
     """
 
     head: torch.nn.Linear
 
     @abstractmethod
     def policy(self) -> PreTrainedModel:
-        """The policy, ready to compute."""
+        """The policy, with its weights active."""
 
     @abstractmethod
     def critic(self) -> PreTrainedModel:
-        """The critic's backbone, ready to compute."""
+        """The critic's backbone, with its weights active."""
 
     @abstractmethod
     @contextmanager
     def reference(self) -> Iterator[PreTrainedModel]:
-        """The frozen reference, inside the block."""
+        """Context manager that yields the frozen reference."""
 
     @abstractmethod
     def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
-        """The trained policy as a plain model; the actors cannot be used afterwards.
+        """Return the trained policy as a model without adapters; the actors cannot be used afterwards.
 
         Args:
-            folder: gets `adapter/` if adapters were trained.
+            folder: receives `adapter/` if adapters were trained.
             base: name of the SFT model in the adapter's configuration; None: the name it was loaded under.
             seed: random seed of the stochastic rounding.
         """
 
     def policy_parameters(self) -> list[torch.nn.Parameter]:
-        """What the policy's optimiser trains."""
+        """The trained parameters of the policy."""
         return [parameter for parameter in self.policy().parameters() if parameter.requires_grad]
 
     def critic_parameters(self) -> list[torch.nn.Parameter]:
-        """What the critic's optimiser trains, without the head."""
+        """The trained parameters of the critic's backbone, without the value head."""
         return [parameter for parameter in self.critic().parameters() if parameter.requires_grad]
 
 
 class AdapterActors(Actors):
-    """Adapters over one frozen model; the model without them is the reference."""
+    """Adapters over one frozen model, which is the reference when they are disabled."""
 
     def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int, with_critic: bool = True) -> None:
         self.model = model
@@ -93,7 +93,7 @@ class AdapterActors(Actors):
 
 
 class FullActors(Actors):
-    """A model for each part; all weights of policy and critic are trained."""
+    """Three separate models; all weights of policy and critic are trained."""
 
     def __init__(self, model: PreTrainedModel, with_critic: bool = True, with_reference: bool = True) -> None:
         self._policy = model
@@ -111,7 +111,7 @@ class FullActors(Actors):
         return self._critic
 
     def critic_parameters(self) -> list[torch.nn.Parameter]:
-        """See `Actors`; the output matrix has no part in the values, unless it is the embedding too."""
+        """See `Actors`; the output matrix does not influence the values, unless it is tied to the embedding."""
         return [parameter for parameter in self._critic.base_model.parameters() if parameter.requires_grad]
 
     @contextmanager
@@ -125,7 +125,7 @@ class FullActors(Actors):
 
 
 def value_head(model: PreTrainedModel) -> torch.nn.Linear:
-    """Hidden size to 1, fp32, all zero: every value begins at 0, so that the first advantages are the rewards."""
+    """A linear layer from the hidden size to 1, fp32, initialised to zero: the first values are 0."""
     head = torch.nn.Linear(model.get_input_embeddings().weight.shape[1], 1, device=model.device)
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)

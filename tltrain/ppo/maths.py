@@ -14,7 +14,7 @@ import torch
 
 
 class Clipped(NamedTuple):
-    """A clipped loss (scalar, mean over tokens) and the share of tokens where the clipping decided it."""
+    """A clipped loss (scalar, mean over tokens) and the share of tokens for which the clipped term was used."""
 
     loss: torch.Tensor
     clip_fraction: torch.Tensor
@@ -39,7 +39,7 @@ def advantages_and_returns(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Generalised advantage estimation, both (N, L), 0 on padding.
 
-    `delta_t = r_t + gamma * V_{t+1} - V_t`, `A_t = delta_t + gamma * lam * A_{t+1}`; behind the last token the value
+    `delta_t = r_t + gamma * V_{t+1} - V_t`, `A_t = delta_t + gamma * lam * A_{t+1}`; after the last token the value
     is 0, since the reply has ended. Returns are `A + V`.
     """
     values = values * mask
@@ -54,14 +54,14 @@ def advantages_and_returns(
 
 
 def leave_one_out(returns: torch.Tensor, samples: int, mask: torch.Tensor) -> torch.Tensor:
-    """(N, L) advantages without a critic: each reply's return less the mean return of its prompt's other replies, the
-    same on every token, 0 on padding.
+    """(N, L) advantages without a critic: each reply's return minus the mean return of its prompt's other replies, the
+    same for every token, 0 on padding.
 
-    The baseline does not depend on the reply, so the policy gradient stays unbiased. GRPO subtracts a mean of the group
-    too, but one that includes the reply itself, and divides by the group's standard deviation, which is biased.
+    The baseline does not depend on the reply, so the policy gradient stays unbiased. GRPO also subtracts a mean of the
+    group, but one that includes the reply itself, and divides by the group's standard deviation, which is biased.
 
     Args:
-        returns: (N,) a reply's reward less `beta` times its KL estimate; a prompt's replies follow one another.
+        returns: (N,) each reply's reward minus `beta` times its KL estimate; the replies of a prompt are neighbours.
         samples: replies of each prompt, at least 2.
         mask: (N, L).
     """

@@ -1,13 +1,10 @@
-"""The PPO loop: sample replies, judge them, update policy and critic on the very tokens sampled."""
+"""The PPO loop: sample replies, judge them, and update policy and critic on exactly the sampled tokens."""
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,74 +19,55 @@ from tltrain.encode.decoding import decode_reply
 from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
 from tltrain.engine.generate import Generated, generate
 from tltrain.engine.optimiser import Optimiser, cosine
-from tltrain.engine.order import batches
 from tltrain.engine.outputs import LogProbs, TokenOutput, Values
 from tltrain.engine.passes import backward, measure
-from tltrain.engine.tree import Predicted, TokenSequence
+from tltrain.engine.tree import Predicted
 from tltrain.errors import DataError
 from tltrain.files import append_json_line, discard
 from tltrain.judging import Verdict
 from tltrain.judging.replies import judge_reply
 from tltrain.ppo import maths
 from tltrain.ppo.actors import Actors, AdapterActors, FullActors
+from tltrain.ppo.prompts import draw_prompts, hold_back
+from tltrain.ppo.rollouts import Rollout, mixed_seed, reply_sequence, rewards_differ, summary
+from tltrain.ppo.validation import validation_scores
 from tltrain.progress import Progress, no_progress
-from tltrain.sft import prefix_key
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 HEAD_RATE = 10.0
-"""The value head starts from zero, the backbone from the SFT model: the head learns this many times as fast."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """N sampled replies, with what the update needs; tensors are (N, L), rewards (N,).
-
-    `old`, `reference` are log-probabilities at the sampling temperature, `values` the critic's, all before the update;
-    each is None where the configuration does not need it. `returns` is None without a critic. `used` are the indices of
-    the replies that the update trains on; every prompt has `samples` replies, one after another.
-    """
-
-    prompts: list[Prompt]
-    replies: list[Generated]
-    verdicts: list[Verdict]
-    rewards: torch.Tensor
-    mask: torch.Tensor
-    old: torch.Tensor | None
-    reference: torch.Tensor | None
-    values: torch.Tensor | None
-    advantages: torch.Tensor
-    returns: torch.Tensor | None
-    used: list[int]
-    samples: int
-
-    def sequences(self, chosen: Sequence[int]) -> list[TokenSequence]:
-        """Prompt and reply, token for token as sampled."""
-        return [reply_sequence(self.prompts[index], self.replies[index]) for index in chosen]
+"""Learning rate of the value head relative to the backbone's: the head starts from zero, not from the SFT model."""
 
 
 class PPOTrainer:
-    """Trains a policy from an SFT model.
+    """Trains a policy with PPO, starting from an SFT model.
 
     Args:
         model: the SFT model; changed in place.
         tokenizer: decodes replies for the judge; saved with the policy.
-        prompts: the unfailed steps of the training split.
+        prompts: the unfailed steps of the training split, of which `config.validation` holds some back.
         stop_ids: tokens that end a reply.
         config: see `PPOConfig`.
-        folder: gets `model/`, `metrics.jsonl`, `rollouts.jsonl`, `adapter/` if adapters are trained and, until done,
-            `checkpoint.pt` to resume from.
-        dialect: in which replies are read.
-        max_tree_tokens: bounds the memory of one pass.
-        seed: random seed of prompts, sampling, adapters and their rounding.
-        base: name of the SFT model, for `adapter/`; by default the name it was loaded under.
+        folder: receives `model/`, `metrics.jsonl`, `rollouts.jsonl`, `adapter/` if adapters are trained,
+            `validation.jsonl` if `config.validation` is set and, until training is complete, `checkpoint.pt`. A folder
+            with a checkpoint is resumed.
+        dialect: the dialect that replies are parsed in.
+        max_tree_tokens: most tokens in one pass through the model; bounds memory, changes no result.
+        seed: random seed of held-back prompts, their order, sampling, adapters and their rounding.
+        progress: called after each rollout.
+        base: name of the SFT model for `adapter/`; by default the name it was loaded under.
+
+    Raises:
+        DataError: there are no prompts.
+        ConfigError: the validation share leaves no prompts on one side.
     """
 
     def __init__(
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
+        *,
         prompts: Sequence[Prompt],
         stop_ids: Sequence[int],
         config: PPOConfig,
@@ -103,6 +81,10 @@ class PPOTrainer:
         if not prompts:
             raise DataError("nothing to sample from: the training split has no unfailed step within the length limit")
         self.tokenizer, self.prompts, self.stop_ids, self.config = tokenizer, prompts, stop_ids, config
+        self.held: list[Prompt] = []
+        if config.validation is not None:
+            self.held, self.prompts = hold_back(prompts, config.validation.share, seed)
+        self.best: dict[str, Any] | None = None
         self.folder, self.max_tree_tokens, self.seed, self.progress = folder, max_tree_tokens, seed, progress
         self.base = base
         self.dialect = dialects.get(dialect, tokenizer)
@@ -121,12 +103,15 @@ class PPOTrainer:
             )
 
     def train(self) -> PreTrainedModel:
-        """All rollouts; saves and returns the policy."""
+        """Run all rollouts that are not done yet; saves and returns the policy (the best one, with validation)."""
         checkpoint, metrics = self.folder / "checkpoint.pt", self.folder / "metrics.jsonl"
         samples = self.folder / "rollouts.jsonl"
         done = self._resume(load_checkpoint(checkpoint))
         cut_metrics(metrics, "rollout", done)
         cut_metrics(samples, "rollout", done)
+        cut_metrics(self.folder / "validation.jsonl", "rollout", done if done else -1)
+        if self.held and not done:
+            self.validate(0)
         for number in range(done + 1, self.config.rollouts + 1):
             started = time.perf_counter()
             rollout = self.collect(number)
@@ -139,26 +124,37 @@ class PPOTrainer:
             kl = line["kl"]
             shown = "" if kl is None else f", KL {kl:.3f}"
             self.progress(f"reward {line['reward']:.2f}{shown}", number, self.config.rollouts)
-            if self.config.max_kl is not None and kl is not None and kl > self.config.max_kl:
+            stop = self.config.max_kl is not None and kl is not None and kl > self.config.max_kl
+            if self._validation_is_due(number, last=stop or number == self.config.rollouts):
+                self.validate(number)
+            if stop:
                 break
             if number % self.config.checkpoint_every == 0 and number < self.config.rollouts:
                 save_checkpoint(checkpoint, self._state(number))
+        if self.best is not None:
+            self.policy_optimiser.load_weights(self.best["weights"])
         policy = self.actors.finish(self.folder, self.base, self.seed)
         models.save(policy, self.tokenizer, self.folder / "model")
         discard(checkpoint)
         return policy
 
     def collect(self, number: int) -> Rollout:
-        """Sample, judge, and measure rollout `number` (from 1): everything before the update."""
-        prompts = [self.prompts[index] for index in self._drawn(number) for _ in range(self.config.samples)]
+        """Rollout `number` (from 1) before its update: sampled replies, verdicts, log-probabilities and advantages."""
+        drawn = draw_prompts(self.prompts, number, self.config, self.seed)
+        prompts = [self.prompts[index] for index in drawn for _ in range(self.config.samples)]
+        replies, verdicts = self._reply(prompts, self.config.temperature, mixed_seed(self.seed, number))
+        return self._rollout(prompts, replies, verdicts, self._rewards(verdicts))
+
+    def _reply(self, prompts: list[Prompt], temperature: float, seed: int) -> tuple[list[Generated], list[Verdict]]:
+        """The policy's replies to the prompts (greedy at temperature 0), and the judge's verdicts on them."""
         replies = generate(
             self.actors.policy(),
             [prompt.ids for prompt in prompts],
             self.stop_ids,
             self.config.max_new_tokens,
-            temperature=self.config.temperature,
-            seed=mixed_seed(self.seed, number),
-            batch_size=len(prompts),
+            temperature=temperature,
+            seed=seed,
+            batch_size=self.config.prompts * self.config.samples,
         )
         verdicts = [
             judge_reply(
@@ -170,14 +166,34 @@ class PPOTrainer:
             )
             for prompt, reply in zip(prompts, replies, strict=True)
         ]
+        return replies, verdicts
+
+    def _rewards(self, verdicts: Sequence[Verdict]) -> torch.Tensor:
+        """(N,) clipped rewards."""
         limit = self.config.reward_clip
-        rewards = torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
-        return self._rollout(prompts, replies, verdicts, rewards)
+        return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
+
+    def _validation_is_due(self, number: int, last: bool) -> bool:
+        every = self.config.validation and self.config.validation.every
+        return bool(every) and (last or number % every == 0)
+
+    def validate(self, number: int) -> None:
+        """Score the policy after rollout `number` on the held-back prompts, and remember it if it is the best. Samples
+        are drawn with the same random seed each time, which rollouts, numbered from 1, do not use."""
+        samples = self.config.samples
+        _, greedy = self._reply(self.held, 0.0, 0)
+        repeated = [prompt for prompt in self.held for _ in range(samples)]
+        _, sampled = self._reply(repeated, self.config.temperature, mixed_seed(self.seed, 0))
+        scores = validation_scores(greedy, self._rewards(sampled).view(-1, samples))
+        append_json_line(self.folder / "validation.jsonl", {"rollout": number, **scores})
+        if self.best is None or (scores["CF"], scores["reward"]) > (self.best["CF"], self.best["reward"]):
+            weights = [weight.detach().cpu().clone() for weight in self.policy_optimiser.weights]
+            self.best = {"rollout": number, "CF": scores["CF"], "reward": scores["reward"], "weights": weights}
 
     def _rollout(
         self, prompts: list[Prompt], replies: list[Generated], verdicts: list[Verdict], rewards: torch.Tensor
     ) -> Rollout:
-        """Everything that the update needs beside the replies and their rewards (N,)."""
+        """Add log-probabilities, values, advantages and returns to the replies and their rewards (N,)."""
         config = self.config
         old, reference, values, mask = self._measure(prompts, replies)
         returns = None
@@ -191,16 +207,27 @@ class PPOTrainer:
             if old is not None and reference is not None:
                 per_token = maths.token_rewards(rewards, old, reference, mask, config.beta)
             advantages, returns = maths.advantages_and_returns(per_token, values, mask, config.gamma, config.lam)
-        varied = _varied(rewards, config.samples)
+        differ = rewards_differ(rewards, config.samples)
         used = [
-            index for index in range(len(replies)) if varied[index // config.samples] or not config.dynamic_sampling
+            index for index in range(len(replies)) if differ[index // config.samples] or not config.dynamic_sampling
         ]
         return Rollout(
-            prompts, replies, verdicts, rewards, mask, old, reference, values, advantages, returns, used, config.samples
+            prompts=prompts,
+            replies=replies,
+            verdicts=verdicts,
+            rewards=rewards,
+            mask=mask,
+            old=old,
+            reference=reference,
+            values=values,
+            advantages=advantages,
+            returns=returns,
+            used=used,
+            samples=config.samples,
         )
 
     def update(self, rollout: Rollout, number: int) -> dict[str, float]:
-        """All passes over one rollout; returns the means of its losses."""
+        """Run all epochs and minibatches on one rollout; returns the mean losses and gradient norms."""
         config = self.config
         updates = config.epochs * config.minibatches
         train_policy = number > config.critic_warmup
@@ -221,7 +248,7 @@ class PPOTrainer:
         return {name: value / updates for name, value in totals.items()}
 
     def _backward(self, rollout: Rollout, chosen: list[int], with_policy: bool = True) -> dict[str, float]:
-        """Gradients of one update over the chosen replies, summed over trees."""
+        """Accumulate the gradients of one update over the chosen replies; returns the losses."""
         losses = {"policy_loss": 0.0, "clip_fraction": 0.0}
         if with_policy:
             losses = self._policy_backward(rollout, chosen)
@@ -281,8 +308,8 @@ class PPOTrainer:
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
         """Old and reference log-probabilities, values, and the mask, all (N, L) on the CPU.
 
-        What is not needed is not measured: the reference without KL penalty and limit, values without a critic, and the
-        old log-probabilities where a rollout has one update, at which the policy is still the one that sampled.
+        What is not needed is None: the reference without KL penalty and limit, values without a critic, and the old
+        log-probabilities where a rollout has a single update, for which the policy is still the one that sampled.
         """
         sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
 
@@ -301,17 +328,6 @@ class PPOTrainer:
         mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
         return old, reference, values, mask
 
-    def _drawn(self, number: int) -> list[int]:
-        """The prompts of rollout `number`: the order goes on through passes over all prompts."""
-        keys = [prefix_key(prompt.trajectory) for prompt in self.prompts]
-        size, place = self.config.prompts, (number - 1) * self.config.prompts
-        drawn: list[int] = []
-        while len(drawn) < size:
-            epoch, offset = divmod(place + len(drawn), len(keys))
-            order = list(chain(*batches(keys, size, self.config.group_size, self.seed + epoch)))
-            drawn += order[offset : offset + size - len(drawn)]
-        return drawn
-
     def _readable(self, rollout: Rollout) -> list[dict[str, Any]]:
         return [
             {
@@ -326,7 +342,8 @@ class PPOTrainer:
 
     def _state(self, done: int) -> dict[str, Any]:
         critic = {"critic": self.critic_optimiser.state()} if self.with_critic else {}
-        return {"done": done, "policy": self.policy_optimiser.state(), **critic}
+        best = {"best": self.best} if self.best is not None else {}
+        return {"done": done, "policy": self.policy_optimiser.state(), **critic, **best}
 
     def _resume(self, state: dict[str, Any] | None) -> int:
         if state is None:
@@ -334,65 +351,8 @@ class PPOTrainer:
         self.policy_optimiser.load(state["policy"])
         if self.with_critic:
             self.critic_optimiser.load(state["critic"])
+        self.best = state.get("best")
         return int(state["done"])
-
-
-def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
-    """Prompt and reply as one token sequence, every reply token predicted."""
-    return TokenSequence([*prompt.ids, *reply.ids], len(prompt.ids), [1.0] * len(reply.ids))
-
-
-def mixed_seed(*numbers: int) -> int:
-    """A stable seed below 2**43 from integers of any size, small enough for `generate` to derive its own from."""
-    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 2**43
-
-
-def summary(rollout: Rollout) -> dict[str, Any]:
-    """Statistics of a rollout for `metrics.jsonl`.
-
-    `kl` is per reply (None where it was not measured), `call_rate` the share of replies with a readable call where the
-    gold has a call, `text_for_call` the share of replies without any call there, `right` the share of rewards of 1,
-    `varied` the share of prompts whose samples differ in reward, `unparseable` the share of broken or truncated calls,
-    `explained` the share of the returns' variance that the critic explains.
-    """
-    findings, count = Counter(verdict.finding for verdict in rollout.verdicts), len(rollout.verdicts)
-    wanted = [index for index, prompt in enumerate(rollout.prompts) if prompt.gold]
-    called = sum(rollout.verdicts[index].finding not in ("not_a_call", "format") for index in wanted)
-    kl = None
-    if rollout.old is not None and rollout.reference is not None:
-        kl = maths.kl_per_reply(rollout.old, rollout.reference, rollout.mask).mean().item()
-    return {
-        "reward": rollout.rewards.mean().item(),
-        "right": findings["right"] / count,
-        "kl": kl,
-        "call_rate": called / len(wanted) if wanted else None,
-        "text_for_call": findings["not_a_call"] / len(wanted) if wanted else None,
-        "unparseable": findings["format"] / count,
-        "varied": _varied(rollout.rewards, rollout.samples).float().mean().item(),
-        "reply_length": rollout.mask.sum(-1).mean().item(),
-        "cut": sum(not reply.finished for reply in rollout.replies),
-        "replies": len(rollout.replies),
-        **_critic_summary(rollout),
-        "findings": dict(findings),
-    }
-
-
-def _critic_summary(rollout: Rollout) -> dict[str, float]:
-    """`value` and `explained`; empty without a critic."""
-    if rollout.values is None or rollout.returns is None:
-        return {}
-    tokens = rollout.mask.bool()
-    returns, residual = rollout.returns[tokens], (rollout.returns - rollout.values)[tokens]
-    variance = returns.var(correction=0).item()
-    explained = 1 - residual.var(correction=0).item() / variance if variance else 0.0
-    return {"value": rollout.values[tokens].mean().item(), "explained": explained}
-
-
-def _varied(rewards: torch.Tensor, samples: int) -> torch.Tensor:
-    """(N,) rewards -> (N / samples,) whether the samples of each prompt differ in reward."""
-    groups = rewards.view(-1, samples)
-    return (groups != groups[:, :1]).any(-1)
 
 
 def _at(values: torch.Tensor, chosen: Sequence[int], predicted: Predicted) -> torch.Tensor:

@@ -1,0 +1,109 @@
+"""A rollout: sampled replies with what the update needs, and its statistics for `metrics.jsonl`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tltrain.encode import Prompt
+from tltrain.engine.generate import Generated
+from tltrain.engine.tree import TokenSequence
+from tltrain.judging import Verdict
+from tltrain.ppo import maths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """N sampled replies, with what the update needs; tensors are (N, L), rewards (N,).
+
+    `old` and `reference` are log-probabilities at the sampling temperature, `values` the critic's, all before the
+    update; each is None where the configuration does not need it. `returns` is None without a critic. `used` are the
+    indices of the replies that the update trains on. The `samples` replies of a prompt are neighbours.
+    """
+
+    prompts: list[Prompt]
+    replies: list[Generated]
+    verdicts: list[Verdict]
+    rewards: torch.Tensor
+    mask: torch.Tensor
+    old: torch.Tensor | None
+    reference: torch.Tensor | None
+    values: torch.Tensor | None
+    advantages: torch.Tensor
+    returns: torch.Tensor | None
+    used: list[int]
+    samples: int
+
+    def sequences(self, chosen: Sequence[int]) -> list[TokenSequence]:
+        """Prompt and reply, token for token as sampled."""
+        return [reply_sequence(self.prompts[index], self.replies[index]) for index in chosen]
+
+
+def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
+    """Prompt and reply as one token sequence, every reply token predicted."""
+    return TokenSequence([*prompt.ids, *reply.ids], len(prompt.ids), [1.0] * len(reply.ids))
+
+
+def mixed_seed(*numbers: int) -> int:
+    """A stable seed below 2**43 from integers of any size, small enough for `generate` to derive its own from."""
+    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % 2**43
+
+
+def rewards_differ(rewards: torch.Tensor, samples: int) -> torch.Tensor:
+    """(N,) rewards -> (N / samples,) whether the samples of each prompt differ in reward."""
+    groups = rewards.view(-1, samples)
+    return (groups != groups[:, :1]).any(-1)
+
+
+def summary(rollout: Rollout) -> dict[str, Any]:
+    """Statistics of a rollout for `metrics.jsonl`.
+
+    `kl` is per reply (None where it was not measured), `call_share` the share of all replies with a readable call,
+    `call_rate` the same over the prompts whose gold is a call, `text_for_call` the share of replies without any call
+    there, `right` the share of replies with CF, `varied` the share of prompts whose samples differ in reward,
+    `unparseable` the share of replies that cannot be parsed or were truncated, `cut` the number of truncated replies,
+    `explained` the share of the returns' variance that the critic explains.
+    """
+    findings, count = Counter(verdict.finding for verdict in rollout.verdicts), len(rollout.verdicts)
+    wanted = [index for index, prompt in enumerate(rollout.prompts) if prompt.gold]
+    called = [_calls(verdict) for verdict in rollout.verdicts]
+    kl = None
+    if rollout.old is not None and rollout.reference is not None:
+        kl = maths.kl_per_reply(rollout.old, rollout.reference, rollout.mask).mean().item()
+    return {
+        "reward": rollout.rewards.mean().item(),
+        "right": findings["right"] / count,
+        "kl": kl,
+        "call_share": sum(called) / count,
+        "call_rate": sum(called[index] for index in wanted) / len(wanted) if wanted else None,
+        "text_for_call": findings["not_a_call"] / len(wanted) if wanted else None,
+        "unparseable": findings["format"] / count,
+        "varied": rewards_differ(rollout.rewards, rollout.samples).float().mean().item(),
+        "reply_length": rollout.mask.sum(-1).mean().item(),
+        "cut": sum(not reply.finished for reply in rollout.replies),
+        "replies": len(rollout.replies),
+        **_critic_summary(rollout),
+        "findings": dict(findings),
+    }
+
+
+def _calls(verdict: Verdict) -> bool:
+    """Whether the reply has a readable call; neither a text where one is due nor a text where a call is due has any."""
+    return bool(verdict.calls) and verdict.finding not in ("not_a_call", "format")
+
+
+def _critic_summary(rollout: Rollout) -> dict[str, float]:
+    """`value` and `explained`; empty without a critic."""
+    if rollout.values is None or rollout.returns is None:
+        return {}
+    tokens = rollout.mask.bool()
+    returns, residual = rollout.returns[tokens], (rollout.returns - rollout.values)[tokens]
+    variance = returns.var(correction=0).item()
+    explained = 1 - residual.var(correction=0).item() / variance if variance else 0.0
+    return {"value": rollout.values[tokens].mean().item(), "explained": explained}
