@@ -100,7 +100,7 @@ class SFTTrainer(TreeTrainer):
             optimiser=_optimiser(model, config),
             schedule=schedule,
             folder=folder,
-            report=self._report,
+            on_update=self._report,
         )
 
     def _order(self, trajectories: Sequence[Trajectory], kept: Sequence[int]) -> list[list[int]]:

@@ -174,8 +174,8 @@ class PPOTrainer:
         return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
 
     def _validation_is_due(self, number: int, last: bool) -> bool:
-        every = self.config.validation and self.config.validation.every
-        return bool(every) and (last or number % every == 0)
+        validation = self.config.validation
+        return validation is not None and (last or number % validation.every == 0)
 
     def validate(self, number: int) -> None:
         """Score the policy after rollout `number` on the held-back prompts, and remember it if it is the best. Samples
