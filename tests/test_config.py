@@ -103,7 +103,7 @@ def test_a_smaller_batch_needs_no_other_group_size() -> None:
         ("sft: {batch_size: 4, group_size: 5}", "sft: group_size 5 is larger than batch_size 4"),
         ("sft: {arms: []}", "sft.arms: "),
         ("sft: {arms: [sft, sft]}", "sft: arms are named twice"),
-        ("sft: {arms: [mea]}", "sft.arms.0: Input should be 'sft', 'mae', 'pkt' or 'mae+pkt', found 'mea'"),
+        ("sft: {arms: [mea]}", "sft.arms.0: unknown arm 'mea': expected one of sft, mae, pkt, mae+pkt"),
         ("sft: {optimiser: {warmup: 0.1}}", "sft.optimiser.learning_rate: Field required"),
         ("sft: {fsdp: true, lora: {base: 4bit}}", "sft: fsdp cannot shard a base of lora.base 4bit"),
         ("sft: {lora: {base: 2bit}}", "sft.lora.base: Input should be '4bit' or '8bit', found '2bit'"),

@@ -20,7 +20,7 @@ from tltrain.report.examples import readable, wrong_examples
 from tltrain.report.report import report_page, write_report
 from tltrain.report.run_files import parse_scores, read_run
 from tltrain.report.summary import compared_rows, difference, headline, lead, setbacks
-from tltrain.report.tables import counts_table, score_table, terminal_table, usage_line
+from tltrain.report.tables import counts_table, score_table, terminal_table, truncation_lines, usage_line
 
 
 def rows(*values: tuple[str, float, float | None], split: str = "unseen") -> list[dict[str, Any]]:
@@ -240,6 +240,31 @@ def test_setbacks_know_that_fewer_errors_are_better() -> None:
     assert setbacks(scores, compare(scores)) == (
         "Worse by more than noise: VA of b on tooleyes (−10.0 ± 1.4 against a)."
     )
+
+
+def test_every_arm_is_compared_with_the_arm_of_its_row() -> None:
+    scores = parsed(("base", 1, 1), ("sft", 2, 1), ("mae", 3, 1), ("pkt", 4, 1), ("mae+pkt", 5, 1), ("pkt+irm", 6, 1))
+    pairs = [(score.model, reference.model) for score, reference in compared_rows(scores)]
+    arms = [("sft", "base"), ("mae", "sft"), ("pkt", "sft"), ("mae+pkt", "sft"), ("pkt+irm", "pkt")]
+    assert pairs == [*arms, ("pkt+irm", "sft")]
+
+
+def test_a_model_without_its_reference_is_compared_with_the_row_before() -> None:
+    scores = parsed(("base", 1, 1), ("mae+pkt", 3, 1), ("my-7b", 4, 1))
+    pairs = [(score.model, reference.model) for score, reference in compared_rows(scores)]
+    assert pairs == [("mae+pkt", "base"), ("my-7b", "mae+pkt")]
+
+
+def test_truncated_replies_are_reported(tmp_path: Path) -> None:
+    scores = [score("base", "seen", 50.0, n=1200, truncated=1100), score("sft", "seen", 60.0, n=1200, truncated=0)]
+    steps = {"model": "sft", "bench": "tooleyes", "split": "all", "n": 90, "VA": 9.0, "queries": 90, "truncated": 2}
+    assert truncation_lines([*scores, steps]) == [
+        "base, toolworld seen: 1,100 of 1,200 replies were truncated at max_new_tokens",
+        "sft, tooleyes all: 2 of 90 queries have a reply that was truncated at max_new_tokens",
+    ]
+    write(tmp_path / "scores.json", scores)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert text.count("replies were truncated at max_new_tokens.") == 1
 
 
 def test_the_unseen_tools_lead() -> None:

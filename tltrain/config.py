@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tltrain import dialects
+from tltrain.arms import SFT_ARMS
 from tltrain.encode import DEFAULT_W_MAX
 from tltrain.errors import ConfigError
 
@@ -17,7 +18,15 @@ Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Arm = Literal["sft", "mae", "pkt", "mae+pkt"]
+
+
+def _check_arm(name: str) -> str:
+    if name not in SFT_ARMS:
+        raise ValueError(f"unknown arm {name!r}: expected one of {', '.join(SFT_ARMS)}")
+    return name
+
+
+ArmName = Annotated[str, AfterValidator(_check_arm)]
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Base = Literal["4bit", "8bit"]
 
@@ -99,7 +108,7 @@ def _groups_within(values: Any, whole: str, default: int) -> Any:
 class SFTConfig(_Section):
     """Supervised fine-tuning. Arms differ in masks and weights only: same steps, order and updates."""
 
-    arms: Annotated[list[Arm], Field(min_length=1)] = ["sft", "mae+pkt"]
+    arms: Annotated[list[ArmName], Field(min_length=1)] = ["sft", "mae+pkt"]
     """`sft`: every token alike. `mae`: failed calls out of the loss. `pkt`: key tokens weigh more."""
     trajectories: Positive | None = None
     """Train on this many, drawn by the seed in whole batches; None for all."""
@@ -147,7 +156,7 @@ class SFTConfig(_Section):
 class PPOConfig(_Section):
     """Proximal policy optimisation of the judge's reward (IRM), from the model of one arm."""
 
-    arm: Arm = "mae+pkt"
+    arm: ArmName = "mae+pkt"
     """The SFT arm to start from; its model is the frozen reference too."""
     rollouts: Positive = 6
     """Rollouts; each samples replies and updates policy and critic."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltrain import model as models
+from tltrain.arms import ARMS, arm_after_ppo
 from tltrain.audit.run import audit, write_audit
 from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
@@ -104,7 +105,7 @@ class Pipeline:
     @property
     def policy_name(self) -> str:
         """Name of the model after PPO."""
-        return "irm" if self.config.sft is None or self.config.ppo is None else f"{self.config.ppo.arm}+irm"
+        return arm_after_ppo(self.config.ppo.arm if self.config.sft and self.config.ppo else None)
 
     def arm_model(self, arm: str) -> Path:
         """Folder of an arm's trained model."""
@@ -140,7 +141,7 @@ class Pipeline:
                 model,
                 self.tokenizer,
                 self.data.train,
-                self.encoder(model, mae="mae" in arm, pkt="pkt" in arm),
+                self.encoder(model, mae=ARMS[arm].mae, pkt=ARMS[arm].pkt),
                 self.config.sft,
                 folder,
                 self.config.max_tree_tokens,

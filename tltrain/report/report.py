@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.files import read_json, write_text
@@ -31,10 +32,10 @@ from tltrain.report.page import (
     table,
 )
 from tltrain.report.run_files import Audit, Run, Stage, finite, read_run
-from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks
+from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks, truncations
 from tltrain.report.tables import comparison_table, counts_table, score_table
 
-_COLOURS = {"base": 0, "sft": 2, "mae+pkt": 3, "mae+pkt+irm": 1}
+_COLOURS = {arm.name: arm.colour for arm in ARMS.values() if arm.colour is not None}
 _PPO_CURVES = {
     "reward": ("Mean reward", "of the sampled replies, −2 to +1"),
     "kl": ("KL divergence from the SFT model", "per reply"),
@@ -93,7 +94,8 @@ def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None
         f"{metric}: {METRICS[metric].description}" for metric in METRICS if any(metric in s.metrics for s in scores)
     )
     parts = [paragraph(Markup('<span class="muted">{}. After ± one standard error.</span>').format(words))]
-    parts += [score_table(scores), *(paragraph(text + ".") for text in remarks(scores)), side_by_side(*figures)]
+    notes = (paragraph(f"{text}.") for text in (*remarks(scores), *truncations(scores)))
+    parts += [score_table(scores), *notes, side_by_side(*figures)]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
             "Differences in points ± standard error, with the p-value of McNemar's exact test on the items that both "

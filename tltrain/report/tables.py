@@ -16,7 +16,7 @@ from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import Comparison
 from tltrain.report.page import Cell, Column, table
 from tltrain.report.run_files import parse_scores
-from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference
+from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference, truncations
 
 SIDE_BY_SIDE = 6
 """Most columns of figures on one line of a terminal."""
@@ -137,6 +137,11 @@ def usage_line(scores: Sequence[Mapping[str, Any]], model: str) -> str:
     sums = {title: sum(row.get(name, 0) for row in rows) for name, title in _USAGE.items()}
     told = [f"{_used(value)} {title}" for title, value in sums.items() if value]
     return f"{model}: {', '.join(told) or 'no tokens'}"
+
+
+def truncation_lines(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each row of a `scores.json` with truncated replies."""
+    return truncations(parse_scores(list(scores)))
 
 
 _USAGE = {"prompt_tokens": "prompt tokens", "tokens": "reply tokens", "cost": "cost"}
