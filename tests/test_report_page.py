@@ -1,49 +1,21 @@
-"""The page shell and the charts: escaped, self-contained, ids that do not clash."""
+"""The layout of pages and the charts: escaped text, self-contained files, unique ids."""
 
 from __future__ import annotations
 
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from markupsafe import Markup
+from support.html import Reader, assert_self_contained
 
 from tltrain.report import charts
 from tltrain.report.page import Cell, Column, Section, details, facts, figure, number, page, side_by_side, table
 
 EVIL = '<script>alert("x")</script>'
 COLOURS = {"base": 0, "sft": 2}
-
-
-class Reader(HTMLParser):
-    """Collects tags, attributes and ids of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(key, value or "") for key, value in attrs]
-
-    def values(self, *keys: str) -> list[str]:
-        return [value for key, value in self.attributes if key in keys]
-
-
-def assert_self_contained(text: str) -> None:
-    """One file: nothing loaded or linked from elsewhere, one script, every id once."""
-    reader = Reader(text)
-    assert all(link.startswith("#") for link in reader.values("href", "src", "xlink:href", "action", "data"))
-    assert "http" not in text.replace("http-equiv", "")
-    assert "@import" not in text
-    assert not re.search(r"url\((?!#)", text)
-    assert reader.tags.count("script") == 1
-    ids = reader.values("id")
-    assert len(ids) == len(set(ids))
 
 
 def all_charts(title: str = "chart") -> list[Markup]:
@@ -60,11 +32,11 @@ def test_page_escapes_every_text() -> None:
     parts = [body, figure(Markup(""), EVIL, title=EVIL), details(EVIL, facts([(EVIL, EVIL)]))]
     text = page(EVIL, Section(EVIL, side_by_side(*parts)), headline=EVIL, note=EVIL)
     assert "<script>alert" not in text
-    assert text.count("&lt;script&gt;alert") == 19  # in title, h1, sort keys, hover texts too
+    assert text.count("&lt;script&gt;alert") == 19  # also in title, h1, sort keys and hover texts
     assert_self_contained(text)
 
 
-def test_page_replaces_what_utf8_cannot_hold() -> None:
+def test_page_replaces_characters_invalid_in_utf8() -> None:
     assert "a\ufffd\ufffdb" in page("a\ud800\x00b")
     page("a\ud800\x00b").encode()
 
@@ -104,7 +76,7 @@ def test_grouped_bars_show_values_and_errors() -> None:
     assert ">TS<" in svg
 
 
-def test_lines_leave_out_what_is_not_finite() -> None:
+def test_lines_omit_values_that_are_not_finite() -> None:
     nan = float("nan")
     svg = charts.lines(
         "loss", {"sft": ([1, 2, 3], [5.0, nan, 4.0]), "base": ([1], [nan])}, x_label="s", colours=COLOURS
@@ -114,11 +86,11 @@ def test_lines_leave_out_what_is_not_finite() -> None:
 
 
 def test_running_mean_is_centred() -> None:
-    values = charts._running_mean(charts.np.array([0.0, 3.0, 6.0, 0.0]), 3)
+    values = charts.running_mean(np.array([0.0, 3.0, 6.0, 0.0]), 3)
     assert values.tolist() == [1.5, 3.0, 3.0, 3.0]
 
 
-def test_labels_are_text_whatever_they_say() -> None:
+def test_labels_are_never_parsed_as_formulas() -> None:
     svg = charts.bars("x", {"$\\frac{1}{2}$ & \x01日本\nsecond line of a name that is far too long": 1})
     assert "$\\frac" in svg
     assert "…" in svg
@@ -137,12 +109,12 @@ def test_table_sorts_numbers_as_numbers_and_dashes_last() -> None:
     assert re.findall(r'data-sort="([^"]*)"', text) == ["1000", "", "180.0"]
 
 
-def test_table_refuses_a_ragged_row() -> None:
+def test_table_rejects_a_ragged_row() -> None:
     with pytest.raises(AssertionError):
         table(["a", "b"], [[1]])
 
 
-def test_the_room_imports_no_torch() -> None:
+def test_the_report_imports_no_torch() -> None:
     code = (
         "import sys, tltrain.report.report, tltrain.report.inspect_page, tltrain.report.tables\n"
         "assert not {'torch', 'transformers', 'matplotlib.pyplot'} & set(sys.modules)"

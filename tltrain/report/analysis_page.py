@@ -50,8 +50,8 @@ def _errors(rows: Rows) -> Markup:
 def _tokens(rows: Rows) -> Markup:
     text = (
         "Wrong calls in which the first wrong token of the tool's name, or an argument's name, was corrected by "
-        "teacher forcing, and how many became right when the model continued decoding from there. Key tokens are those to "
-        "which PKT gives a larger weight; other name tokens do not distinguish the tools given."
+        "teacher forcing, and how many became right when the model continued decoding from there. Key tokens are "
+        "those to which PKT gives a larger weight; other name tokens do not distinguish the tools given."
     )
     parts = [paragraph(text)]
     for row in rows:
