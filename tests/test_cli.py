@@ -203,7 +203,7 @@ def test_a_hub_model_without_a_network(place: Path, tmp_path: Path, monkeypatch:
 def test_a_folder_that_is_no_run(place: Path, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     said = mistake("run", place / "small.yaml", "--out", tmp_path)
-    assert said == f"{tmp_path}: not empty, and no run directory (it has no config.yaml)"
+    assert said == f"{tmp_path}: not empty and not a run directory (it has no config.yaml)"
     said = mistake("run", place / "small.yaml", "--out", tmp_path / "thesis.txt")
     assert said == f"{tmp_path}/thesis.txt: File exists"
 

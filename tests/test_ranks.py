@@ -206,7 +206,7 @@ def test_sft_alone_runs_as_several_processes(context: Any, run: Path, tmp_path: 
     folder, log = tmp_path / "run", tmp_path / "log"
     arguments = [str(run), "--out", str(folder)]
     assert end(start(context, 2, call_as, log, ["run", *arguments])) == [2, 2]
-    assert "launched as 2 processes, which only `tltrain sft` can be" in (log / "said.0").read_text()
+    assert "launched as 2 processes, which only `tltrain sft` supports" in (log / "said.0").read_text()
     assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [0, 0], said(log)
     assert "sft sft: 4 of 4, loss" in (log / "said.0").read_text()
     assert (log / "said.1").read_text() == ""

@@ -1,4 +1,4 @@
-"""The report of a run directory: figures of the files, noise called noise, missing stages, broken files."""
+"""The report of a run directory: figures and their significance, missing stages, malformed files."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tltrain.report.examples import readable, wrong_examples
 from tltrain.report.report import report_page, write_report
 from tltrain.report.run_files import parse_scores, read_run
 from tltrain.report.summary import compared_rows, difference, headline, lead, setbacks
-from tltrain.report.tables import counts_table, score_table, terminal_table, usage_line
+from tltrain.report.tables import counts_table, score_table, terminal_table, truncation_lines, usage_line
 
 
 def rows(*values: tuple[str, float, float | None], split: str = "unseen") -> list[dict[str, Any]]:
-    """Rows of TS alone: (model, TS, its standard error)."""
+    """Rows with the metric TS only, from (model, TS, standard error)."""
     return [
         {"model": model, "bench": "toolworld", "split": split, "n": 400, "TS": ts, "se": {"TS": error}}
         for model, ts, error in values
@@ -90,7 +90,7 @@ def test_page_is_the_same_each_time(tmp_path: Path) -> None:
         ("predictions/base.unseen.jsonl", "Example predictions"),
     ],
 )
-def test_a_run_with_one_stage_has_its_section_alone(tmp_path: Path, kept: str, section: str) -> None:
+def test_a_run_with_one_stage_has_only_its_section(tmp_path: Path, kept: str, section: str) -> None:
     write_sample(tmp_path)
     for path in [path for path in tmp_path.rglob("*") if path.is_file()]:
         if path != tmp_path / kept:
@@ -119,7 +119,7 @@ def test_a_run_with_one_stage_has_its_section_alone(tmp_path: Path, kept: str, s
         ("predictions/base.unseen.jsonl", "{}\n\n]\n", "base.unseen.jsonl:3: not JSON"),
     ],
 )
-def test_a_broken_file_is_named_in_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_an_error_in_a_file_is_one_line_that_names_it(tmp_path: Path, name: str, text: str, message: str) -> None:
     write_sample(tmp_path)
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(RunError) as caught:
@@ -129,21 +129,21 @@ def test_a_broken_file_is_named_in_one_line(tmp_path: Path, name: str, text: str
     assert not (tmp_path / "report.html").exists()
 
 
-def test_a_last_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_last_line_is_skipped(tmp_path: Path) -> None:
     write_lines(tmp_path / "ppo" / "metrics.jsonl", [{"rollout": 1, "reward": 0.25}])
     with (tmp_path / "ppo" / "metrics.jsonl").open("a") as stream:
         stream.write('{"rollout": 2, "rew')
     assert read_run(tmp_path).ppo == [{"rollout": 1, "reward": 0.25}]
 
 
-def test_no_folder_and_an_empty_folder_are_refused(tmp_path: Path) -> None:
+def test_missing_and_empty_folders_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no such run directory"):
         write_report(tmp_path / "nowhere")
     with pytest.raises(RunError, match="nothing to report yet"):
         write_report(tmp_path)
 
 
-def test_metrics_that_are_not_numbers_are_told(tmp_path: Path) -> None:
+def test_metrics_that_are_not_finite_are_counted(tmp_path: Path) -> None:
     values = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": math.nan}, {"step": 3, "loss": None}, {"step": 4}]
     write_lines(tmp_path / "sft" / "sft" / "metrics.jsonl", values)
     assert "2 → 2 (3 not finite)" in write_report(tmp_path).read_text(encoding="utf-8")
@@ -181,7 +181,7 @@ def test_standard_errors_add_as_squares() -> None:
 
 
 def test_models_on_the_same_items_are_compared_in_pairs(tmp_path: Path) -> None:
-    """Of 10 items 4 are right for both, 3 for the second alone, none for the first alone: 3/10, variance 0.3 - 0.09."""
+    """Of 10 items, 4 are right for both models and 3 only for the second: difference 0.3, variance 0.3 - 0.09."""
     rights = {"sft": range(4), "mae+pkt": range(7)}
     rows = [score(model, "seen", ts=10.0 * len(right), n=10) for model, right in rights.items()]
     (tmp_path / "scores.json").write_text(json.dumps(rows), encoding="utf-8")
@@ -198,14 +198,14 @@ def test_models_on_the_same_items_are_compared_in_pairs(tmp_path: Path) -> None:
     assert change(ours, sft).se == pytest.approx(10 * (2.4 + 2.1) ** 0.5)
 
 
-def test_comparisons_are_with_the_stage_before_and_the_last_with_plain_sft() -> None:
+def test_models_are_compared_with_the_stage_before_and_the_last_with_standard_sft() -> None:
     scores = parsed(("base", 1, 1), ("sft", 2, 1), ("mae+pkt", 3, 1), ("mae+pkt+irm", 4, 1))
     pairs = [(score.model, reference.model) for score, reference in compared_rows(scores)]
     assert pairs == [("sft", "base"), ("mae+pkt", "sft"), ("mae+pkt+irm", "mae+pkt"), ("mae+pkt+irm", "sft")]
     assert [pair[0].model for pair in compared_rows(scores[:3])] == ["sft", "mae+pkt"]
 
 
-def test_headline_says_what_helped_and_what_is_noise() -> None:
+def test_headline_distinguishes_gains_from_noise() -> None:
     scores = parsed(("base", 2.0, 0.7), ("sft", 60.0, 2.4), ("mae+pkt", 71.0, 2.2), ("mae+pkt+irm", 72.0, 2.2))
     assert headline(scores, compare(scores)) == (
         "On tools never seen in training, the trained model picks the right tool in 72.0 % of 400 steps "
@@ -214,7 +214,7 @@ def test_headline_says_what_helped_and_what_is_noise() -> None:
     )
 
 
-def test_headline_admits_that_a_stage_did_harm() -> None:
+def test_headline_reports_a_stage_that_did_harm() -> None:
     scores = parsed(("sft", 80.0, 1.0), ("mae+pkt", 70.0, 1.0), split="seen")
     assert headline(scores, compare(scores)) == (
         "On tools seen in training, the trained model picks the right tool in 70.0 % of 400 steps "
@@ -233,7 +233,7 @@ def test_headline_of_one_row_and_of_another_test_set() -> None:
     )
 
 
-def test_setbacks_know_that_fewer_errors_are_better() -> None:
+def test_setbacks_use_the_direction_of_a_metric() -> None:
     first = {"model": "a", "bench": "tooleyes", "n": 9, "DE": 9.0, "VA": 50.0, "se": {"DE": 0.5, "VA": 1.0}}
     second = first | {"model": "b", "DE": 2.0, "VA": 40.0}
     scores = parse_scores([first, second])
@@ -242,7 +242,32 @@ def test_setbacks_know_that_fewer_errors_are_better() -> None:
     )
 
 
-def test_the_unseen_tools_lead() -> None:
+def test_every_arm_is_compared_with_the_arm_of_its_row() -> None:
+    scores = parsed(("base", 1, 1), ("sft", 2, 1), ("mae", 3, 1), ("pkt", 4, 1), ("mae+pkt", 5, 1), ("pkt+irm", 6, 1))
+    pairs = [(score.model, reference.model) for score, reference in compared_rows(scores)]
+    arms = [("sft", "base"), ("mae", "sft"), ("pkt", "sft"), ("mae+pkt", "sft"), ("pkt+irm", "pkt")]
+    assert pairs == [*arms, ("pkt+irm", "sft")]
+
+
+def test_a_model_without_its_reference_is_compared_with_the_row_before() -> None:
+    scores = parsed(("base", 1, 1), ("mae+pkt", 3, 1), ("my-7b", 4, 1))
+    pairs = [(score.model, reference.model) for score, reference in compared_rows(scores)]
+    assert pairs == [("mae+pkt", "base"), ("my-7b", "mae+pkt")]
+
+
+def test_truncated_replies_are_reported(tmp_path: Path) -> None:
+    scores = [score("base", "seen", 50.0, n=1200, truncated=1100), score("sft", "seen", 60.0, n=1200, truncated=0)]
+    steps = {"model": "sft", "bench": "tooleyes", "split": "all", "n": 90, "VA": 9.0, "queries": 90, "truncated": 2}
+    assert truncation_lines([*scores, steps]) == [
+        "base, toolworld seen: 1,100 of 1,200 replies were truncated at max_new_tokens",
+        "sft, tooleyes all: 2 of 90 queries have a reply that was truncated at max_new_tokens",
+    ]
+    write(tmp_path / "scores.json", scores)
+    text = write_report(tmp_path).read_text(encoding="utf-8")
+    assert text.count("replies were truncated at max_new_tokens.") == 1
+
+
+def test_the_headline_is_about_unseen_tools() -> None:
     assert {score.split for score in lead(parse_scores(score_rows()))} == {"unseen"}
     assert {score.split for score in lead(parse_scores(score_rows()[:4]))} == {"seen"}
 
@@ -276,7 +301,7 @@ def test_terminal_table_of_many_tests_is_long() -> None:
 
 
 def test_terminal_table_of_all_test_sets_fits_80_columns() -> None:
-    """Whole names and figures; metrics that a kind of tests does not have take no room."""
+    """Names and figures are not truncated; a table has no columns for metrics that its test sets lack."""
     scores = [score(model, f"First_Turn/{level}", ts=50.0, bench="rotbench", protocol="default")
               for level in ("clean", "union") for model in ("base", "trained")]  # fmt: skip
     scores += [score(model, "exec", ts=100.0, bench="bfcl") | {"accuracy": 100.0} for model in ("base", "trained")]
@@ -290,17 +315,17 @@ def test_terminal_table_of_all_test_sets_fits_80_columns() -> None:
     assert "100.0 ±0.0" in text and "1,200" in text
 
 
-def test_the_headline_calls_items_of_test_sets_by_their_name() -> None:
+def test_the_headline_counts_items_of_a_test_set() -> None:
     row = score("m", "First_Turn/clean", ts=50.0, n=105, bench="rotbench")
     assert headline(parse_scores([row]), ()).endswith("picks the right tool in 50.0 % of 105 items.")
 
 
-def test_counts_tell_tokens_cost_and_what_was_not_answered() -> None:
+def test_counts_include_tokens_cost_and_unanswered_prompts() -> None:
     usage = {"prompt_tokens": 1200, "tokens": 30, "cost": 0.0123}
     row = score("m", "exec", ts=50.0, bench="bfcl") | {"usage": usage, "too_long": 2, "refused": 3}
-    told = counts_table(parse_scores([row]))
+    html = counts_table(parse_scores([row]))
     for shown in ("prompt tokens", "1,200", "cost", "0.0123", "too long", "refused"):
-        assert shown in told, shown
+        assert shown in html, shown
     assert usage_line([row], "m") == "m: 1,200 prompt tokens, 30 reply tokens, 0.0123 cost"
 
 

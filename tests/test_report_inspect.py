@@ -1,4 +1,4 @@
-"""The page of one sample: every token there, masked ones struck out with their reason, key tokens marked."""
+"""The page of a sample: all tokens, masked tokens struck out with their reason, key tokens marked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def text() -> str:
 
 
 def plain(html: str) -> str:
-    """What a reader would copy from a part of a page."""
+    """The visible text of a part of a page."""
     without_hidden = re.sub(r'<span class="hidden">.*?</span>', "", html)
     return unescape(re.sub(r"<[^>]+>", "", without_hidden))
 
@@ -35,7 +35,7 @@ def test_headline_and_totals_count_tokens(text: str) -> None:
     assert "<dt>Key tokens</dt><dd>2</dd>" in text
 
 
-def test_replies_stand_there_character_by_character(text: str) -> None:
+def test_replies_are_complete(text: str) -> None:
     replies = re.findall(r'<pre class="tokens reply">(.*?)</pre>', text, re.DOTALL)
     expected = ["".join(t["token"] for t in s["tokens"] if t["part"] == "reply") for s in inspected()["steps"]]
     assert [plain(reply) for reply in replies] == expected
@@ -71,7 +71,7 @@ def test_long_prompts_are_folded_and_known_ones_left_out(text: str) -> None:
     assert folds[1][1] == f"Prompt: {len(steps[0]['tokens'])} tokens as in the step before, then {fresh} tokens"
 
 
-def test_a_reply_masked_in_part_says_so() -> None:
+def test_a_reply_masked_in_part_is_labelled() -> None:
     sample = inspected()
     for token in sample["steps"][0]["tokens"][-5:]:
         token.update(struck=False, weight=1.0)

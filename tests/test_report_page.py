@@ -1,4 +1,4 @@
-"""The page shell and the charts: escaped, self-contained, ids that do not clash."""
+"""The layout of pages and the charts: escaped text, self-contained files, unique ids."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def test_page_escapes_every_text() -> None:
     parts = [body, figure(Markup(""), EVIL, title=EVIL), details(EVIL, facts([(EVIL, EVIL)]))]
     text = page(EVIL, Section(EVIL, side_by_side(*parts)), headline=EVIL, note=EVIL)
     assert "<script>alert" not in text
-    assert text.count("&lt;script&gt;alert") == 19  # in title, h1, sort keys, hover texts too
+    assert text.count("&lt;script&gt;alert") == 19  # also in title, h1, sort keys and hover texts
     assert_self_contained(text)
 
 
-def test_page_replaces_what_utf8_cannot_hold() -> None:
+def test_page_replaces_characters_invalid_in_utf8() -> None:
     assert "a\ufffd\ufffdb" in page("a\ud800\x00b")
     page("a\ud800\x00b").encode()
 
@@ -76,7 +76,7 @@ def test_grouped_bars_show_values_and_errors() -> None:
     assert ">TS<" in svg
 
 
-def test_lines_leave_out_what_is_not_finite() -> None:
+def test_lines_omit_values_that_are_not_finite() -> None:
     nan = float("nan")
     svg = charts.lines(
         "loss", {"sft": ([1, 2, 3], [5.0, nan, 4.0]), "base": ([1], [nan])}, x_label="s", colours=COLOURS
@@ -90,7 +90,7 @@ def test_running_mean_is_centred() -> None:
     assert values.tolist() == [1.5, 3.0, 3.0, 3.0]
 
 
-def test_labels_are_text_whatever_they_say() -> None:
+def test_labels_are_never_parsed_as_formulas() -> None:
     svg = charts.bars("x", {"$\\frac{1}{2}$ & \x01日本\nsecond line of a name that is far too long": 1})
     assert "$\\frac" in svg
     assert "…" in svg
@@ -109,12 +109,12 @@ def test_table_sorts_numbers_as_numbers_and_dashes_last() -> None:
     assert re.findall(r'data-sort="([^"]*)"', text) == ["1000", "", "180.0"]
 
 
-def test_table_refuses_a_ragged_row() -> None:
+def test_table_rejects_a_ragged_row() -> None:
     with pytest.raises(AssertionError):
         table(["a", "b"], [[1]])
 
 
-def test_the_room_imports_no_torch() -> None:
+def test_the_report_imports_no_torch() -> None:
     code = (
         "import sys, tltrain.report.report, tltrain.report.inspect_page, tltrain.report.tables\n"
         "assert not {'torch', 'transformers', 'matplotlib.pyplot'} & set(sys.modules)"

@@ -29,7 +29,7 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(RunError, match="another process is at work in it"):
+        with pytest.raises(RunError, match="another process is using this run directory"):
             RunDirectory(folder, RunConfig())
         holder.kill()
         holder.wait()

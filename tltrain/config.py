@@ -1,4 +1,4 @@
-"""The configuration of a run: typed, with contradictions refused, read from and written to YAML."""
+"""Typed configurations of runs and evaluations, read from and written to YAML. Contradictory fields are errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from tltrain import dialects
+from tltrain.arms import SFT_ARMS
 from tltrain.encode import DEFAULT_W_MAX
 from tltrain.errors import ConfigError
 
@@ -17,7 +18,15 @@ Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Arm = Literal["sft", "mae", "pkt", "mae+pkt"]
+
+
+def _check_arm(name: str) -> str:
+    if name not in SFT_ARMS:
+        raise ValueError(f"unknown arm {name!r}: expected one of {', '.join(SFT_ARMS)}")
+    return name
+
+
+ArmName = Annotated[str, AfterValidator(_check_arm)]
 Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Base = Literal["4bit", "8bit"]
 
@@ -26,33 +35,33 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     def to_yaml(self) -> str:
-        """All fields, defaults included."""
+        """All fields as YAML, including those at their defaults."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
 
 
 class DataConfig(_Section):
-    """Where the trajectories are."""
+    """Training and test trajectories."""
 
     train: str | None = "toolworld"
-    """A file or folder of trajectories in any readable format; `toolworld`, the built-in data; null: none."""
+    """A file or folder of trajectories in any supported format; `toolworld`: the built-in data; null: none."""
     test: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], str] = {}
-    """Test splits by name, each a file or folder. Empty with toolworld: its own `seen` and `unseen`."""
+    """Test splits by name, each a file or folder. With toolworld, the default is its splits `seen` and `unseen`."""
     holdout: BelowOne = 0.1
-    """Share of the trajectories kept from training as split `held`, where no test split is given."""
+    """Share of the trajectories excluded from training and used as split `held` if there is no test split."""
     size: Positive = 1217
-    """Of toolworld: number of training trajectories."""
+    """toolworld only: number of training trajectories."""
     noise: Annotated[float, Field(ge=0, le=0.8)] | None = None
-    """Of toolworld: share of training calls that fail visibly; null: the default share of 0.17."""
+    """toolworld only: share of training calls that fail with an error; null: the default share of 0.17."""
     format: str | None = None
-    """Format of the files; by default it is detected from the content."""
+    """Format of the files; null: detected from the content."""
     tools: str | None = None
-    """File of tool specifications, for logs that carry none."""
+    """File of tool specifications, for trajectories that contain none."""
     strict: bool = True
     """Stop at the first record that cannot be read; otherwise such records are counted and skipped."""
 
 
 class LoraConfig(_Section):
-    """Low-rank adapters instead of all weights; merged into the model when training ends."""
+    """Train low-rank adapters (LoRA) instead of all weights; they are merged into the model after training."""
 
     rank: Positive = 16
     """Rank of each adapter."""
@@ -74,7 +83,7 @@ class HeldOutConfig(_Section):
 
 
 class OptimiserConfig(_Section):
-    """AdamW with warm-up, then a cosine to zero."""
+    """AdamW with linear warm-up, then cosine decay of the learning rate to zero."""
 
     learning_rate: Rate
     """Peak learning rate."""
@@ -99,7 +108,7 @@ def _groups_within(values: Any, whole: str, default: int) -> Any:
 class SFTConfig(_Section):
     """Supervised fine-tuning. Arms differ in masks and weights only: steps, order and updates are the same."""
 
-    arms: Annotated[list[Arm], Field(min_length=1)] = ["sft", "mae+pkt"]
+    arms: Annotated[list[ArmName], Field(min_length=1)] = ["sft", "mae+pkt"]
     """`sft`: all tokens have weight 1. `mae`: failed calls are masked. `pkt`: key tokens have larger weights."""
     trajectories: Positive | None = None
     """Number of trajectories to train on, drawn by the random seed and rounded up to whole batches; None: all."""
@@ -108,11 +117,11 @@ class SFTConfig(_Section):
     batch_size: Positive = 16
     """Trajectories per update."""
     group_size: Positive = 8
-    """Of these, trajectories that share their tools are drawn together, so that the shared prefix is computed once."""
+    """Trajectories with the same tools are batched in groups of this size: their shared prefix is computed once."""
     optimiser: OptimiserConfig = OptimiserConfig(learning_rate=3e-4)
     """Optimiser of all arms."""
     w_max: Annotated[float, Field(ge=1)] = DEFAULT_W_MAX
-    """Largest weight of a key token."""
+    """Upper limit of a key token's weight."""
     lora: LoraConfig | None = None
     """Adapters to train; None: train all weights."""
     gradient_checkpointing: bool = False
@@ -136,9 +145,9 @@ class SFTConfig(_Section):
         if self.group_size > self.batch_size:
             raise ValueError(f"group_size {self.group_size} is larger than batch_size {self.batch_size}")
         if len(set(self.arms)) < len(self.arms):
-            raise ValueError("arms are named twice")
+            raise ValueError("arms has duplicates")
         if len(set(self.report_to)) < len(self.report_to):
-            raise ValueError("report_to names one twice")
+            raise ValueError("report_to has duplicates")
         if self.fsdp and self.lora and self.lora.base:
             raise ValueError(f"fsdp cannot shard a base of lora.base {self.lora.base}")
         return self
@@ -162,7 +171,7 @@ class PPOConfig(_Section):
     third, but missing calls rose from 7 to 12-16 items in every trial. So prompts of both kinds are needed.
     """
 
-    arm: Arm = "mae+pkt"
+    arm: ArmName = "mae+pkt"
     """The SFT arm whose model is the initial policy and the frozen reference."""
     rollouts: Positive = 6
     """Number of rollouts; in each, replies are sampled and policy and critic are updated."""
@@ -174,7 +183,7 @@ class PPOConfig(_Section):
     """Share of prompts whose gold is a text; None: as in the data. At 0 the policy learns to call
     always: see `PPOConfig`."""
     samples: Positive = 4
-    """Replies sampled for each prompt."""
+    """Replies sampled per prompt."""
     temperature: Rate = 0.7
     """Sampling temperature; log-probabilities are computed at the same temperature."""
     max_new_tokens: Positive = 128
@@ -186,13 +195,13 @@ class PPOConfig(_Section):
     advantage: Literal["gae", "leave_one_out"] = "gae"
     """`gae`: critic and GAE, as in the paper. `leave_one_out`: no critic; GRPO without dividing by the group's std."""
     lam: Share = 0.95
-    """Lambda of generalised advantage estimation."""
+    """Lambda of generalised advantage estimation (GAE)."""
     clip: Rate = 0.2
     """The ratio of new to old probabilities is clipped to 1 +- this."""
     value_clip: Rate = 0.2
     """A value's change since the rollout is clipped to +- this."""
     reward_clip: Rate = 5.0
-    """Rewards are clipped to +- this."""
+    """Rewards are clipped to [-reward_clip, reward_clip]."""
     epochs: Positive = 1
     """Passes over the replies of a rollout."""
     minibatches: Positive = 1
@@ -237,10 +246,10 @@ class PPOConfig(_Section):
 
 
 class EvalConfig(_Section):
-    """Evaluation by generation, greedily."""
+    """Evaluation by greedy decoding."""
 
     trajectories: Positive | None = None
-    """Trajectories of each test split, drawn by the seed; null: all."""
+    """Size of the random sample of trajectories from each test split; null: all."""
     max_new_tokens: Positive = 512
     """A longer reply is truncated and counts as not parseable."""
     batch_size: Positive = 64
@@ -248,69 +257,69 @@ class EvalConfig(_Section):
 
 
 class RunConfig(_Section):
-    """A whole run. A stage set to null is left out."""
+    """A whole run. A stage that is null is skipped."""
 
     model: str = "smollm2-135m"
-    """The built-in model, a folder, or a hub name."""
+    """The built-in model, a folder, or the name of a model on the Hugging Face Hub."""
     data: DataConfig = DataConfig()
-    """Trajectories."""
+    """Training and test trajectories."""
     dialect: str = "hermes"
     """How the model writes calls: `hermes`, `python`, `react`, `qwen`, `llama3`, `mistral`, `gemma`, or `native`."""
     mode: Literal["default", "paper"] = "default"
-    """Which rule says that a call failed."""
+    """Rule by which a call counts as failed; `paper`: that of the TL-Training release."""
     max_length: Positive | None = 8192
-    """Most tokens of a prompt and its reply."""
+    """Maximum number of tokens of a prompt and its reply."""
     max_tree_tokens: Positive = 4096
-    """Most tokens in one pass through the model; bounds memory, changes no result."""
+    """Maximum number of tokens in one forward pass; limits memory and does not change results."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Dtype of the model (`auto`: bfloat16 where GPU or CPU support it natively); the optimiser keeps fp32 weights."""
+    """Dtype of the model (`auto`: bfloat16 if the device supports it natively); the optimiser keeps fp32 weights."""
     device: str | None = None
     """`cpu`, `cuda` …; by default a GPU if there is one."""
     seed: int = 0
-    """Of data, order and sampling."""
+    """Random seed for data, ordering and sampling."""
     sft: SFTConfig | None = SFTConfig()
     """Supervised fine-tuning."""
     ppo: PPOConfig | None = PPOConfig()
-    """Reinforcement learning after it."""
+    """Reinforcement learning after SFT."""
     eval: EvalConfig | None = EvalConfig()
-    """Evaluation of the base model and of every trained one."""
+    """Evaluation of the base model and of every trained model."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         _check_dialect(self.dialect)
         if self.ppo is not None and self.sft is not None and self.ppo.arm not in self.sft.arms:
-            raise ValueError(f"ppo.arm '{self.ppo.arm}' is none of sft.arms {self.sft.arms}")
+            raise ValueError(f"ppo.arm '{self.ppo.arm}' is not in sft.arms {self.sft.arms}")
         if self.data.train is None and (self.sft or self.ppo):
             raise ValueError("data.train is null: then sft and ppo have to be null too")
         return self
 
 
 class EvaluationConfig(_Section):
-    """An evaluation: everything that decides its scores. Models and test sets may be added from call to call."""
+    """The settings that determine scores. Models and test sets can be added to an evaluation in later calls."""
 
     data: str | None = None
-    """Folder of the test sets; null: the cache that `tltrain fetch` fills."""
+    """Folder of the test sets; null: the cache of `tltrain fetch`."""
     dialect: str = "hermes"
     """How the models write calls."""
     limit: Positive | None = None
-    """Items of each split (whole trajectories, where it is made of trajectories), drawn by the seed; null: all."""
+    """Size of the random sample of items from each split (trajectories for splits of trajectories); null: all."""
     max_new_tokens: Positive = 512
     """A longer reply is truncated and counts as not parseable."""
     max_length: Positive | None = None
-    """Most tokens of a prompt and its reply; null: the model's own limit. An item whose prompt leaves no room for a
-    reply counts as wrong."""
+    """Maximum number of tokens of a prompt and its reply; null: the model's own limit. An item whose prompt leaves no
+    room for a reply counts as wrong."""
     max_steps: Positive = 10
-    """Most replies to a query of a test set whose calls are executed."""
+    """Maximum number of replies to a query of a multi-step test set, whose calls are executed."""
     library: str | None = None
     """Folder of the public tool library that executes ToolEyes' calls; null: the simulator."""
     batch_size: Positive = 64
     """Replies decoded together."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    """Arithmetic of the models; `auto`: bfloat16 where the device has instructions for it, else float32."""
+    """Dtype of the models; `auto`: bfloat16 if the device supports it natively, else float32."""
     device: str | None = None
     """`cpu`, `cuda` …; by default a GPU if there is one."""
     seed: int = 0
-    """Random seed for the choice of items."""
+    """Random seed for sampling items."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -330,7 +339,7 @@ def read_config(path: Path, kind: type[C] = RunConfig) -> C:  # type: ignore[ass
     """Read a YAML configuration.
 
     Raises:
-        ConfigError: no such file, no YAML, an unknown or contradictory field; says which.
+        ConfigError: the file does not exist, is not YAML, or has an unknown, invalid or contradictory field.
     """
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -346,15 +355,19 @@ def read_config(path: Path, kind: type[C] = RunConfig) -> C:  # type: ignore[ass
     return parse_config(values, str(path), kind)
 
 
-def parse_config(values: dict[str, Any], place: str, kind: type[C] = RunConfig) -> C:  # type: ignore[assignment]
-    """Check fields; errors begin with `place`."""
+def parse_config(values: dict[str, Any], source: str, kind: type[C] = RunConfig) -> C:  # type: ignore[assignment]
+    """Validate the fields of a configuration; `source` names it in errors.
+
+    Raises:
+        ConfigError: a field is unknown, invalid or contradicts another.
+    """
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "configuration"
+        field = ".".join(map(str, first["loc"])) or "configuration"
         if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{place}: {where}: there is no such field") from None
-        said = first["type"] in ("missing", "value_error")
-        found = "" if said else f", found {textwrap.shorten(repr(first['input']), 80, placeholder=' …')}"
-        raise ConfigError(f"{place}: {where}: {first['msg'].removeprefix('Value error, ')}{found}") from None
+            raise ConfigError(f"{source}: {field}: there is no such field") from None
+        message_has_value = first["type"] in ("missing", "value_error")
+        found = "" if message_has_value else f", found {textwrap.shorten(repr(first['input']), 80, placeholder=' …')}"
+        raise ConfigError(f"{source}: {field}: {first['msg'].removeprefix('Value error, ')}{found}") from None

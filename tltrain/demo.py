@@ -13,11 +13,11 @@ from tltrain.config import (
 )
 
 MINUTES = 17
-"""Estimated for size 1 on two idle CPU cores from what its stages took (`docs/LOG.md`)."""
+"""Duration of the demo of size 1 on two idle CPU cores, estimated from the times in `docs/LOG.md`."""
 
 
 def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
-    """The demo's configuration; `size` multiplies everything that takes time."""
+    """The demo's configuration. `size` scales the training and evaluation data and the number of rollouts."""
 
     def scaled(count: int) -> int:
         return max(1, round(count * size))

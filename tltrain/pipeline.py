@@ -1,4 +1,4 @@
-"""The whole flow, one function call an arrow:
+"""The whole pipeline, one function call per arrow:
 
 trajectories -> audit -> steps -> token trees -> SFT -> rollouts -> PPO -> predictions -> scores -> report
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltrain import model as models
+from tltrain.arms import ARMS, arm_after_ppo
 from tltrain.audit.run import audit, write_audit
 from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
@@ -42,7 +43,12 @@ STAGES = ("audit", "sft", "ppo", "eval", "report")
 
 
 class Pipeline:
-    """A run: its configuration, its data, and its directory. Each stage does what is not yet done."""
+    """A run: its configuration, its data and its run directory. Stages that are complete are skipped.
+
+    Raises:
+        ConfigError, DataError: the model, the dialect or the data cannot be used.
+        RunError: the run directory belongs to another run (see `RunDirectory`).
+    """
 
     def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
         self.config, self.progress = config, progress
@@ -58,7 +64,7 @@ class Pipeline:
         self.run.check_data(digests(self.config.data))
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
-        """Run the stages in order; returns the scores."""
+        """Run the stages in order. Returns the rows of `scores.json`."""
         stages = tuple(stages)
         if ranks.count() > 1:
             return self._distributed(stages)
@@ -83,11 +89,11 @@ class Pipeline:
         return self.run.scores()
 
     def _distributed(self, stages: tuple[str, ...]) -> list[dict[str, Any]]:
-        """As one of several processes: SFT alone."""
+        """Run as one of several processes, which only SFT supports."""
         if stages != ("sft",):
             raise ConfigError(
-                f"launched as {ranks.count()} processes, which only `tltrain sft` can be; `tltrain run` and "
-                "`tltrain ppo` then go on in one process with the same run directory"
+                f"launched as {ranks.count()} processes, which only `tltrain sft` supports; continue with "
+                "`tltrain run` or `tltrain ppo` in one process and the same run directory"
             )
         for arm in self.config.sft.arms if self.config.sft else ():
             self.sft(arm)
@@ -95,20 +101,20 @@ class Pipeline:
 
     @property
     def base_name(self) -> str:
-        """Name of the model that the run begins with; its own where nothing is trained."""
+        """Name of the run's initial model in scores: `base`, or its own name if nothing is trained."""
         return "base" if self.config.sft or self.config.ppo else self.config.model.strip("./").replace("/", "-")
 
     @property
     def policy_name(self) -> str:
-        """Name of the model after PPO."""
-        return "irm" if self.config.sft is None or self.config.ppo is None else f"{self.config.ppo.arm}+irm"
+        """Name of the model after PPO in scores."""
+        return arm_after_ppo(self.config.ppo.arm if self.config.sft and self.config.ppo else None)
 
     def arm_model(self, arm: str) -> Path:
         """Folder of an arm's trained model."""
         return self.folder / "sft" / arm / "model"
 
     def audit(self) -> None:
-        """Who failed and why, in numbers."""
+        """Audit the training data: how many calls failed, and why."""
         if (self.folder / "audit.json").exists():
             return
         with self.run.stage("audit"):
@@ -129,7 +135,7 @@ class Pipeline:
         assert self.config.sft is not None
         folder, lora = self.folder / "sft" / arm, self.config.sft.lora
         if ranks.shared(self.arm_model(arm).exists()):
-            ranks.on_first(lambda: discard_checkpoints(folder))  # a kill may come between the two
+            ranks.on_first(lambda: discard_checkpoints(folder))  # the process may have been killed before
             return
         with self.run.stage(f"sft {arm}") if ranks.rank() == 0 else nullcontext():
             model = self.load(self.config.model, lora.base if lora else None)
@@ -137,7 +143,7 @@ class Pipeline:
                 model,
                 self.tokenizer,
                 trajectories=self.data.train,
-                encoder=self.encoder(model, mae="mae" in arm, pkt="pkt" in arm),
+                encoder=self.encoder(model, mae=ARMS[arm].mae, pkt=ARMS[arm].pkt),
                 config=self.config.sft,
                 folder=folder,
                 max_tree_tokens=self.config.max_tree_tokens,
@@ -181,11 +187,11 @@ class Pipeline:
             ).train()
 
     def evaluate(self, name: str, path: str) -> None:
-        """Score a model on every test split."""
+        """Score the model at `path` on every test split; a model that does not exist yet is skipped."""
         if self.config.eval is None or all(self.evaluation.is_scored(name, test) for test in self.test_sets):
             return
         if path != self.config.model and not Path(path).exists():
-            return  # a stage that this call was not asked to run
+            return  # its training stage is not among those of this call
         with self.run.stage(f"eval {name}"):
             self.evaluation.use(name, local_backend(self.load(path), self.tokenizer, self.evaluation.config))
             for test in self.test_sets:
@@ -193,7 +199,11 @@ class Pipeline:
 
     @cached_property
     def test_sets(self) -> list[TestSet]:
-        """The run's own test splits: every unfailed reply is an item."""
+        """The run's own test splits: every reply without a failed call is an item.
+
+        Raises:
+            DataError: a split has no item.
+        """
         sets: list[TestSet] = [
             TrajectorySet.of(self.data.bench, split, trajectories, self.config.mode)
             for split, trajectories in self.data.tests.items()
@@ -205,8 +215,8 @@ class Pipeline:
 
     @cached_property
     def evaluation(self) -> Evaluation:
-        """The evaluation of the run's models, in the run's directory."""
-        assert self.config.eval is not None, "an evaluation was requested without a configuration of it"
+        """The evaluation of the run's models, in the run directory."""
+        assert self.config.eval is not None, "evaluation needs config.eval"
         config = EvaluationConfig(
             dialect=self.config.dialect,
             limit=self.config.eval.trajectories,
@@ -219,10 +229,10 @@ class Pipeline:
         )
         return Evaluation(config, self.run, progress=self.progress)
 
-    def load(self, place: str, base: Base | None = None) -> PreTrainedModel:
-        """A model in the run's arithmetic, on its device."""
+    def load(self, name: str, base: Base | None = None) -> PreTrainedModel:
+        """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
-        model = models.load_model(place, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
+        model = models.load_model(name, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
@@ -230,7 +240,7 @@ class Pipeline:
         return model
 
     def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
-        """Encodes for the run's model."""
+        """The encoder for a model of this run, with the run's tokenizer, limits and stop tokens."""
         return Encoder(
             self.tokenizer,
             mae=mae,

@@ -1,4 +1,4 @@
-"""The run directory: never overwritten, resumed where its configuration is the same."""
+"""The run directory: never overwritten, and resumed if the configuration is the same."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ PACKAGES = ("tltrain", "torch", "transformers", "peft", "accelerate", "tokenizer
 
 
 class RunDirectory:
-    """A folder of one run.
+    """The folder of one run, locked by this process until it ends.
 
     Raises:
-        RunError: the folder holds a run of another configuration (names the keys that differ), or something else, or
-            cannot be written, or another process is at work in it.
+        RunError: the folder holds a run of another configuration (the message names the keys that differ) or other
+            files, cannot be written, or is in use by another process.
     """
 
     def __init__(self, folder: Path, config: RunConfig | EvaluationConfig) -> None:
         self.folder = folder
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._hold()
+            self._lock()
             self._open(config)
         except OSError as error:
             reason = "no space left on the device" if is_disk_full(error) else str(error.strerror or error)
             raise RunError(f"{folder}: {reason}") from error
 
-    def _hold(self) -> None:
-        """Keep other processes out for as long as this one lives, however it ends."""
-        held = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)  # not closed: that would let others in
+    def _lock(self) -> None:
+        """Lock the folder; the operating system releases the lock when the process ends, even if it is killed."""
+        descriptor = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)  # closing would release the lock
         try:
-            fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"{self.folder}: another process is at work in it") from None
+            raise RunError(f"{self.folder}: another process is using this run directory") from None
 
     def check_data(self, digests: dict[str, str], grows: bool = False) -> None:
-        """Note what the data files hold, by path; a resumed run needs them unchanged.
+        """Record the digests of the input files in `data.json`, and check them against those recorded before.
 
         Args:
             digests: SHA-256 by path.
-            grows: files not known yet join those noted.
+            grows: record files that are new; otherwise they count as changed.
 
         Raises:
-            RunError: a file has changed (names it).
+            RunError: input files have changed (the message names them).
         """
         path = self.folder / "data.json"
         known = read_json(path) if path.exists() else digests
@@ -75,19 +75,21 @@ class RunDirectory:
             changed = _differences(read_config(path, type(config)).model_dump(), config.model_dump())
             if changed:
                 raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}")
-            for left in list(self.folder.rglob(temporary_name("*"))):  # by a kill
-                discard(left)
+            for leftover in list(self.folder.rglob(temporary_name("*"))):  # of a killed process
+                discard(leftover)
         elif any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
-            raise RunError(f"{self.folder}: not empty, and no run directory (it has no config.yaml)")
+            raise RunError(f"{self.folder}: not empty and not a run directory (it has no config.yaml)")
         else:
             write_text(path, config.to_yaml())
-        if not versions.exists():  # a kill may come between the two
+        if not versions.exists():  # also if the process was killed after writing config.yaml
             write_json(versions, environment(config.seed))
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Notes the time and peak memory of a stage in `stages.json`; a stopped and resumed stage adds up
-        (a process that was killed could note nothing)."""
+        """Record the time and peak memory of a stage in `stages.json`.
+
+        The times of an interrupted stage and its resumption add up; the time of a killed process is lost.
+        """
         start_peak()
         started = time.perf_counter()
         try:
@@ -107,18 +109,18 @@ class RunDirectory:
         return rows
 
     def scores(self) -> list[dict[str, Any]]:
-        """The rows of `scores.json` so far."""
+        """The rows of `scores.json`; empty if there is none yet."""
         path = self.folder / "scores.json"
         rows: list[dict[str, Any]] = read_json(path) if path.exists() else []
         return rows
 
     def add_score(self, row: dict[str, Any]) -> None:
-        """Add a row."""
+        """Append a row to `scores.json`."""
         write_json(self.folder / "scores.json", [*self.scores(), row])
 
 
 def environment(seed: int) -> dict[str, Any]:
-    """Versions, commit, seed and hardware, as far as they can be told."""
+    """Versions, commit, seed and hardware; what cannot be determined is None."""
     import torch
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
@@ -140,7 +142,7 @@ def environment(seed: int) -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Of the checkout the package is run from; None where it is not run from one."""
+    """The git commit of the checkout that contains this package; None if it is not in a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:
         done = subprocess.run(command, capture_output=True, text=True)
@@ -157,9 +159,10 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _differences(old: Any, new: Any, place: str = "") -> list[str]:
-    """`key: old -> new` for every field that differs."""
+def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+    """`KEY was OLD, is NEW` for every field that differs; nested keys are joined by dots."""
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = dict.fromkeys([*old, *new])
-        return [line for key in keys for line in _differences(old.get(key), new.get(key), f"{place}.{key}".lstrip("."))]
-    return [] if old == new else [f"{place} was {old!r}, is {new!r}"]
+        fields = dict.fromkeys([*old, *new])
+        paths = {field: f"{key}.{field}".lstrip(".") for field in fields}
+        return [line for field, path in paths.items() for line in _differences(old.get(field), new.get(field), path)]
+    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]

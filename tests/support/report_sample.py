@@ -1,4 +1,4 @@
-"""A run directory with invented numbers, for the tests of the report and for looking at the page in a browser."""
+"""A run directory with invented numbers, for the tests of the report and for viewing the page in a browser."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def score_rows() -> list[dict[str, Any]]:
 
 
 def score(model: str, split: str, ts: float, n: int = 400, **more: Any) -> dict[str, Any]:
-    """One row, with the standard errors of its shares and its errors spread over the categories."""
+    """A row with binomial standard errors, and its wrong items spread over the error categories."""
     metrics = {"TS": ts, "PI": 0.94 * ts, "CF": 0.8 * ts}
     errors, left = {}, n - round(n * metrics["CF"] / 100)
     for category in CATEGORIES:
@@ -86,7 +86,7 @@ def write_sample(folder: Path) -> Path:
 
 
 def predictions() -> list[dict[str, Any]]:
-    """Wrong ones of three categories, and a right one."""
+    """Wrong predictions of three categories, and a right prediction."""
     prompt = "system text " * 100 + "\nuser: Which three things were in parcel A-104? <script>alert(1)</script>"
     texts = {
         "tool_wrong": '<tool_call>{"name": "get_order", "arguments": {"order_id": "A-104"}}</tool_call>',
@@ -121,7 +121,7 @@ def inspected() -> dict[str, Any]:
 
 
 def step(index: int, message: int, prompt: str, reply: str, reasons: list[str]) -> dict[str, Any]:
-    """One step of `inspected`; a reply with reasons is masked."""
+    """A step of `inspected`; a reply with reasons is masked."""
     tokens = [token(text, part) for part, whole in (("prompt", prompt), ("reply", reply)) for text in split(whole)]
     for each in tokens:
         key = each["part"] == "reply" and not reasons and each["token"] in ("get", "_items")

@@ -92,7 +92,7 @@ def evaluate(
     from tltrain.evaluation.run import Evaluation
     from tltrain.report.comparison import general_line
     from tltrain.report.pages import write_pages
-    from tltrain.report.tables import terminal_table, usage_line
+    from tltrain.report.tables import terminal_table, truncation_lines, usage_line
     from tltrain.run_directory import RunDirectory
 
     with interruptible(RESUME), show_progress(stderr) as progress:
@@ -103,7 +103,8 @@ def evaluate(
         print(json.dumps(scores, ensure_ascii=False))
         return
     Console().print(terminal_table(scores))
-    for line in [*map(general_line, evaluation.general_rows()), *(usage_line(scores, name) for name in named)]:
+    lines = [*truncation_lines(scores), *map(general_line, evaluation.general_rows())]
+    for line in [*lines, *(usage_line(scores, name) for name in named)]:
         print_status(line)
     print_status(f"written: {', '.join(map(str, pages))}")
 

@@ -73,7 +73,7 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
     silence_libraries()
     from tltrain.cli.progress import show_progress
     from tltrain.pipeline import STAGES, Pipeline
-    from tltrain.report.tables import terminal_table
+    from tltrain.report.tables import terminal_table, truncation_lines
 
     message = "interrupted; the same command resumes from the last checkpoint"
     with interruptible(message), show_progress(stderr) as progress:
@@ -85,4 +85,6 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
         return
     if scores:
         Console().print(terminal_table(scores))
+    for line in truncation_lines(scores):
+        print_status(line)
     print_status(f"run directory: {folder}")

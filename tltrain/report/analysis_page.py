@@ -1,4 +1,4 @@
-"""`analysis.html` of a run directory, from its `analysis.json`: error categories and token importance, as pictures."""
+"""`analysis.html` of a run directory, from its `analysis.json`: charts of error categories and token importance."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def write_analysis(folder: Path) -> Path:
-    """Write the page.
+    """Write `analysis.html` and return its path.
 
     Raises:
-        DataError: `analysis.json` is missing or broken.
+        DataError: `analysis.json` is missing or malformed.
     """
     path = folder / "analysis.html"
     write_text(path, analysis_page(read_json(folder / "analysis.json"), folder.resolve().name))
@@ -28,10 +28,10 @@ def write_analysis(folder: Path) -> Path:
 
 
 def analysis_page(rows: Rows, name: str) -> str:
-    """The page of the rows of an `analysis.json`."""
+    """The HTML document for the rows of an `analysis.json`."""
     sections = [Section("Errors", _errors(rows))] if rows else []
-    told = [row for row in rows if row["tokens"] is not None]
-    sections += [Section("Token importance", _tokens(told))] if told else []
+    with_tokens = [row for row in rows if row["tokens"] is not None]
+    sections += [Section("Token importance", _tokens(with_tokens))] if with_tokens else []
     return page(f"tltrain: analysis {name}", *sections)
 
 
@@ -43,20 +43,20 @@ def _errors(rows: Rows) -> Markup:
         counts = {category_words(category): count for category, count in row["categories"].items()}
         chart = charts.bars(f"Errors of {_title(row)}", counts, total=row["n"], limit=limit)
         figures.append(figure(chart, f"{row['right']:,} of {row['n']:,} replies are right.", title=_title(row)))
-    text = "Replies by error category, in per cent of the items; the same scale for all."
+    text = "Replies by error category, in per cent of the items. All charts have the same scale."
     return join([paragraph(text), side_by_side(*figures)])
 
 
 def _tokens(rows: Rows) -> Markup:
     text = (
-        "Wrong calls in which one place was corrected by teacher forcing, and how many became right when the model "
-        "decoded on. Corrected: places where the model first went wrong in that name. Key tokens are those "
-        "that PKT weighs; other name tokens decide between no two given tools."
+        "Wrong calls in which the first wrong token of the tool's name, or an argument's name, was corrected by "
+        "teacher forcing, and how many became right when the model continued decoding from there. Key tokens are "
+        "those to which PKT gives a larger weight; other name tokens do not distinguish the tools given."
     )
     parts = [paragraph(text)]
     for row in rows:
         tokens = row["tokens"]
-        columns = [Column("corrected place"), *(Column(name, numeric=True) for name in _TITLES)]
+        columns = [Column("correction of"), *(Column(name, numeric=True) for name in _TITLES)]
         body = [[kind, *_cells(values)] for kind, values in tokens["kinds"].items()]
         shares = {kind: float(values["right"]) for kind, values in tokens["kinds"].items()}
         chart = charts.bars(f"Became right, {_title(row)}", shares, total=max(tokens["wrong_calls"], 1), limit=100.0)
@@ -65,7 +65,7 @@ def _tokens(rows: Rows) -> Markup:
 
 
 def analysis_lines(rows: Rows) -> Iterator[str]:
-    """The same figures as text, two lines a model and split."""
+    """The same figures as text: up to two lines per model and split."""
     for row in rows:
         wrong = (f"{count:,} {category_words(category)}" for category, count in row["categories"].items())
         right = f"{row['right']:,} of {row['n']:,} replies are right"
@@ -83,7 +83,7 @@ def _known(tokens: Mapping[str, Any]) -> str:
     )
 
 
-_TITLES = ("calls that have it", "corrected", "became right", "% of wrong calls", "% of corrected")
+_TITLES = ("calls that contain it", "corrected", "became right", "% of wrong calls", "% of corrected")
 
 
 def _cells(values: Mapping[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""`audit.html`: an audit as one page, its headline first, then which calls failed and why."""
+"""`audit.html`: an audit as a page: the headline, then which calls failed and why."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _sections(audit: Audit) -> list[Section]:
 
 
 def _folded(side: str, audit: Audit) -> Section:
-    """The whole of one of two audits, collapsed."""
+    """All sections of one of two audits, collapsed."""
     whole = (Markup("<h2>{}</h2>{}").format(section.title, section.body) for section in _sections(audit))
     sentence = paragraph(" ".join([audit["headline"], _note(audit)]))
     return Section(f"All about {side}", join([sentence, details(f"Show the audit of {side}", join(whole))]))

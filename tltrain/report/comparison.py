@@ -1,4 +1,4 @@
-"""`comparison.md` and `comparison.html` of a run directory, from its `comparison.json`."""
+"""`comparison.md` and `comparison.html` of a run directory, made from its `comparison.json`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ METRICS_HELP = (
 
 
 def write_comparison(folder: Path) -> Path:
-    """Write both, and return the page's path.
+    """Write both files, and return the path of `comparison.html`.
 
     Raises:
-        DataError: `comparison.json` is missing or broken.
+        DataError: `comparison.json` is missing or malformed.
     """
     found = read_json(folder / "comparison.json")
     robust, general = found.get("robustness", []), found.get("general", [])
@@ -41,7 +41,7 @@ def write_comparison(folder: Path) -> Path:
 
 
 def markdown(found: Mapping[str, Any]) -> str:
-    """The tables as Markdown."""
+    """The contents of `comparison.md`."""
     robust, general = found.get("robustness", []), found.get("general", [])
     parts = ["# Comparison", METRICS_HELP]
     parts += [_grid(["test", "model", *metrics, "n"], rows) for metrics, rows in _score_rows(found)]
@@ -99,20 +99,20 @@ def _remarks(found: Mapping[str, Any]) -> list[str]:
 
 
 def _score_rows(found: Mapping[str, Any]) -> Iterator[tuple[list[str], list[list[Any]]]]:
-    """Metrics and rows of a table for each kind of tests, those with golds and those whose calls are executed."""
+    """Metrics and rows of the two tables: test sets with gold calls, and test sets whose calls are executed."""
     rows = [(_test(test), row) for test in found["tests"] for row in test["models"]]
     for golds in (True, False):
-        own = [(test, row) for test, row in rows if ("TS" in row) == golds]
-        metrics = [name for name in METRICS if any(name in row for _, row in own)]
-        if own:
-            yield metrics, [[test, row["model"], *_values(row, metrics), row["n"]] for test, row in own]
+        selected = [(test, row) for test, row in rows if ("TS" in row) == golds]
+        metrics = [name for name in METRICS if any(name in row for _, row in selected)]
+        if selected:
+            yield metrics, [[test, row["model"], *_values(row, metrics), row["n"]] for test, row in selected]
 
 
 def _pairs(found: Mapping[str, Any]) -> Markup:
     columns = [Column("test"), Column("model"), Column("against"), Column("metric"), Column("points", numeric=True)]
     columns += [Column("p", numeric=True), Column("p after Holm", numeric=True), Column("n", numeric=True)]
-    rows = [[*labels, Cell(one.text, one.points), _p_cell(one.p), _p_cell(one.p_holm), one.n]
-            for labels, one in _comparisons(found)]  # fmt: skip
+    rows = [[*labels, Cell(pair.text, pair.points), _p_cell(pair.p), _p_cell(pair.p_holm), pair.n]
+            for labels, pair in _comparisons(found)]  # fmt: skip
     text = f"In points ± standard error; {found['test']}. *: p < {LEVEL}."
     return join([paragraph(text), table(columns, rows)])
 
@@ -129,14 +129,14 @@ def _p_text(p_value: float | None) -> str | None:
 
 def _comparisons(found: Mapping[str, Any]) -> Iterator[tuple[list[str], Comparison]]:
     for test in found["tests"]:
-        for pair in test["pairs"]:
-            one = Comparison.model_validate({"bench": test["bench"], "split": test["split"], **pair})
-            yield [_test(test), one.model, one.against, one.metric], one
+        for row in test["pairs"]:
+            pair = Comparison.model_validate({"bench": test["bench"], "split": test["split"], **row})
+            yield [_test(test), pair.model, pair.against, pair.metric], pair
 
 
 def _pair_rows(found: Mapping[str, Any]) -> Iterator[list[Any]]:
-    for labels, one in _comparisons(found):
-        yield [*labels, one.text, _p_text(one.p), _p_text(one.p_holm), one.n]
+    for labels, pair in _comparisons(found):
+        yield [*labels, pair.text, _p_text(pair.p), _p_text(pair.p_holm), pair.n]
 
 
 def _level_row(row: Mapping[str, Any]) -> list[Any]:

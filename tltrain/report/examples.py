@@ -1,4 +1,4 @@
-"""Example predictions of a run, readable: the end of the query, the gold, the prediction, what was wrong."""
+"""Examples of wrong predictions: the end of the prompt, the gold, the prediction and its error category."""
 
 from __future__ import annotations
 
@@ -13,11 +13,16 @@ from tltrain.report.page import Section, details, join, paragraph, render
 from tltrain.report.run_files import json_lines
 from tltrain.report.summary import category_words
 
-PER_CATEGORY, TAIL, LONGEST = 2, 320, 1200
+PER_CATEGORY = 2
+"""Examples per error category."""
+PROMPT_TAIL = 320
+"""Characters shown of the end of a prompt."""
+MAX_CHARACTERS = 1200
+"""Characters shown of a gold or a prediction."""
 
 
 def example_sections(files: Sequence[Path]) -> Section | None:
-    """For each file of predictions the first wrong ones of every error category, the last file unfolded.
+    """The first wrong predictions of every error category in each file of predictions; the last file is unfolded.
 
     Raises:
         RunError: a line of a file is not a JSON object.
@@ -33,7 +38,7 @@ def example_sections(files: Sequence[Path]) -> Section | None:
 
 
 def wrong_examples(path: Path) -> tuple[int, list[dict[str, Any]]]:
-    """The number of predictions in a file, and the first `PER_CATEGORY` wrong ones of every category."""
+    """The number of predictions in a file, and the first `PER_CATEGORY` wrong predictions of every category."""
     total, found = 0, dict[str, list[dict[str, Any]]]()
     for line in json_lines(path):
         total += 1
@@ -44,14 +49,14 @@ def wrong_examples(path: Path) -> tuple[int, list[dict[str, Any]]]:
 
 
 def category(line: Mapping[str, Any]) -> str:
-    """The error category of a line's verdict; empty where it has none."""
+    """The error category of a line's verdict; empty if it has none."""
     verdict = line.get("verdict")
     value = verdict.get("category") if isinstance(verdict, dict) else verdict
     return str(value or "")
 
 
 def readable(value: Any) -> str:
-    """A gold or a prediction as text: calls as `name {arguments}`, one a line; alternatives apart; else JSON."""
+    """A gold or a prediction as text: calls as lines `name {arguments}`, alternatives separated by `or`; else JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and isinstance(value.get("name"), str):
@@ -72,14 +77,15 @@ def _example(line: Mapping[str, Any]) -> Markup:
         category=category_words(category(line)),
         item=readable(line.get("item", "")),
         split=readable(line.get("split", "")),
-        prompt=("…" if len(text) > TAIL else "") + text[-TAIL:],
+        prompt=("…" if len(text) > PROMPT_TAIL else "") + text[-PROMPT_TAIL:],
         gold=_cut(readable(line.get("gold"))),
         prediction=_cut(readable(line.get("text", ""))),
     )
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}… ({len(text) - LONGEST:,} more characters)"
+    more = len(text) - MAX_CHARACTERS
+    return text if more <= 0 else f"{text[:MAX_CHARACTERS]}… ({more:,} more characters)"
 
 
 def _json(value: Any) -> str:

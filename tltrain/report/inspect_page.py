@@ -1,9 +1,9 @@
-"""One sample as the model sees it: every token by weight, masked replies struck out, key tokens marked.
+"""A sample as the model sees it: every token coloured by weight, masked replies struck out, key tokens marked.
 
 The input is the JSON of `tltrain inspect --json`:
 `{id, source, model, steps: [{index, message, failed, reasons, tokens}]}`, where a token is
-`{token, id, weight, reason, part, key, struck}`: `part` is `prompt` or `reply`, `token` the text it stands for,
-`reason` why it has its weight.
+`{token, id, weight, reason, part, key, struck}`: `token` is its text, `part` is `prompt` or `reply`, and `reason` the
+reason for its weight.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from tltrain.report.page import TEMPLATES, Section, facts, join, page, render
 
 LONG_PROMPT = 150
-"""A prompt with more new tokens than this is folded."""
+"""A prompt with more new tokens than this is collapsed."""
 _INVISIBLE = re.compile("[ \n\t\x00-\x08\x0b-\x1f\x7f\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 _SPECIAL = re.compile(r"<\|[^|<>\s]+\|>|</?s>|\[/?[A-Z_]+\]|<(?:pad|unk|bos|eos)>")
 _SHOWN = {" ": "<i> </i>", "\n": '<b class="newline"></b>\n', "\t": '<b class="tab">\t</b>'}
@@ -27,7 +27,7 @@ Token = Mapping[str, Any]
 
 
 def inspect_page(sample: Mapping[str, Any]) -> str:
-    """The page of one sample as HTML; see the module for the input."""
+    """The page of a sample as an HTML document; the input is described in the module's docstring."""
     steps = sample["steps"]
     highest = max((token["weight"] for step in steps for token in _reply(step)), default=1.0)
     before: Sequence[Token] = ()
@@ -51,12 +51,12 @@ def inspect_page(sample: Mapping[str, Any]) -> str:
 
 
 def visible(text: str) -> Markup:
-    """Escaped text with white space and characters without a shape made visible."""
-    parts, at = [], 0
+    """Escaped text in which white space and invisible characters are shown."""
+    parts, end = [], 0
     for match in _INVISIBLE.finditer(text):
-        parts += [escape(text[at : match.start()]), _shown(match[0])]
-        at = match.end()
-    return Markup("").join([*parts, escape(text[at:])])
+        parts += [escape(text[end : match.start()]), _shown(match[0])]
+        end = match.end()
+    return Markup("").join([*parts, escape(text[end:])])
 
 
 def _shown(character: str) -> Markup:
@@ -86,7 +86,7 @@ def _step(step: Mapping[str, Any], before: Sequence[Token], highest: float) -> M
 
 
 def _runs(reply: Sequence[Token], highest: float) -> Iterable[Markup]:
-    """The reply's tokens, neighbours struck out for the same reason inside one `del`."""
+    """The reply's tokens; adjacent tokens that are masked for the same reason share a `del` element."""
     for reason, run in groupby(reply, key=lambda token: (token.get("reason") or "masked") if token["struck"] else None):
         body = Markup("").join(_reply_token(token, highest) for token in run)
         if reason is None:
@@ -101,10 +101,9 @@ def _prompt_token(token: Token) -> Markup:
 
 def _reply_token(token: Token, highest: float) -> Markup:
     names = ["key"] if token["key"] else []
-    why = f", {token['reason']}" if token.get("reason") else ""
-    title = (
-        f"{token['token']!r}, id {token['id']}, weight {token['weight']:g}{', key token' if token['key'] else ''}{why}"
-    )
+    reason = f", {token['reason']}" if token.get("reason") else ""
+    key = ", key token" if token["key"] else ""
+    title = f"{token['token']!r}, id {token['id']}, weight {token['weight']:g}{key}{reason}"
     style = Markup(' style="--depth: {}"').format(_depth(token["weight"], highest))
     return Markup('<span{}{} title="{}">{}</span>').format(_classes(token, names), style, title, _text(token))
 
@@ -119,14 +118,14 @@ def _classes(token: Token, names: Sequence[str]) -> Markup:
 
 
 def _depth(weight: float, highest: float) -> str:
-    """How strongly a weight is coloured: 0 for 0, 12 % for 1, 60 % for the highest of the sample."""
+    """Colour intensity of a weight: 0 % for 0, 12 % for 1, 60 % for the highest weight of the sample."""
     if weight <= 1:
         return f"{12 * max(weight, 0.0):.0f}%"
     return f"{12 + 48 * (weight - 1) / (highest - 1):.0f}%"
 
 
 def _shared(before: Sequence[Token], prompt: Sequence[Token]) -> int:
-    """How many tokens the prompt begins with that the step before it already showed."""
+    """Length of the prompt's common prefix with the previous step, in tokens."""
     count = 0
     for old, new in zip(before, prompt, strict=False):
         if old["id"] != new["id"]:
@@ -174,5 +173,5 @@ def _headline(steps: Sequence[Mapping[str, Any]]) -> str:
     return f"{which}: {learned:,} of {_count(len(replies), 'reply token')} are learned from."
 
 
-def _count(number: int, one: str, several: str = "") -> str:
-    return f"{number:,} {one if number == 1 else several or one + 's'}"
+def _count(number: int, singular: str, plural: str = "") -> str:
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"

@@ -1,6 +1,6 @@
-"""The one shell of every HTML page: a single file, no network, light and dark, printable, escaped by default.
+"""The layout and elements of every HTML page: one file without network access, light and dark, printable.
 
-Text is escaped wherever it enters; only `Markup` (what the helpers here and in `charts` return) is taken as HTML.
+All text is escaped; only `Markup`, which the functions here and in `charts` return, is inserted as HTML.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\u
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table. Numeric columns stand right-aligned; `help` is shown on hover."""
+    """A column of a table. Numeric columns are right-aligned; `help` is shown on hover."""
 
     title: str
     numeric: bool = False
@@ -44,7 +44,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A titled part of a page. `anchor` is its id, made from the title where it is empty."""
+    """A titled part of a page. `anchor` is its id; by default it is derived from the title."""
 
     title: str
     body: Markup
@@ -57,19 +57,19 @@ class Section:
 
 
 def printable(text: str) -> str:
-    """The text with what HTML and UTF-8 cannot hold (control characters, lone surrogates) replaced by U+FFFD."""
+    """The text with characters that are invalid in HTML or UTF-8 (controls, lone surrogates) replaced by U+FFFD."""
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def render(template: str, **values: Any) -> Markup:
-    """A template of this room with the values put in, all text escaped."""
+    """Render a template of `templates/`; all text is escaped."""
     return Markup(_environment.get_template(template).render(values))
 
 
 def page(title: str, *sections: Section, headline: str = "", note: str = "", style: str = "") -> str:
-    """A whole HTML document. `headline` is its one large sentence, `note` the small line below it.
+    """A whole HTML document, with a sentence `headline` in large type and a line `note` below it.
 
-    `style` is further CSS, which the caller vouches for.
+    `style` is additional CSS, inserted without escaping.
     """
     values = {"title": title, "headline": headline, "note": note, "sections": sections, "style": Markup(style)}
     return printable(render("page.html.jinja", **values))
@@ -83,7 +83,7 @@ def table(
     groups: Sequence[tuple[str, int]] = (),
     sortable: bool = True,
 ) -> Markup:
-    """A table that scrolls sideways where it is too wide, and sorts by a click on a column's title.
+    """A table that scrolls sideways if it is too wide, and sorts on a click on a column's title.
 
     A cell is a `Cell`, a `Markup`, a text, a number, or None (shown as a dash). `groups` is an optional row of titles
     above the columns, each with the number of columns it spans.
@@ -104,12 +104,12 @@ def figure(chart: Markup, caption: str | Markup = "", *, title: str = "") -> Mar
 
 
 def side_by_side(*parts: Markup) -> Markup:
-    """Parts next to each other where the page is wide enough, below each other on a phone."""
+    """Parts next to each other if the page is wide enough, else below each other."""
     return Markup('<div class="side">{}</div>').format(join(parts))
 
 
 def join(parts: Iterable[Markup]) -> Markup:
-    """The parts one after the other."""
+    """The parts in sequence."""
     return Markup("\n").join(parts)
 
 
@@ -124,12 +124,12 @@ def heading(text: str) -> Markup:
 
 
 def code(text: str) -> Markup:
-    """A block of text as it is, wrapped where it is too wide."""
+    """Preformatted text; long lines wrap."""
     return Markup("<pre>{}</pre>").format(text)
 
 
 def details(summary: str | Markup, body: Markup, *, open: bool = False) -> Markup:
-    """A part that unfolds on a click."""
+    """A part that is collapsed until its summary is clicked; `open`: expanded from the start."""
     return Markup("<details{}><summary>{}</summary>{}</details>").format(Markup(" open") if open else "", summary, body)
 
 
@@ -140,7 +140,7 @@ def facts(pairs: Iterable[tuple[str, Any]]) -> Markup:
 
 
 def number(value: Any) -> str | Markup:
-    """A value as tables show it: thousands separated, floats in at most four digits, None as a dash."""
+    """A value as tables show it: thousands separators, floats with four significant digits, None as a dash."""
     if value is None:
         return "–"
     if isinstance(value, bool) or not isinstance(value, int | float):

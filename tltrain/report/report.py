@@ -1,4 +1,4 @@
-"""`report.html` of a run directory: scores, what is noise, curves, errors, examples, cost, environment."""
+"""`report.html` of a run directory: scores and their significance, curves, errors, examples, time, environment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.files import read_json, write_text
@@ -31,10 +32,10 @@ from tltrain.report.page import (
     table,
 )
 from tltrain.report.run_files import Audit, Run, Stage, finite, read_run
-from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks
+from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks, truncations
 from tltrain.report.tables import comparison_table, counts_table, score_table
 
-_COLOURS = {"base": 0, "sft": 2, "mae+pkt": 3, "mae+pkt+irm": 1}
+_COLOURS = {arm.name: arm.colour for arm in ARMS.values() if arm.colour is not None}
 _PPO_CURVES = {
     "reward": ("Mean reward", "of the sampled replies, −2 to +1"),
     "kl": ("KL divergence from the SFT model", "per reply"),
@@ -44,10 +45,11 @@ _PPO_CURVES = {
 
 
 def write_report(run_dir: Path) -> Path:
-    """Write `report.html` into a run directory from the files there; stages not run yet are left out.
+    """Write `report.html` from the files of a run directory; stages that have not run yet are omitted.
 
     Raises:
-        RunError: no such folder, nothing in it to report, or a broken file (named with its line or row).
+        RunError: the folder does not exist or has nothing to report, or a file is malformed (the message names the
+            file and the line or row).
     """
     path = run_dir / "report.html"
     write_text(path, report_page(read_run(run_dir)))
@@ -55,7 +57,7 @@ def write_report(run_dir: Path) -> Path:
 
 
 def report_page(run: Run) -> str:
-    """The page of a run as HTML."""
+    """The report of a run as an HTML document."""
     parts = [
         _scores(run.scores, run.comparisons),
         _robustness(run.folder),
@@ -77,10 +79,10 @@ def report_page(run: Run) -> str:
 
 
 def colours(names: Sequence[str]) -> dict[str, int]:
-    """A palette colour for each model, the same on every chart of a page."""
+    """An index into `charts.PALETTE` for each model, the same in all charts of a page."""
     free = [number for number in range(1, len(charts.PALETTE)) if number not in _COLOURS.values()]
     others = [name for name in names if name not in _COLOURS]
-    return _COLOURS | {name: free[position % len(free)] for position, name in enumerate(others)}
+    return _COLOURS | {name: free[index % len(free)] for index, name in enumerate(others)}
 
 
 def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None:
@@ -89,11 +91,12 @@ def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None
     tests = by_test(scores)
     shades = colours([score.model for score in scores])
     figures = [figure(_metric_chart(test, rows, shades), title=test) for test, rows in tests.items()]
-    words = "; ".join(
+    definitions = "; ".join(
         f"{metric}: {METRICS[metric].description}" for metric in METRICS if any(metric in s.metrics for s in scores)
     )
-    parts = [paragraph(Markup('<span class="muted">{}. After ± one standard error.</span>').format(words))]
-    parts += [score_table(scores), *(paragraph(text + ".") for text in remarks(scores)), side_by_side(*figures)]
+    parts = [paragraph(Markup('<span class="muted">{}. After ± one standard error.</span>').format(definitions))]
+    notes = (paragraph(f"{text}.") for text in (*remarks(scores), *truncations(scores)))
+    parts += [score_table(scores), *notes, side_by_side(*figures)]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
             "Differences in points ± standard error, with the p-value of McNemar's exact test on the items that both "
@@ -106,9 +109,9 @@ def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None
 
 def _robustness(folder: Path) -> Section | None:
     parts = []
-    for name, made in (("robustness.json", robustness_table), ("general.json", general_table)):
+    for name, make_table in (("robustness.json", robustness_table), ("general.json", general_table)):
         if (folder / name).exists():
-            parts.append(made(read_json(folder / name)))
+            parts.append(make_table(read_json(folder / name)))
     return Section("Robustness and general ability", join(parts)) if parts else None
 
 
@@ -252,7 +255,7 @@ def _drawable(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> 
 
 
 def _ends(values: Sequence[float]) -> str:
-    """The means of the first and the last tenth, values that are not finite left out but told."""
+    """The means of the first and the last tenth of the finite values, and how many values are not finite."""
     kept = [value for value in values if math.isfinite(value)]
     if not kept:
         return "no finite value"

@@ -1,4 +1,4 @@
-"""Reading a run directory's files. Any may be missing; one that is there and broken is refused with its place."""
+"""Reads the files of a run directory. Any may be missing; a malformed file is an error that names file and line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class _Row(BaseModel):
 
 
 class Stage(_Row):
-    """One row of `stages.json`: what a stage of the pipeline took."""
+    """A row of `stages.json`: time and peak memory of a stage of the pipeline."""
 
     stage: str
     seconds: float
@@ -50,7 +50,7 @@ class Audit(_Row):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run directory says; an empty part was not there. Metrics are the lines of a `metrics.jsonl`."""
+    """The contents of a run directory; the field of a missing file is empty."""
 
     folder: Path
     scores: tuple[Score, ...]
@@ -59,19 +59,21 @@ class Run:
     stages: tuple[Stage, ...]
     audit: Audit
     sft: Mapping[str, list[dict[str, Any]]]
-    """By arm."""
+    """Lines of `sft/ARM/metrics.jsonl` by arm."""
     ppo: list[dict[str, Any]]
+    """Lines of `ppo/metrics.jsonl`."""
     predictions: tuple[Path, ...]
+    """The files of predictions."""
     environment: dict[str, Any]
     config: str
     """The text of `config.yaml`."""
 
 
 def read_run(folder: Path) -> Run:
-    """Read what is there of a run directory.
+    """Read the files of a run directory that exist.
 
     Raises:
-        RunError: there is no such folder, nothing in it to report, or a file of it is broken.
+        RunError: the folder does not exist or has nothing to report, or a file is malformed.
     """
     if not folder.is_dir():
         raise RunError(f"{folder}: no such run directory")
@@ -86,7 +88,7 @@ def read_run(folder: Path) -> Run:
         ppo=list(json_lines(folder / "ppo" / "metrics.jsonl")),
         predictions=tuple(sorted(folder.glob("predictions/*.jsonl"))),
         environment=_mapping(_document(folder / "environment.json", {}), folder / "environment.json"),
-        config=_text(config) if config.is_file() else "",
+        config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",
     )
     if not (run.scores or run.stages or run.audit.calls or run.sft or run.ppo or run.predictions):
         raise RunError(
@@ -95,24 +97,24 @@ def read_run(folder: Path) -> Run:
     return run
 
 
-def parse_scores(rows: Any, place: Path | str = "scores") -> tuple[Score, ...]:
-    """Check the rows of a `scores.json`; `place` names them in errors.
+def parse_scores(rows: Any, source: Path | str = "scores") -> tuple[Score, ...]:
+    """Validate the rows of a `scores.json`; `source` names them in errors.
 
     Raises:
         RunError: a row lacks its model, its count, or every metric, or a value is of the wrong type.
     """
-    scores = _rows(Score, rows, place)
+    scores = _rows(Score, rows, source)
     for number, row in enumerate(rows):
         if "model" not in row:
-            raise RunError(f"{place}: row {number}: model: Field required")
+            raise RunError(f"{source}: row {number}: model: Field required")
     for number, score in enumerate(scores):
         if not score.metrics:
-            raise RunError(f"{place}: row {number}: expected at least one of the metrics {', '.join(METRICS)}")
+            raise RunError(f"{source}: row {number}: expected at least one of the metrics {', '.join(METRICS)}")
     return scores
 
 
 def json_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON Lines file, one by one; none where it is missing. A last line without its end is left out.
+    """Yields the objects of a JSON Lines file; nothing if it is missing. An incomplete last line is skipped.
 
     Raises:
         RunError: a line is not a JSON object.
@@ -132,16 +134,16 @@ def _comparisons(path: Path) -> tuple[Comparison, ...]:
 
 
 def finite(value: Any) -> float:
-    """A number of a metrics line; NaN where it is missing or is no number."""
+    """The value as a float; NaN if it is missing or not a number."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-def _line(line: str, place: str) -> dict[str, Any]:
+def _line(line: str, source: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise RunError(f"{place}: not JSON: {error}") from None
-    return _mapping(value, place)
+        raise RunError(f"{source}: not JSON: {error}") from None
+    return _mapping(value, source)
 
 
 def _document(path: Path, default: Any) -> Any:
@@ -153,26 +155,22 @@ def _document(path: Path, default: Any) -> Any:
         raise RunError(str(error)) from None
 
 
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace")
-
-
-def _mapping(value: Any, place: Path | str) -> dict[str, Any]:
+def _mapping(value: Any, source: Path | str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise RunError(f"{place}: expected a JSON object, found {type(value).__name__}")
+        raise RunError(f"{source}: expected a JSON object, found {type(value).__name__}")
     return value
 
 
-def _rows(kind: type[T], rows: Any, place: Path | str) -> tuple[T, ...]:
+def _rows(kind: type[T], rows: Any, source: Path | str) -> tuple[T, ...]:
     if not isinstance(rows, list):
-        raise RunError(f"{place}: expected a list of rows, found {type(rows).__name__}")
-    return tuple(_checked(kind, row, f"{place}: row {number}") for number, row in enumerate(rows))
+        raise RunError(f"{source}: expected a list of rows, found {type(rows).__name__}")
+    return tuple(_checked(kind, row, f"{source}: row {number}") for number, row in enumerate(rows))
 
 
-def _checked(kind: type[T], value: Any, place: Path | str) -> T:
+def _checked(kind: type[T], value: Any, source: Path | str) -> T:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"])
-        raise RunError(f"{place}: {field + ': ' if field else ''}{first['msg']}") from None
+        raise RunError(f"{source}: {field + ': ' if field else ''}{first['msg']}") from None

@@ -1,4 +1,4 @@
-"""The table of scores, for the terminal and for the page."""
+"""Tables of scores for the terminal and for the pages."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import Comparison
 from tltrain.report.page import Cell, Column, table
 from tltrain.report.run_files import parse_scores
-from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference
+from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference, truncations
 
 SIDE_BY_SIDE = 6
-"""Most columns of figures on one line of a terminal."""
+"""Maximum number of metric columns in a terminal table with the tests side by side."""
 
 
 def terminal_table(scores: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The rows of a `scores.json` for the terminal, per cent ± standard error.
+    """The rows of a `scores.json` as a table for the terminal, in per cent ± standard error.
 
-    One or two tests stand side by side with the models down; more of them below each other, a row a test, in a table
-    for each kind of metrics.
+    Few tests are shown side by side with a row per model. More tests have a row each, in separate tables for test sets
+    with gold calls and for those whose calls are executed.
 
     Raises:
-        RunError: a row is not one of a `scores.json`.
+        RunError: a row is malformed.
     """
     tests = by_test(parse_scores(list(scores)))
     if sum(len(_metrics(rows)) for rows in tests.values()) <= SIDE_BY_SIDE:
@@ -53,15 +53,15 @@ def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
     result.add_column(f"{escape(bench)}\nmodel", no_wrap=True)
     for test, rows in tests.items():
         above = [escape(test.removeprefix(bench + " ")), _counted(rows)]
-        for position, metric in enumerate(_metrics(rows)):
-            result.add_column(f"{above[position] if position < 2 else ''}\n{metric}", no_wrap=True)
+        for index, metric in enumerate(_metrics(rows)):
+            result.add_column(f"{above[index] if index < 2 else ''}\n{metric}", no_wrap=True)
     for model in _models(tests):
         cells = [_plain(_row(rows, model), metric) for rows in tests.values() for metric in _metrics(rows)]
         result.add_row(escape(model), *cells)
 
 
 def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
-    """A row a test, with its models below each other in the cells: fits 80 columns, as only names of tests wrap."""
+    """A row per test, with its models on separate lines: fits 80 columns, since only names of tests wrap."""
     metrics = _metrics([row for rows in tests.values() for row in rows])
     result = _terminal()
     result.add_column("test", overflow="fold")
@@ -79,7 +79,7 @@ def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
 def score_table(scores: Sequence[Score]) -> Markup:
     """The table of a report: metrics and the number of items scored.
 
-    Up to three tests stand side by side with the models down; more of them have a row for each model and test.
+    Up to three tests are shown side by side with a row per model; more tests have a row for each test and model.
     """
     tests = by_test(scores)
     if len(tests) > 3:
@@ -98,7 +98,7 @@ def score_table(scores: Sequence[Score]) -> Markup:
 
 
 def comparison_table(scores: Sequence[Score], comparisons: Comparisons) -> Markup:
-    """What each stage changed, in points ± standard error, with what is within noise said so."""
+    """What each stage changed, in points ± standard error, with the verdict and its p-value."""
     body = []
     for test, rows in by_test(scores).items():
         for score, reference in compared_rows(rows):
@@ -112,8 +112,8 @@ def comparison_table(scores: Sequence[Score], comparisons: Comparisons) -> Marku
 
 
 def counts_table(scores: Sequence[Score]) -> Markup:
-    """The counts beside the percentages: items, scored, unparseable, not answered, repaired and excluded golds, tokens
-    and cost, error categories."""
+    """Counts behind the percentages: items, scored, unparseable, unanswered, repaired and excluded golds, tokens and
+    cost, error categories."""
     used = [title for title in _USAGE if any(score.usage.get(title) for score in scores)]
     categories = list(dict.fromkeys(category for score in scores for category in score.errors))
     columns = [Column("model"), Column("test")]
@@ -131,19 +131,24 @@ def counts_table(scores: Sequence[Score]) -> Markup:
 
 
 def usage_line(scores: Sequence[Mapping[str, Any]], model: str) -> str:
-    """The tokens, and the cost where prices were given, of all replies of a model in the rows of a `scores.json`."""
+    """Tokens, and cost if prices were given, of all replies of a model in the rows of a `scores.json`."""
     rows = [row.usage for row in parse_scores(list(scores))
             if row.model == model and row.protocol in (None, "default")]  # fmt: skip
     sums = {title: sum(row.get(name, 0) for row in rows) for name, title in _USAGE.items()}
-    told = [f"{_used(value)} {title}" for title, value in sums.items() if value]
-    return f"{model}: {', '.join(told) or 'no tokens'}"
+    parts = [f"{_used(value)} {title}" for title, value in sums.items() if value]
+    return f"{model}: {', '.join(parts) or 'no tokens'}"
+
+
+def truncation_lines(scores: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each row of a `scores.json` with truncated replies."""
+    return truncations(parse_scores(list(scores)))
 
 
 _USAGE = {"prompt_tokens": "prompt tokens", "tokens": "reply tokens", "cost": "cost"}
 
 
 def _used(value: float) -> str:
-    """Tokens are whole; a cost has as many digits as tell something."""
+    """A count of tokens as an integer, a cost with four significant digits."""
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
