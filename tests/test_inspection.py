@@ -33,7 +33,8 @@ def data(tmp_path: Path) -> str:
 
 def test_the_sample_of_an_index(data: str) -> None:
     assert [sample_at(data, index).id for index in range(3)] == ["n0", "n1", "n2"]
-    for index, reason in ((3, "index 3: the data contain 3 trajectories, numbered from 0"), (-1, "index -1: expected 0")):
+    too_large = (3, "index 3: the data contain 3 trajectories, numbered from 0")
+    for index, reason in (too_large, (-1, "index -1: expected 0")):
         with pytest.raises(DataError, match=f"{data}: {reason}"):
             sample_at(data, index)
 
