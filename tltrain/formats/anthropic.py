@@ -21,7 +21,7 @@ from tltrain.formats.fields import (
     rest,
     text_of,
 )
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "messages", "system", "tools"))
@@ -49,7 +49,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     opening = () if system is None else (Message("system", _text(system, "system")),)
     messages = (*opening, *(message for group in groups for message in group))
     own = None if sample.get("tools") is None else tools_of(sample["tools"])
-    listed = tools_or(own, tools, messages)
+    listed = choose_tools(own, tools, messages)
     return [Trajectory(messages, listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
 
 

@@ -15,7 +15,7 @@ from tltrain.formats import conversations
 from tltrain.formats.fields import FieldError, id_or_none, record_of, rest, text_of, text_or_none
 from tltrain.formats.literals import json_or_literal
 from tltrain.formats.replies import call_of
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "conversations", "system", "tools"))
@@ -38,7 +38,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     system = text_or_none(sample, "system")
     if system:
         messages = (Message("system", system), *messages)
-    listed = tools_or(_listed(sample, messages), tools, messages)
+    listed = choose_tools(_listed(sample, messages), tools, messages)
     return [Trajectory(messages, listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
 
 

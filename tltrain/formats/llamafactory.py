@@ -30,8 +30,8 @@ from tltrain.formats.fields import (
     text_or_none,
 )
 from tltrain.formats.openai import weight_of
-from tltrain.formats.replies import call_of, thought_before, weight_after, with_feedback
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.replies import call_of, thought_before, weight_to_write, with_feedback
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "conversations", "system", "tools"))
@@ -61,7 +61,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     system = text_or_none(sample, "system")
     if system:
         messages.insert(0, Message("system", system))
-    listed = tools_or(_listed(sample.get("tools")), tools, messages)
+    listed = choose_tools(_listed(sample.get("tools")), tools, messages)
     return [Trajectory(tuple(messages), listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
 
 
@@ -115,7 +115,7 @@ def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any
     turns: list[dict[str, Any]] = []
     for index, message, feedback in with_feedback(messages, start):
         try:
-            turns.append(_turn(message, weight_after(message, index in failed)))
+            turns.append(_turn(message, weight_to_write(message, index in failed)))
         except FieldError as error:
             raise error.inside(f"messages[{index}]") from None
         if feedback:

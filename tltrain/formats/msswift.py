@@ -28,8 +28,8 @@ from tltrain.formats.fields import (
     text_of,
 )
 from tltrain.formats.openai import message_of, weight_of
-from tltrain.formats.replies import call_of, thought_before, weight_after, with_feedback
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.replies import call_of, thought_before, weight_to_write, with_feedback
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "messages", "tools"))
@@ -54,7 +54,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     each(lambda value: _add(messages, record_of(value)), list_of(sample, "messages"), "messages")
     given = sample.get("tools")
     own = None if given is None or given == "" else tools_of(json_in(given, "tools") if type(given) is str else given)
-    listed = tools_or(own, tools, messages)
+    listed = choose_tools(own, tools, messages)
     return [Trajectory(tuple(messages), listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
 
 
@@ -88,7 +88,7 @@ def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any
     """The sample as a record; replies in `failed` (message indices) get `loss_scale` 0. Raises FieldError."""
     turns: list[dict[str, Any]] = []
     for index, message, feedback in with_feedback(trajectory.messages):
-        weight = weight_after(message, index in failed)
+        weight = weight_to_write(message, index in failed)
         label = {} if weight is None else {"loss_scale": weight}
         turns.extend(turn | label for turn in _turns(message))
         turns.extend({"role": "tool_response", "content": part.content or ""} for part in feedback)

@@ -24,7 +24,7 @@ from tltrain.formats.fields import (
     text_of,
     text_or_none,
 )
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
 
 _ROLES: dict[str, Role] = {
@@ -153,4 +153,4 @@ def _tools(sample: dict[str, Any], given: Sequence[Tool] | None, messages: tuple
     for field in ("tools", "functions"):
         if own is None and sample.get(field) is not None:
             own = tools_of(sample[field], field)
-    return tools_or(own, given, messages)
+    return choose_tools(own, given, messages)

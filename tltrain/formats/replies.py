@@ -47,6 +47,6 @@ def thought_before(message: Message) -> str:
     return "" if message.thought is None else f"<think>\n{message.thought}\n</think>\n\n"
 
 
-def weight_after(message: Message, failed: bool) -> float | None:
+def weight_to_write(message: Message, failed: bool) -> float | None:
     """The weight to write for a message: 0 for a failed reply, else its own label."""
     return 0 if failed else message.weight

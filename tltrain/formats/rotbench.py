@@ -11,7 +11,7 @@ from typing import Any
 
 from tltrain.formats import conversations
 from tltrain.formats.fields import FieldError, expected, rest, text_or_none
-from tltrain.formats.tools import tools_or
+from tltrain.formats.tools import choose_tools
 from tltrain.trajectory import Message, Tool, Trajectory
 
 MARKER = "you have access of the following tools:"
@@ -48,5 +48,5 @@ def read_turns(record: Any, tools: Sequence[Tool] | None, source: str, read_turn
         raise expected("object", record)
     messages = conversations.messages_of(record, read_turn)
     listed = conversations.tools_in(messages[0].content or "", MARKER, "conversations[0].value") if messages else None
-    listed = tools_or(listed, tools, messages)
+    listed = choose_tools(listed, tools, messages)
     return Trajectory(messages, listed, text_or_none(record, "id"), source, extra=rest(record, _KNOWN))

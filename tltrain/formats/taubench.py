@@ -10,7 +10,7 @@ from typing import Any
 
 from tltrain.formats.fields import each, list_of, record_of, rest
 from tltrain.formats.openai import message_of
-from tltrain.formats.tools import tools_or
+from tltrain.formats.tools import choose_tools
 from tltrain.trajectory import Tool, Trajectory
 
 _KNOWN = frozenset(("traj",))
@@ -26,5 +26,5 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     log = record_of(record)
     messages = each(message_of, list_of(log, "traj"), "traj")
     name = "/".join(str(log[field]) for field in ("task_id", "trial") if field in log) or None
-    chosen = tools_or(None, tools, messages)
+    chosen = choose_tools(None, tools, messages)
     return [Trajectory(messages, chosen, name, source, extra=rest(log, _KNOWN))]

@@ -20,7 +20,7 @@ from tltrain.formats.fields import (
     rest,
     text_of,
 )
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "function": "tool"}
@@ -41,7 +41,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     listed = _listed(turns)
     names = frozenset(tool.name for tool in listed or ())
     messages = each(lambda turn: _message(turn, names), turns, "conversations")[0 if listed is None else 1 :]
-    listed = tools_or(listed, tools, messages)
+    listed = choose_tools(listed, tools, messages)
     return [Trajectory(messages, listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from tltrain.formats import conversations
 from tltrain.formats.fields import FieldError, arguments_of, each, id_or_none, list_of, record_of, rest, text_of
 from tltrain.formats.openai import message_of
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _MARKER = "you have access to the following APIs:"
@@ -132,6 +132,6 @@ def _read_conversation(record: dict[str, Any], tools: Sequence[Tool] | None, sou
     list_of(record, "conversations")
     messages = conversations.messages_of(record, conversations.react_message)
     listed = conversations.tools_in(messages[0].content or "", _MARKER, "conversations[0].value") if messages else None
-    listed = tools_or(listed, tools, messages)
+    listed = choose_tools(listed, tools, messages)
     extra = rest(record, {"id", "conversations"})
     return Trajectory(messages, listed, id_or_none(record, "id"), source, extra=extra)

@@ -18,7 +18,7 @@ from tltrain.dialects import hermes
 from tltrain.errors import DataError
 from tltrain.formats import jsonio
 from tltrain.formats.fields import FieldError, json_in, record_of, rest, text_of
-from tltrain.formats.tools import tool_of, tools_or
+from tltrain.formats.tools import choose_tools, tool_of
 from tltrain.trajectory import Message, Tool, Trajectory
 
 _KNOWN = frozenset(("instruction", "input", "output"))
@@ -42,7 +42,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     for field in ("input", "output"):
         for tag, text in _blocks(text_of(sample, field).removeprefix(_TITLE), field):
             _add(messages, tag, text, field)
-    listed = tools_or(_tools(instruction) or None, tools, messages)
+    listed = choose_tools(_tools(instruction) or None, tools, messages)
     return [Trajectory(tuple(messages), listed, source=source, extra=rest(sample, _KNOWN))]
 
 

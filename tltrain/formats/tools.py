@@ -122,7 +122,7 @@ def json_type(python_type: str) -> dict[str, Any]:
     return {"type": known, "items": items} if items else {"type": known}
 
 
-def tools_or(
+def choose_tools(
     own: tuple[Tool, ...] | None, given: Sequence[Tool] | None, messages: Iterable[Message]
 ) -> tuple[Tool, ...]:
     """The tools of a trajectory: its own, else those given for the file, else those inferred from its calls."""

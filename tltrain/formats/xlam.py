@@ -12,7 +12,7 @@ from typing import Any
 
 from tltrain.formats.fields import each, id_or_none, json_in, record_of, rest, text_of
 from tltrain.formats.replies import call_of
-from tltrain.formats.tools import tools_of, tools_or
+from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "query", "tools", "answers"))
@@ -30,7 +30,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
     query = Message("user", text_of(sample, "query"))
     messages = (query, Message("assistant", calls=calls)) if calls else (query,)
     own = None if sample.get("tools") is None else tools_of(_decoded(sample, "tools"))
-    listed = tools_or(own, tools, messages)
+    listed = choose_tools(own, tools, messages)
     return [Trajectory(messages, listed, id_or_none(sample, "id"), source, extra=rest(sample, _KNOWN))]
 
 
