@@ -57,8 +57,8 @@ def leave_one_out(returns: torch.Tensor, samples: int, mask: torch.Tensor) -> to
     """(N, L) advantages without a critic: each reply's return minus the mean return of its prompt's other replies, the
     same for every token, 0 on padding.
 
-    The baseline does not depend on the reply, so the policy gradient stays unbiased. GRPO also subtracts a mean of the group,
-    but one that includes the reply itself, and divides by the group's standard deviation, which is biased.
+    The baseline does not depend on the reply, so the policy gradient stays unbiased. GRPO also subtracts a mean of the
+    group, but one that includes the reply itself, and divides by the group's standard deviation, which is biased.
 
     Args:
         returns: (N,) each reply's reward minus `beta` times its KL estimate; the replies of a prompt are neighbours.
