@@ -104,13 +104,8 @@ class SFTTrainer(TreeTrainer):
         )
 
     def _order(self, trajectories: Sequence[Trajectory], kept: Sequence[int]) -> list[list[int]]:
-<<<<<<< HEAD
         """Indices of the trajectories of each update. A subset of the data consists of the first batches, so that
         groups stay together; later epochs shuffle that subset again."""
-=======
-        """Indices of the trajectories of each update. A subset of the data is its first batches, so that groups
-        stay together; later epochs shuffle that subset again."""
->>>>>>> ppo2
         config = self.config
 
         def drawn(indices: Sequence[int], seed: int) -> list[list[int]]:
@@ -195,11 +190,7 @@ class SFTTrainer(TreeTrainer):
         return self._merged(adapters) if adapters else model
 
     def _merged(self, adapters: PeftModel) -> PreTrainedModel:
-<<<<<<< HEAD
         """Save the adapter, then merge it: `adapter/` is complete before `model/`, which marks a finished stage."""
-=======
-        """Save the adapter, then merge it: `model/`, which comes last, marks a finished stage."""
->>>>>>> ppo2
         save_adapter(adapters, "sft", self.base, self.folder / "adapter")
         return merged(adapters, "sft", self.seed)
 
