@@ -137,7 +137,7 @@ def lines(
         ends = []
         for name, (x, y) in points.items():
             colour = PALETTE[colours[name]]
-            mean = _running_mean(y, max(1, len(y) // 20)) if smooth else y
+            mean = running_mean(y, max(1, len(y) // 20)) if smooth else y
             if smooth and len(y) >= 20:
                 axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
             axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
@@ -240,7 +240,7 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndar
     return xs[kept], ys[kept]
 
 
-def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+def running_mean(values: np.ndarray, window: int) -> np.ndarray:
     """The centred mean over `window` values, fewer at both ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     indices = np.arange(len(values))
