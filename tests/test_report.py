@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support.pages import assert_self_contained
 from support.report_sample import score, score_rows, write, write_lines, write_sample
+from test_report_page import assert_self_contained
 
 from tltrain.errors import RunError
 from tltrain.evaluation.scores import Score

@@ -6,8 +6,8 @@ import re
 from html import unescape
 
 import pytest
-from support.pages import assert_self_contained
 from support.report_sample import inspected, step
+from test_report_page import assert_self_contained
 
 from tltrain.report.inspect_page import inspect_page, visible
 

@@ -5,17 +5,45 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from markupsafe import Markup
-from support.pages import Reader, assert_self_contained
 
 from tltrain.report import charts
 from tltrain.report.page import Cell, Column, Section, details, facts, figure, number, page, side_by_side, table
 
 EVIL = '<script>alert("x")</script>'
 COLOURS = {"base": 0, "sft": 2}
+
+
+class Reader(HTMLParser):
+    """Collects tags, attributes and ids of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(key, value or "") for key, value in attrs]
+
+    def values(self, *keys: str) -> list[str]:
+        return [value for key, value in self.attributes if key in keys]
+
+
+def assert_self_contained(text: str) -> None:
+    """One file: nothing loaded or linked from elsewhere, one script, every id once."""
+    reader = Reader(text)
+    assert all(link.startswith("#") for link in reader.values("href", "src", "xlink:href", "action", "data"))
+    assert "http" not in text.replace("http-equiv", "")
+    assert "@import" not in text
+    assert not re.search(r"url\((?!#)", text)
+    assert reader.tags.count("script") == 1
+    ids = reader.values("id")
+    assert len(ids) == len(set(ids))
 
 
 def all_charts(title: str = "chart") -> list[Markup]:
@@ -86,7 +114,7 @@ def test_lines_leave_out_what_is_not_finite() -> None:
 
 
 def test_running_mean_is_centred() -> None:
-    values = charts.running_mean(np.array([0.0, 3.0, 6.0, 0.0]), 3)
+    values = charts._running_mean(charts.np.array([0.0, 3.0, 6.0, 0.0]), 3)
     assert values.tolist() == [1.5, 3.0, 3.0, 3.0]
 
 

@@ -1,8 +1,8 @@
-"""Charts as inline SVG: colours follow the page's theme, text is not converted to paths, ids are unique.
+"""Charts as SVG for the pages of `page`: colours follow the page's theme, text stays text, ids never clash.
 
-matplotlib draws with placeholder colours, the keys of `_THEME`, which are then replaced with the page's CSS variables.
-Sizes are in CSS pixels (figures have 72 dots per inch, so a matplotlib point is a pixel). Charts are `WIDTH` pixels
-wide: two fit side by side on a desktop screen, and the text of one is readable on a phone.
+matplotlib draws with the colours of `_THEME`, which stand for the page's CSS variables and are replaced by them
+afterwards. Sizes are CSS pixels (at 72 dots per inch a matplotlib point is one). Charts are `WIDTH` wide, so that two
+stand side by side on a desk and one fills a phone with its text still readable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WIDTH = 460
 FONT, SMALL = 13, 12
 INK, MUTED, LINE, PAPER = "#010203", "#010204", "#010205", "#010206"
 PALETTE = tuple(f"#02010{number}" for number in range(8))
-"""Placeholders of the series colours: 0 is a neutral grey for baselines, 1-7 are safe for colour-blind readers."""
+"""Series colours: 0 a neutral grey (for what others are compared with), 1-7 told apart by colour-blind readers."""
 _THEME = {
     INK: "var(--ink, #1a1d21)",
     MUTED: "var(--muted, #59616b)",
@@ -59,13 +59,13 @@ _ROW = 25
 
 def bars(title: str, counts: Mapping[str, float], *, total: float | None = None, limit: float | None = None,
          colour: int = 1) -> Markup:  # fmt: skip
-    """Horizontal bars, one per category, labelled with the count and its share of `total` in per cent.
+    """Horizontal bars, one a category, each labelled with its count and its share of `total` in per cent.
 
-    `total` defaults to the sum of the counts. `limit` is the share (in per cent) at the right end of the axis; charts
-    to be compared need the same limit.
+    `total` is the sum of the counts where None. `limit` is the share (per cent) at the right end of the axis: give the
+    same to charts that are to be compared.
     """
-    total = sum(counts.values()) if total is None else total
-    shares = [100 * count / total if total else 0.0 for count in counts.values()]
+    whole = sum(counts.values()) if total is None else total
+    shares = [100 * count / whole if whole else 0.0 for count in counts.values()]
     texts = [f"{count:,g}  ({share:.1f} %)" for count, share in zip(counts.values(), shares, strict=True)]
     names = [_short(name) for name in counts]
     with matplotlib.rc_context(_STYLE):
@@ -87,30 +87,30 @@ def grouped_bars(
     colours: Mapping[str, int],
     limit: float = 100.0,
 ) -> Markup:
-    """Horizontal bars in titled groups (one per metric), labelled by name, with error bars of one standard error.
+    """Horizontal bars in titled groups (a metric each), labelled by name, with whiskers of one standard error.
 
-    `groups[group][name]` is (value, standard error or None); `colours[name]` is an index into `PALETTE`.
+    `groups[group][name]` is (value, standard error or None); `colours[name]` an index into `PALETTE`.
     """
-    rows, headings, height = [], [], 0.0
+    rows, heads, at = [], [], 0.0
     for group, members in groups.items():
-        headings.append((height, group))
-        rows += [(height + 1 + index, name, *value) for index, (name, value) in enumerate(members.items())]
-        height += len(members) + 1.5
+        heads.append((at, group))
+        rows += [(at + 1 + offset, name, *value) for offset, (name, value) in enumerate(members.items())]
+        at += len(members) + 1.5
     texts = [f"{value:.1f}" + ("" if error is None else f" ± {error:.1f}") for _, _, value, error in rows]
     names = [_short(row[1]) for row in rows]
     with matplotlib.rc_context(_STYLE):
-        left = max(_text_width(names), 1.1 * _text_width(list(groups))) + 10  # group titles are bold
-        figure, axes = _canvas(22 * height, left=left, right=_text_width(texts) + 12)
-        for (y, name, value, error), text in zip(rows, texts, strict=True):
-            axes.barh(y, value, height=0.68, color=PALETTE[colours[name]])
+        left = max(_text_width(names), 1.1 * _text_width(list(groups))) + 10  # titles of groups are bold
+        figure, axes = _canvas(22 * at, left=left, right=_text_width(texts) + 12)
+        for (place, name, value, error), text in zip(rows, texts, strict=True):
+            axes.barh(place, value, height=0.68, color=PALETTE[colours[name]])
             if error:
-                axes.errorbar(value, y, xerr=error, color=INK, elinewidth=1.2, capsize=3, capthick=1.2)
-            _note(axes, value + (error or 0.0), y, text, dx=6)
-        for y, group in headings:
-            _note(axes, 0, y, group, dx=-6, color=INK, weight="bold", ha="right")
+                axes.errorbar(value, place, xerr=error, color=INK, elinewidth=1.2, capsize=3, capthick=1.2)
+            _note(axes, value + (error or 0.0), place, text, dx=6)
+        for place, group in heads:
+            _note(axes, 0, place, group, dx=-6, color=INK, weight="bold", ha="right")
         axes.set_xlim(0, limit)
         _name_rows(axes, [row[0] for row in rows], names)
-        axes.set_ylim(height - 0.5, -0.6)
+        axes.set_ylim(at - 0.5, -0.6)
     return _svg(figure, title, "; ".join(f"{row[1]} {text}" for row, text in zip(rows, texts, strict=True)))
 
 
@@ -123,10 +123,10 @@ def lines(
     smooth: bool = False,
     limits: tuple[float, float] | None = None,
 ) -> Markup:
-    """Line chart of `{name: (x, y)}`, each line labelled at its end. Values that are not finite are omitted.
+    """Curves `{name: (x, y)}`, each labelled at its end. Values that are not finite are left out.
 
-    `smooth` draws the running mean (over a twentieth of the points) as a strong line and the points as a faint line.
-    `limits` are the ends of the vertical axis, for values with natural bounds; None: fitted to the data.
+    `smooth` draws the running mean (over a twentieth of the points) strongly and the points themselves faintly.
+    `limits` are the ends of the vertical axis where they are given by nature.
     """
     points = {name: _finite(*values) for name, values in series.items()}
     points = {name: values for name, values in points.items() if len(values[0])}
@@ -137,7 +137,7 @@ def lines(
         ends = []
         for name, (x, y) in points.items():
             colour = PALETTE[colours[name]]
-            mean = running_mean(y, max(1, len(y) // 20)) if smooth else y
+            mean = _running_mean(y, max(1, len(y) // 20)) if smooth else y
             if smooth and len(y) >= 20:
                 axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
             axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
@@ -159,8 +159,8 @@ def histogram(
     markers: Mapping[str, float] | None = None,
     colour: int = 1,
 ) -> Markup:
-    """Bars of `counts` between the n + 1 `edges`; `markers` are named vertical lines, such as a length limit."""
-    assert len(edges) == len(counts) + 1, "n counts need n + 1 edges"
+    """Counts between `edges` (one more than counts); `markers` are named vertical lines, such as a length limit."""
+    assert len(edges) == len(counts) + 1, "one more edge than counts"
     with matplotlib.rc_context(_STYLE):
         figure, axes = _canvas(230, left=58, right=14, top=26 if markers else 10, bottom=44)
         widths = np.diff(edges)
@@ -168,12 +168,12 @@ def histogram(
         _measure(axes, x_label)
         axes.set_ylim(0, max([*counts, 1]) * 1.05)
         low, high = axes.get_xlim()
-        for name, x in (markers or {}).items():
-            axes.set_xlim(min(low, x), max(high, x))
-            axes.axvline(x, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
-            side = "right" if x > (low + high) / 2 else "left"
+        for name, place in (markers or {}).items():
+            axes.set_xlim(min(low, place), max(high, place))
+            axes.axvline(place, color=INK, linewidth=1.2, linestyle=(0, (4, 3)))
+            side = "right" if place > (low + high) / 2 else "left"
             axes.annotate(
-                _short(name), (x, 1), (0, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
+                _short(name), (place, 1), (0, 5), xycoords=("data", "axes fraction"), textcoords="offset points",
                 ha=side, va="bottom", color=INK, fontsize=SMALL,
             )  # fmt: skip
     texts = [f"{low:g} to {high:g}: {count:g}" for low, high, count in zip(edges, edges[1:], counts, strict=False)]
@@ -181,7 +181,7 @@ def histogram(
 
 
 def _canvas(height: float, *, left: float, right: float, top: float = 4, bottom: float = 4) -> tuple[Figure, Axes]:
-    """A figure of `WIDTH` x `height` pixels and its axes within the margins (in pixels), without frame or ticks."""
+    """A figure of `WIDTH` x `height` pixels and its axes inside the given margins, without frame or ticks."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
     width = max(WIDTH - left - right, 80)
     box = (left / WIDTH, bottom / height, width / WIDTH, (height - top - bottom) / height)
@@ -191,17 +191,16 @@ def _canvas(height: float, *, left: float, right: float, top: float = 4, bottom:
     return figure, axes
 
 
-def _name_rows(axes: Axes, positions: Sequence[float], names: Sequence[str]) -> None:
-    """Label the rows of a bar chart at `positions` on the vertical axis."""
+def _name_rows(axes: Axes, places: Sequence[float], names: Sequence[str]) -> None:
     axes.set_xticks([])
-    axes.set_yticks(positions, names)
+    axes.set_yticks(places, names)
     axes.tick_params(axis="y", labelcolor=INK, labelsize=FONT, pad=6)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.axvline(0, color=MUTED, linewidth=1)
 
 
 def _measure(axes: Axes, x_label: str) -> None:
-    """Show numbers on both axes, and faint horizontal grid lines."""
+    """Numbered axes with faint lines at the values."""
     axes.grid(axis="y", color=LINE, linewidth=1)
     axes.set_axisbelow(True)
     axes.set_xlabel(_short(x_label, 50), color=MUTED, fontsize=SMALL, labelpad=6)
@@ -218,7 +217,7 @@ def _note(axes: Axes, x: float, y: float, text: str, *, dx: float, color: str = 
 
 
 def _label_ends(axes: Axes, names: Sequence[str], ends: Sequence[float], colours: Sequence[str]) -> None:
-    """Write names beside the ends of their lines, moved apart if they would overlap."""
+    """Names beside the last points of their curves, moved apart where they would overlap."""
     axes.autoscale_view()
     pixels = axes.transData.transform([(0, end) for end in ends])[:, 1]
     order = sorted(range(len(names)), key=lambda index: float(pixels[index]))
@@ -240,12 +239,11 @@ def _finite(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndar
     return xs[kept], ys[kept]
 
 
-def running_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The centred mean over `window` values, fewer at both ends."""
+def _running_mean(values: np.ndarray, window: int) -> np.ndarray:
+    """The mean over `window` values around each, over fewer at both ends."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
-    indices = np.arange(len(values))
-    starts = np.maximum(indices - window // 2, 0)
-    ends = np.minimum(indices + window // 2 + 1, len(values))
+    at = np.arange(len(values))
+    starts, ends = np.maximum(at - window // 2, 0), np.minimum(at + window // 2 + 1, len(values))
     return np.asarray((sums[ends] - sums[starts]) / (ends - starts))
 
 
@@ -257,22 +255,22 @@ def _listing(names: Mapping[str, Any], texts: Sequence[str]) -> str:
     return "; ".join(f"{name}: {text}" for name, text in zip(names, texts, strict=True))
 
 
-def _short(text: str, limit: int = 26) -> str:
-    """A label on one line; the middle of a label of more than `limit` characters is replaced by an ellipsis."""
+def _short(text: str, most: int = 26) -> str:
+    """A label on one line of at most `most` characters; the middle of a longer one is left out."""
     line = " ".join(printable(text).split())
-    return line if len(line) <= limit else f"{line[: limit - limit // 3 - 1]}…{line[len(line) - limit // 3 :]}"
+    return line if len(line) <= most else f"{line[: most - most // 3 - 1]}…{line[len(line) - most // 3 :]}"
 
 
 def _text_width(texts: Sequence[str]) -> float:
-    """Width of the longest text in a browser's default font, in pixels; rather too large than too small."""
+    """Pixels that the longest of the texts takes in a browser's usual font, on the safe side."""
     return 0.58 * FONT * max((len(text) for text in texts), default=0)
 
 
 def _svg(figure: Figure, title: str, description: str) -> Markup:
-    """The figure as an inline SVG element in the page's colours and font, described for screen readers."""
+    """The figure as an inline SVG element in the page's colours and font, titled and described for screen readers."""
     file = StringIO()
     with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # browsers have the glyph
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # the browser's fonts will have it
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(file.getvalue())
     _strip(root)
@@ -290,7 +288,7 @@ def _svg(figure: Figure, title: str, description: str) -> Markup:
 
 
 def _strip(root: ElementTree.Element) -> None:
-    """Remove namespaces, metadata, and the style sheet, which would apply to the whole page."""
+    """Drops namespaces, metadata, and the style sheet that would apply to the whole page."""
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (_SVG + "metadata", _SVG + "style"):
@@ -302,7 +300,7 @@ def _strip(root: ElementTree.Element) -> None:
 
 
 def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
-    """Remove ids without references, and prefix the others to make them unique on the page."""
+    """Removes ids that nothing refers to and puts the chart's own prefix before the others."""
     pattern = re.compile(r"(url\(#|^#)([^)]+)")
     used = {
         match[2] for element in root.iter() for value in element.attrib.values() for match in pattern.finditer(value)
