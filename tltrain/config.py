@@ -118,7 +118,7 @@ class SFTConfig(_Section):
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, from the layers' inputs: less memory, a third more time."""
     fsdp: bool = False
-    """With several processes, shard weights, gradients and moments (FSDP2); otherwise each process holds all of them."""
+    """With several processes, shard weights, gradients and moments (FSDP2); otherwise each process holds all."""
     held_out: HeldOutConfig | None = None
     """Evaluation loss during training, and early stopping; None: neither."""
     report_to: list[Tracker] = []
@@ -171,7 +171,7 @@ class PPOConfig(_Section):
     group_size: Positive = 16
     """Of these, prompts that share their tools are drawn together."""
     text_share: Share | None = None
-    """Share of prompts whose gold is a text; None: as in the data. At 0 the policy learns to call always: see `PPOConfig`."""
+    """Share of prompts whose gold is a text; None: as in the data. At 0, policies learn to call always: see `PPOConfig`."""
     samples: Positive = 4
     """Replies sampled for each prompt."""
     temperature: Rate = 0.7

@@ -174,8 +174,8 @@ class PPOTrainer:
         return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
 
     def _validation_is_due(self, number: int, last: bool) -> bool:
-        every = self.config.validation and self.config.validation.every
-        return bool(every) and (last or number % every == 0)
+        settings = self.config.validation
+        return settings is not None and (last or number % settings.every == 0)
 
     def validate(self, number: int) -> None:
         """Score the policy after rollout `number` on the held-back prompts, and remember it if it is the best. Samples
