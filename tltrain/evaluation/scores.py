@@ -10,9 +10,10 @@ from tltrain.evaluation.metrics import METRICS
 
 
 class Score(BaseModel):
-    """A model on one split of a test set. Metrics are in per cent of the `n` items scored."""
+    """A model on one split of a test set. Metrics are in per cent of the `n` items scored; those of `METRICS` without a
+    field here are kept too."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     model: str = ""
     """Name of the model in this evaluation."""
@@ -89,7 +90,7 @@ class Score(BaseModel):
     @property
     def metrics(self) -> dict[str, float]:
         """The metrics that this row has."""
-        values = ((name, getattr(self, name)) for name in METRICS)
+        values = ((name, getattr(self, name, None)) for name in METRICS)
         return {name: value for name, value in values if value is not None}
 
     def to_json(self) -> dict[str, Any]:
