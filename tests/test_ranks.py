@@ -138,7 +138,9 @@ def test_only_the_first_process_writes(two: Path) -> None:
     for job in JOBS:
         steps = [row["step"] for row in lines(two / job)]
         assert steps == sorted(set(steps))
-        assert sorted(path.name for path in (two / job).iterdir()) == ["encoding.json", "metrics.jsonl", "model"]
+        names = {path.name for path in (two / job).iterdir()}
+        assert names - {"adapter"} == {"encoding.json", "metrics.jsonl", "model"}
+        assert ("adapter" in names) == ("lora" in JOBS[job])
 
 
 def test_shares_are_neighbours_and_even() -> None:
@@ -225,7 +227,7 @@ def test_the_launcher_does_not_shard(run: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
-    assert "ACCELERATE_USE_FSDP=true: launch plainly, and set `sft.fsdp: true`" in mistake(
+    assert "ACCELERATE_USE_FSDP=true: launch without it and set `sft.fsdp: true`" in mistake(
         "sft", run, "--out", tmp_path
     )
 

@@ -180,8 +180,7 @@ class PPOConfig(_Section):
     group_size: Positive = 16
     """Of these, prompts that share their tools are drawn together."""
     text_share: Share | None = None
-    """Share of prompts whose gold is a text; None: as in the data. At 0 the policy learns to call
-    always: see `PPOConfig`."""
+    """Share of prompts whose gold is a text; None: as in the data. At 0 it learns to call always."""
     samples: Positive = 4
     """Replies sampled per prompt."""
     temperature: Rate = 0.7
