@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -49,7 +49,7 @@ class FailureGroup:
         self.wordings.merge(later.wordings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _AssessedCall:
     """A call with everything that the statistics need to know about it."""
 
@@ -99,6 +99,7 @@ class CallStatistics:
     """Counts over the calls of a data set. `agreement` counts (schema detector, feedback detector) results."""
 
     mode: Mode = "default"
+    _: KW_ONLY
     total: int = 0
     failed: int = 0
     with_feedback: int = 0
@@ -126,7 +127,14 @@ class CallStatistics:
             # Only paper mode has not run the schema detector yet, and a fault that is there has to be categorised.
             known_faultless = self.mode == "default" and assessment.schema_reason is None
             faults = [] if known_faultless else schema_faults(site.call, trajectory.tools)
-            call = _AssessedCall(trajectory, site, assessment, faults, location, steps[site.message])
+            call = _AssessedCall(
+                trajectory=trajectory,
+                site=site,
+                assessment=assessment,
+                faults=faults,
+                location=location,
+                step=steps[site.message],
+            )
             self._count(call)
             self._compare_detectors(call)
             if assessment.failed:

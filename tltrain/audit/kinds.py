@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class Kind:
     name: str
     pattern: re.Pattern[str]
     longest: int
+    _: KW_ONLY
     cased: bool = False
     within: bool = False
     needs: tuple[str, ...] = ("",)
@@ -38,7 +39,7 @@ class Kind:
 def kind(name: str, *patterns: str, longest: int, cased: bool = False, within: bool = False, needs: str = "") -> Kind:
     """A kind that any of the patterns matches; `needs` are separated by `|`."""
     pattern = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
-    return Kind(name, pattern, longest, cased, within, tuple(needs.split("|")))
+    return Kind(name, pattern, longest, cased=cased, within=within, needs=tuple(needs.split("|")))
 
 
 def excerpt(text: str) -> str:

@@ -39,6 +39,7 @@ Chunk = tuple[int, list[Trajectory]]
 def audit(
     trajectories: Iterable[Trajectory],
     mode: Mode = "default",
+    *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     max_length: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -125,7 +126,14 @@ def run_audit(
         problems: list[Problem] = []
         trajectories = read(source, format, tools, strict, problems)
         with _progress(source) if progress else nullcontext() as advance:
-            found = audit(trajectories, mode, tokenizer, max_length, advance, workers=_cores())
+            found = audit(
+                trajectories,
+                mode,
+                tokenizer=tokenizer,
+                max_length=max_length,
+                progress=advance,
+                workers=_cores(),
+            )
         if not found["trajectories"]["total"]:
             reason = f": {problems[0].reason}" if problems else ""
             raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)

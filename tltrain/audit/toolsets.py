@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ SHOWN = 200
 class ToolStatistics:
     """Counts over the tools of the trajectories seen. Of a name with several specifications, the first describes it."""
 
+    _: KW_ONLY
     offered: Tally = field(default_factory=lambda: Tally(MAX_TOOLS))
     descriptions: dict[str, str] = field(default_factory=dict)
     inferred: set[str] = field(default_factory=set)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltrain.errors import ConfigError, ModelError
@@ -32,6 +32,7 @@ class Answer:
 
     text: str
     calls: tuple[dict[str, Any], ...] = ()
+    _: KW_ONLY
     finished: bool = True
     refused: str | None = None
     sampled: bool = False

@@ -15,7 +15,13 @@ from tltrain.trajectory import Trajectory
 
 
 def run_episodes(
-    backend: InferenceBackend, test: TestSet, done: Container[int], executor: Executor, batch_size: int, max_steps: int
+    backend: InferenceBackend,
+    test: TestSet,
+    *,
+    done: Container[int],
+    executor: Executor,
+    batch_size: int,
+    max_steps: int,
 ) -> Iterator[list[Prediction]]:
     """Predictions for the queries whose index is not in `done`, as they end; `batch_size` of them run at a time.
 

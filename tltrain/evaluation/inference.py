@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tltrain.encode.decoding import decode_reply
@@ -35,6 +35,7 @@ class LocalBackend:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     encoder: Encoder
+    _: KW_ONLY
     dialect: str
     max_new_tokens: int
     batch_size: int
@@ -139,7 +140,13 @@ def local_backend(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, co
 
     encoder = Encoder(tokenizer, stop_ids=models.end_ids(model))
     return LocalBackend(
-        model, tokenizer, encoder, config.dialect, config.max_new_tokens, config.batch_size, config.max_length
+        model,
+        tokenizer,
+        encoder,
+        dialect=config.dialect,
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Prediction:
     """How calls are written in `text`."""
     finished: bool = True
     """False where the reply was truncated at the length limit, or there is none: then nothing in it is read."""
+    _: KW_ONLY
     calls: tuple[CallRecord, ...] | None = None
     """The calls, where an endpoint returned them apart from the text."""
     reason: str | None = None

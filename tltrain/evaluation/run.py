@@ -188,7 +188,14 @@ def _complete(
     if not test.MULTI_STEP:
         return backend.complete({item.index: item.prompt for item in test.items}, done)
     executor = Simulator() if config.library is None else Library(Path(config.library))
-    return run_episodes(backend, test, done, executor, config.batch_size, config.max_steps)
+    return run_episodes(
+        backend,
+        test,
+        done=done,
+        executor=executor,
+        batch_size=config.batch_size,
+        max_steps=config.max_steps,
+    )
 
 
 def unanswered(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from typing import Any
 from tltrain import dialects
 from tltrain.dialects import react
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation.metrics import ItemResult, outcomes, percentage, shares, standard_error
+from tltrain.evaluation.metrics import ItemResult, outcomes, percentage, shares
 from tltrain.evaluation.predictions import Prediction
 from tltrain.evaluation.scores import Score
 from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
 from tltrain.formats.jsonio import loads
-from tltrain.judging import CATEGORIES, Verdict, judge
+from tltrain.judging import CATEGORIES, Verdict, judge, standard_error
 from tltrain.judging.equality import Placeholder
 from tltrain.testsets import test_set
 from tltrain.testsets.base import Item, TestSet

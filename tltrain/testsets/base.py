@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -66,6 +66,7 @@ class TestSet:
     split: str
     items: list[Item]
     total: int
+    _: KW_ONLY
     repaired: dict[int, str] = field(default_factory=dict)
     """What was repaired in the golds, by the item's index."""
     excluded: dict[int, str] = field(default_factory=dict)

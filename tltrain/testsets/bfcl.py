@@ -84,7 +84,7 @@ class BFCL(TestSet):
             items.append(Item(index, prompt, (gold,), extra))
         paths = [folder / "bfcl" / name for pair in files(split) for name in pair]
         warnings = warnings_for(f"bfcl {split}", paths, PINS[split])
-        return cls("bfcl", split, items, index + 1, repaired, excluded, warnings)
+        return cls("bfcl", split, items, index + 1, repaired=repaired, excluded=excluded, warnings=warnings)
 
     def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
         """The golds that a reply is judged with: of all that the possible answers allow, the one nearest to it."""

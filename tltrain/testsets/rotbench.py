@@ -80,7 +80,7 @@ class RoTBench(TestSet):
         if not items:
             raise DataError(f"no item of RoTBench: {excluded.get(0, 'the file is empty')}", path)
         warnings = warnings_for(f"rotbench {split}", [path], PINS[split])
-        return cls("rotbench", split, items, index + 1, repaired, excluded, warnings)
+        return cls("rotbench", split, items, index + 1, repaired=repaired, excluded=excluded, warnings=warnings)
 
     def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
         """The golds that a reply is judged with: ANY stands where values are not compared, and the last tool is called

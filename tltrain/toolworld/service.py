@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
 from random import Random
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -113,7 +113,7 @@ def plain_values(slots: Slots) -> dict[str, Any]:
     return {name: value.value if isinstance(value, Worded) else value for name, value in slots.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolFunction:
     """An executable tool. `wordings` are request templates, of which `held_out` are reserved for tests."""
 
@@ -158,6 +158,7 @@ class Service:
     topic: str
     style: Style
     tables: Builder | None = None
+    _: KW_ONLY
     functions: dict[str, ToolFunction] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
     small_talk: tuple[tuple[str, str], ...] = ()
@@ -172,7 +173,15 @@ class Service:
 
         def declare(function: Function) -> Function:
             tool = tool_of(function)
-            self.functions[tool.name] = ToolFunction(self, function, tool, draw, wordings, held_out, answer)
+            self.functions[tool.name] = ToolFunction(
+                service=self,
+                function=function,
+                tool=tool,
+                draw=draw,
+                wordings=wordings,
+                held_out=held_out,
+                answer=answer,
+            )
             return function
 
         return declare
