@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain import dialects
-from tltrain.dialects import react
+from tltrain.dialects import Parsed, react
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.metrics import ItemResult, outcomes, percentage, shares
 from tltrain.evaluation.predictions import Prediction
@@ -44,7 +44,10 @@ def load(bench: str, split: str | None, folder: Path) -> TestSet:
 
 def judge_prediction(test: TestSet, item: Item, prediction: Prediction) -> Verdict:
     """The verdict on a reply, with the golds that the test set gives for it."""
-    parsed = prediction.parse(item.prompt.tools)
+    return _judge_parsed(test, item, prediction.parse(item.prompt.tools))
+
+
+def _judge_parsed(test: TestSet, item: Item, parsed: Parsed) -> Verdict:
     return judge(parsed, test.golds_for(item, parsed.calls), item.prompt.tools)
 
 
@@ -52,11 +55,9 @@ def item_result(test: TestSet, item: Item, prediction: Prediction) -> ItemResult
     """Everything that metrics are computed from."""
     if test.MULTI_STEP:
         return ItemResult(episode=replay(prediction.to_json(), item, prediction.dialect))
-    accurate = None
-    if test.OWN_ACCURACY:
-        parsed = prediction.parse(item.prompt.tools)
-        accurate = not parsed.broken and test.is_accurate(item, parsed.calls)
-    return ItemResult(judge_prediction(test, item, prediction), accurate)
+    parsed = prediction.parse(item.prompt.tools)
+    accurate = not parsed.broken and test.is_accurate(item, parsed.calls) if test.OWN_ACCURACY else None
+    return ItemResult(_judge_parsed(test, item, parsed), accurate)
 
 
 def with_verdicts(test: TestSet, predictions: Iterable[Prediction]) -> list[Prediction]:

@@ -38,8 +38,8 @@ class Worded:
         object.__setattr__(self, "words", words)
 
 
-class Draw:
-    """Draws the values of a task. In pools of ten or more, every fifth value is reserved for the test splits."""
+class ValueSampler:
+    """Draws the argument values of a task. Of ten values or more, every fifth is reserved for the test splits."""
 
     def __init__(self, rng: Random, world: World, held_out: bool) -> None:
         self.rng, self.world, self.held_out = rng, world, held_out
@@ -120,7 +120,7 @@ class ToolFunction:
     service: Service
     function: Callable[..., Any]
     tool: Tool
-    draw: Callable[[Draw], Slots]
+    draw: Callable[[ValueSampler], Slots]
     wordings: tuple[str, ...]
     held_out: tuple[str, ...]
     answer: Answer
@@ -144,7 +144,7 @@ Step = tuple[str, Callable[[dict[str, Any], list[Any]], dict[str, Any]]]
 class Chain:
     """A request that takes several calls in sequence."""
 
-    draw: Callable[[Draw], Slots]
+    draw: Callable[[ValueSampler], Slots]
     steps: tuple[Step, ...]
     wordings: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -167,7 +167,12 @@ class Service:
     """Requests near the domain that none of its tools can do; slots: person, city, day, number."""
 
     def tool(
-        self, *, draw: Callable[[Draw], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...], answer: Answer
+        self,
+        *,
+        draw: Callable[[ValueSampler], Slots],
+        wordings: tuple[str, ...],
+        held_out: tuple[str, ...],
+        answer: Answer,
     ) -> Callable[[Function], Function]:
         """Declare a function `(world, …)` as a tool of this service."""
 
@@ -187,7 +192,7 @@ class Service:
         return declare
 
     def chain(
-        self, *steps: Step, draw: Callable[[Draw], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...]
+        self, *steps: Step, draw: Callable[[ValueSampler], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...]
     ) -> None:
         """Declare a request that takes several calls."""
         self.chains.append(Chain(draw, steps, wordings, held_out))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import HTTP_TEXT
 from tltrain.toolworld.world import CITIES, DAYS, Row, World, check_day, people
 
@@ -68,7 +68,7 @@ def _book(world: World, kind: str, connection: str, passenger: str) -> Row:
     return {"booking_id": booking, **row}
 
 
-def _traveller(d: Draw) -> Slots:
+def _traveller(d: ValueSampler) -> Slots:
     return d.row("SELECT DISTINCT passenger FROM bookings")
 
 
