@@ -13,7 +13,7 @@ from tltrain.toolworld import World, execute, open_world
 from tltrain.toolworld.agents import TRAINING_AGENTS, UNSEEN_AGENTS, Agent
 from tltrain.toolworld.dispatch import run
 from tltrain.toolworld.library import FUNCTIONS, SERVICES, TRAINING_SERVICES, UNSEEN_SERVICES
-from tltrain.toolworld.service import slots_of
+from tltrain.toolworld.service import ValueSampler, slots_of
 from tltrain.trajectory import Call, Tool
 
 AGENTS = (*TRAINING_AGENTS, *UNSEEN_AGENTS)
