@@ -124,7 +124,7 @@ class CallStatistics:
         steps = {message: step for step, message in enumerate(dict.fromkeys(site.message for site in sites), 1)}
         failed_replies = {assessment.message for assessment in assessments if assessment.failed}
         for site, assessment in zip(sites, assessments, strict=True):
-            # Only paper mode has not run the schema detector yet, and a fault that is there has to be categorised.
+            # In paper mode the schema detector has not run yet, but its faults are needed for the categories.
             known_faultless = self.mode == "default" and assessment.schema_reason is None
             faults = [] if known_faultless else schema_faults(site.call, trajectory.tools)
             call = _AssessedCall(
@@ -157,7 +157,7 @@ class CallStatistics:
             self.steps_failed[call.step] += 1
 
     def _compare_detectors(self, call: _AssessedCall) -> None:
-        """Compare only where both detectors have something to look at: feedback, and specifications that were given."""
+        """Count calls that both detectors can assess: with feedback, and with a specification that was not inferred."""
         tools = call.trajectory.tools
         if call.site.feedback is not None and tools and not any(tool.inferred for tool in tools):
             self.agreement[bool(call.faults), call.assessment.feedback_reason is not None] += 1

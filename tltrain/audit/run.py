@@ -78,14 +78,14 @@ def audit(
     if len(head) == POOL_FROM // CHUNK:
         parts = _in_processes(_chain(head, chunks), mode, tokenizer, workers)
     else:
-        ruler = _ruler(tokenizer)
-        parts = (count(part, mode, ruler, start) for start, part in _chain(head, chunks))
+        meter = _length_meter(tokenizer)
+        parts = (count(part, mode, meter, start) for start, part in _chain(head, chunks))
     statistics = Statistics(mode)
     for part in parts:
         statistics.merge(part)
         if progress is not None:
             progress(statistics.trajectories)
-    return statistics.to_json(_ruler(tokenizer).unit, max_length)
+    return statistics.to_json(_length_meter(tokenizer).unit, max_length)
 
 
 def run_audit(
@@ -173,7 +173,7 @@ def _chain(head: list[Chunk], rest: Iterator[Chunk]) -> Iterator[Chunk]:
     yield from rest
 
 
-def _ruler(tokenizer: PreTrainedTokenizerBase | None) -> Tokens | Characters:
+def _length_meter(tokenizer: PreTrainedTokenizerBase | None) -> Tokens | Characters:
     return Characters() if tokenizer is None else Tokens(tokenizer)
 
 
@@ -202,12 +202,12 @@ def _in_processes(
 
 def _start(mode: Mode, tokenizer: PreTrainedTokenizerBase | None) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes share the cores already
-    _worker.update(mode=mode, ruler=_ruler(tokenizer))
+    _worker.update(mode=mode, meter=_length_meter(tokenizer))
 
 
 def _count(chunk: Chunk) -> Statistics:
     start, trajectories = chunk
-    return count(trajectories, _worker["mode"], _worker["ruler"], start)
+    return count(trajectories, _worker["mode"], _worker["meter"], start)
 
 
 def _cores() -> int:

@@ -201,13 +201,13 @@ class Statistics:
         }
 
 
-def count(trajectories: Iterable[Trajectory], mode: Mode, ruler: Tokens | Characters, start: int = 0) -> Statistics:
+def count(trajectories: Iterable[Trajectory], mode: Mode, meter: Tokens | Characters, start: int = 0) -> Statistics:
     """The statistics of some trajectories; `start` is the index of the first of them in the data set."""
     statistics = Statistics(mode)
     chosen = list(trajectories)
     assessments = [assess_calls(trajectory, mode) for trajectory in chosen]
     masks = [maskings(trajectory, found) for trajectory, found in zip(chosen, assessments, strict=True)]
-    lengths = ruler.measure(list(zip(chosen, masks, strict=True)))
+    lengths = meter.measure(list(zip(chosen, masks, strict=True)))
     for index, trajectory in enumerate(chosen):
         location = _location(trajectory, start + index + 1)
         statistics.add(trajectory, assessments[index], masks[index], lengths[index], location)

@@ -53,7 +53,7 @@ class ToolStatistics:
             self.versions.add(version)
         elif self.versions.add(version):
             self.descriptions.setdefault(tool.name, tool.description)
-            found = _troubles(tool.name, parameters)
+            found = _problems(tool.name, parameters)
             if found:
                 self.troubles[version] = found
 
@@ -104,6 +104,6 @@ class ToolStatistics:
 
 
 @lru_cache(maxsize=20_000)
-def _troubles(name: str, parameters: str) -> tuple[str, ...]:
+def _problems(name: str, parameters: str) -> tuple[str, ...]:
     """The problems of a specification, cached because tool sets repeat."""
     return tuple(specification_problems(Tool(name, parameters=json.loads(parameters))))

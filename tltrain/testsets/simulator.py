@@ -37,11 +37,11 @@ _DATE_FORM = re.compile(r"\b[yY]{4}([-/.])[mM]{2}\1[dD]{2}\b")
 _OTHER_FORM = re.compile(r"\b(?:HH|hh|[dD]{2}[-/.][mM]{2}|timestamp|options|or)\b")
 _COUNTED = re.compile(r"\b(?:the |maximum |a |total )*(?:number of|page number|latitude|longitude)\b", re.IGNORECASE)
 
-_VERBS = frozenset(
+_STOP_WORDS = frozenset(
     ("get", "search", "list", "find", "fetch", "query", "show", "return", "all", "by", "for", "of", "the")
 )
 """Words of a tool's name that do not describe its result."""
-_PLURAL_VERBS = frozenset(("search", "list", "find", "all"))
+_PLURAL_WORDS = frozenset(("search", "list", "find", "all"))
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "juniper", "kestrel")
 
 
@@ -142,7 +142,7 @@ def _result(call: Call, tool: Tool) -> dict[str, Any]:
         return {**{name: _value(name, schema, rng) for name, schema in fields}, "request": request}
     words = [word for word in re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", tool.name) if word]
     nouns = [word.lower() for word in words if word.lower() not in _STOP_WORDS] or ["result"]
-    many = nouns[-1].endswith("s") or any(word.lower() in _PLURAL_VERBS for word in words)
+    many = nouns[-1].endswith("s") or any(word.lower() in _PLURAL_WORDS for word in words)
     found = [_record(nouns, rng) for _ in range(_record_count(arguments))] if many else _record(nouns, rng)
     return {"_".join(nouns): found, "request": request}
 
