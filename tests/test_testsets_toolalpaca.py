@@ -74,10 +74,10 @@ def test_golds_with_one_reading(tmp_path: Path, written: Any, arguments: dict[st
         ([{"Action_Input": "{}"}], "its first gold names no tool"),
         ([step("waterBed", None)], "Action_Input: expected text or object"),
         *(
-            ([step("waterBed", written)], "the arguments of its first gold are no JSON object")
+            ([step("waterBed", written)], "the arguments of its first gold are not a JSON object")
             for written in ("", "bed 3", '{"bed": ', "[1]", '{"bed": 1, "bed": 2}', '{"bed": NaN}', '{"bed": 1e999}')
         ),
-        ([step("waterBed", '{"a":' * 100_000)], "the arguments of its first gold are no JSON object"),
+        ([step("waterBed", '{"a":' * 100_000)], "the arguments of its first gold are not a JSON object"),
     ],
 )
 def test_golds_that_cannot_be_repaired_are_left_out(tmp_path: Path, golds: Any, reason: str) -> None:

@@ -253,7 +253,7 @@ def _reports_success(value: Mapping[str, Any]) -> bool:
 
 
 def _shown(item: Any, value: Mapping[str, Any]) -> str:
-    """The text quoted in a reason: the value of the field and, if that is a flag or code, the first message beside it."""
+    """The text quoted in a reason: the field's value and, if that is a flag or code, the first message beside it."""
     if isinstance(item, str | dict | list):
         return str(item)[:400]
     messages: Iterator[Any] = (

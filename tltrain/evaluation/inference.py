@@ -40,7 +40,7 @@ class LocalBackend:
     max_new_tokens: int
     batch_size: int
     max_length: int | None = None
-    """Most tokens of a prompt and its reply; None: as many as the model has positions for."""
+    """Maximum number of tokens of prompt and reply; None for the number of the model's positions."""
 
     def complete(self, prompts: Mapping[int, Trajectory], done: Container[int]) -> Iterator[list[Prediction]]:
         """See `InferenceBackend`. Batches are planned over all prompts, so that an interrupted evaluation resumes with

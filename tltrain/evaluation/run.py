@@ -1,4 +1,4 @@
-"""The one evaluation: models on test sets, with predictions that are saved as they come.
+"""Evaluates models on test sets, and saves predictions as they come.
 
 test set -> items -> inference backend -> predictions/*.jsonl -> verdicts -> scores.json -> significance
 """
@@ -48,7 +48,7 @@ def evaluate(
     config = config or EvaluationConfig()
     test = test.sample(config.limit, config.seed)
     replies = _complete(local_backend(model, tokenizer, config), test, frozenset(), config)
-    found = {one.index: one for batch in replies for one in batch}
+    found = {prediction.index: prediction for batch in replies for prediction in batch}
     predictions = with_verdicts(test, [found[item.index] for item in test.items])
     return score(test, predictions), predictions
 
@@ -140,7 +140,7 @@ class Evaluation:
         return list(read_json(path)) if path.exists() else []
 
     def backend(self, name: str, model: Model) -> InferenceBackend:
-        """The inference backend of a model; one is kept at a time."""
+        """The inference backend of a model; only the last is kept in memory."""
         if name not in self._backends:
             self._backends.clear()
             self._backends[name] = self._load(model)
@@ -200,8 +200,8 @@ def _complete(
 
 def unanswered(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """How many prompts were too long for the model, or rejected for another reason; both count as wrong."""
-    reasons = {str(one.index): one.reason for one in predictions if one.reason is not None}
-    long = sum(one.too_long is True for one in predictions)
+    reasons = {str(prediction.index): prediction.reason for prediction in predictions if prediction.reason is not None}
+    long = sum(prediction.too_long is True for prediction in predictions)
     return {"too_long": long, "refused": len(reasons) - long, "unanswered": reasons}
 
 
@@ -209,8 +209,8 @@ def usage(
     predictions: Sequence[Prediction], price_in: float | None = None, price_out: float | None = None
 ) -> dict[str, float]:
     """Tokens of all prompts, where an endpoint reports them, and of all replies; the cost where prices are given."""
-    prompt_tokens = sum(one.prompt_tokens or 0 for one in predictions)
-    tokens = sum(one.tokens or 0 for one in predictions)
+    prompt_tokens = sum(prediction.prompt_tokens or 0 for prediction in predictions)
+    tokens = sum(prediction.tokens or 0 for prediction in predictions)
     counts: dict[str, float] = {"prompt_tokens": prompt_tokens, "tokens": tokens}
     if price_in is None or price_out is None:
         return counts

@@ -61,13 +61,13 @@ def token_importance(
 ) -> dict[str, Any]:
     """Counts over the wrong calls of a split.
 
-    `wrong_calls`: calls with a gold call beside them that are not right; `unlocated`: of these, calls whose name could
-    not be found in the text; `without_call`: wrong replies in which there is no call to correct.
+    `wrong_calls`: wrong calls that are matched with a gold call; `unlocated`: those of them whose name was not found in
+    the text; `without_call`: wrong replies without a call to correct.
 
-    By kind: `calls` (wrong calls that have such a token), `corrected` (places where the model was wrong and had been
-    right before, in that name), `right` (became right), and the shares of `right` in per cent of all wrong calls and of
-    the corrected places. For an argument that the gold lacks a missing name is put in its offset, those before it
-    corrected too; where there is none such, behind the other arguments.
+    By kind of token: `calls` (wrong calls that have such a token), `corrected` (tokens of a name that were wrong after
+    right ones), `right` (calls that became right), and `right` in per cent of all wrong calls and of the corrections.
+    An argument name that the gold lacks is replaced by a missing name, and wrong names before it are corrected too; if
+    there is no such name, the missing name follows the other arguments.
     """
     found: list[Correction] = []
     counts: Counter[str] = Counter()
@@ -231,8 +231,11 @@ def _outcomes(
     backend: LocalBackend, test: TestSet, corrections: Sequence[Correction]
 ) -> Iterator[tuple[Correction, bool]]:
     """Each correction with whether its call became right."""
-    prompts = {one.item.index: backend.encoder.prompt_ids(one.item.prompt) for one in corrections}
-    forced = {number: [*prompts[one.item.index], *one.forced] for number, one in enumerate(corrections)}
+    items = {correction.item.index: correction.item for correction in corrections}
+    prompts = {index: backend.encoder.prompt_ids(item.prompt) for index, item in items.items()}
+    forced = {
+        number: [*prompts[correction.item.index], *correction.forced] for number, correction in enumerate(corrections)
+    }
     for number in [number for number, ids in forced.items() if len(ids) >= backend.limit]:
         del forced[number]
         yield corrections[number], False  # the model has no room to continue
