@@ -159,7 +159,7 @@ class Encoder:
         within the length limit have no step, and are counted as `dropped`.
 
         Raises:
-            TemplateError: the chat template cannot render this, or its generation prompt is no prefix of the rendering.
+            TemplateError: the template cannot render this, or its generation prompt is not a prefix of the rendering.
         """
         readings = self._readings(trajectory) if self.mae else {}
         steps, counts = [], EncodingCounts()

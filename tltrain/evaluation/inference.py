@@ -1,4 +1,4 @@
-"""Inference backends: prompts go in by index, predictions come out. A model in this process, or behind an endpoint."""
+"""Inference backends, which turn prompts into predictions: a model in this process, or one behind an endpoint."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class InferenceBackend(Protocol):
-    """What replies to prompts."""
+    """The interface of inference backends."""
 
     def complete(self, prompts: Mapping[int, Trajectory], done: Container[int]) -> Iterator[list[Prediction]]:
-        """Predictions for the prompts whose index is not in `done`, a batch at a time, in any order."""
+        """Yields batches of predictions, in any order, for the prompts whose index is not in `done`."""
         ...
 
 
@@ -66,7 +66,7 @@ class LocalBackend:
 
     @property
     def limit(self) -> int:
-        """Most tokens of a prompt and its reply."""
+        """Maximum number of tokens of a prompt and its reply."""
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return self.max_length or positions or 1 << 30
 

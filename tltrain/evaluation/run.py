@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Prices = tuple[float | None, float | None]
-"""Of a million prompt tokens and a million reply tokens at an endpoint, in any currency."""
+"""Prices of a million prompt tokens and of a million reply tokens at an endpoint, in any currency."""
 
 
 def evaluate(
@@ -54,10 +54,10 @@ def evaluate(
 
 
 class Evaluation:
-    """An evaluation and its run directory. Every call does what is not yet done; models and test sets may be added.
+    """An evaluation and its run directory. Calls skip what is already done; models and test sets may be added.
 
     Args:
-        config: what decides the scores.
+        config: the settings that affect the scores.
         run: the run directory.
         progress: shows progress.
         prices: of tokens at an endpoint.
@@ -109,17 +109,19 @@ class Evaluation:
             self.run.add_score(score(test, predictions, name, protocol).model_copy(update=counts).to_json())
 
     def predictions(self, name: str, model: Model, test: TestSet) -> list[Prediction]:
-        """The judged predictions of a model on a split, in the items' order; those not yet there are made now."""
+        """The judged predictions of a model on a split, in the items' order; missing predictions are made first."""
         path = prediction_path(self.folder, name, test.name, test.split)
         done = {prediction.index: prediction for prediction in read_predictions(path)}
         if len(done) < len(test.items) or any(prediction.verdict is None for prediction in done.values()):
             self._check_inputs_unchanged(name, model, test)
-            write_json_lines(path, (prediction.to_json() for prediction in done.values()))  # without a torn last line
+            write_json_lines(
+                path, (prediction.to_json() for prediction in done.values())
+            )  # without an incomplete last line
             for prediction in self._remaining(name, model, test, done):
                 append_json_line(path, prediction.to_json())
                 done[prediction.index] = prediction
             if done and all(prediction.reason is not None for prediction in done.values()):
-                discard(path)  # this says nothing about the model: the next call tries again
+                discard(path)  # the failure is not the model's: the next call tries again
                 reason = next(iter(done.values())).reason
                 raise ModelError(f"model {name}: none of {len(done)} prompts was answered: {reason}")
             judged = with_verdicts(test, [done[item.index] for item in test.items])
@@ -147,7 +149,7 @@ class Evaluation:
         return self._backends[name]
 
     def use(self, name: str, backend: LocalBackend) -> None:
-        """Use a model that is loaded already for what is scored under `name`."""
+        """Use a model that is already loaded for the scores of `name`."""
         self._backends = {name: backend}
 
     def _load(self, model: Model) -> InferenceBackend:
@@ -171,10 +173,10 @@ class Evaluation:
     def _remaining(
         self, name: str, model: Model, test: TestSet, done: Mapping[int, Prediction]
     ) -> Iterator[Prediction]:
-        """Predictions for the items that have none yet, as they come; shows how many there are, and how fast."""
+        """Predictions for the remaining items, as they come; reports progress and speed."""
         show, before = self.progress(f"eval {name}, {test.name} {test.split}"), len(done)
         backend = self.backend(name, model)
-        started = time.monotonic()  # loading a model says nothing about its speed
+        started = time.monotonic()  # the time for loading the model does not count
         show("items", before, len(test.items))
         for batch in _complete(backend, test, frozenset(done), self.config):
             yield from batch
@@ -208,7 +210,7 @@ def unanswered(predictions: Sequence[Prediction]) -> dict[str, Any]:
 def usage(
     predictions: Sequence[Prediction], price_in: float | None = None, price_out: float | None = None
 ) -> dict[str, float]:
-    """Tokens of all prompts, where an endpoint reports them, and of all replies; the cost where prices are given."""
+    """Tokens of all prompts, if an endpoint reports them, and of all replies; the cost if prices are given."""
     prompt_tokens = sum(prediction.prompt_tokens or 0 for prediction in predictions)
     tokens = sum(prediction.tokens or 0 for prediction in predictions)
     counts: dict[str, float] = {"prompt_tokens": prompt_tokens, "tokens": tokens}
