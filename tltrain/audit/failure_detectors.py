@@ -42,7 +42,7 @@ class CallAssessment:
 
     @property
     def reason(self) -> str | None:
-        """Why the call counts as failed; None where it does not."""
+        """Why the call counts as failed; None if it does not."""
         if self.label is not None:
             return "labelled" if self.label else None
         return self.schema_reason or self.feedback_reason

@@ -223,7 +223,7 @@ def _schema(hint: Any) -> dict[str, Any]:
 
 
 def each(rows: Sequence[Row], wording: str) -> str:
-    """The rows as `a, b and c`, each in the given wording; `none` where there are none."""
+    """The rows as `a, b and c`, each in the given wording; `none` if there are none."""
     texts = [wording.format_map(row) for row in rows]
     if not texts:
         return "none"
