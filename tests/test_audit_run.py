@@ -60,10 +60,10 @@ def rendered(tokenizer: Any, messages: list[Message], tools: tuple[Tool, ...] = 
 
 def test_lengths_are_those_of_the_rendered_template() -> None:
     tokenizer = micro_tokenizer()
-    ruler = Tokens(tokenizer)
-    assert ruler.splitter is not None
+    tokens = Tokens(tokenizer)
+    assert tokens.splitter is not None
     one = trajectory(1, fails=True)
-    measured = ruler.measure([(one, [Masking(True, frozenset({0})), Masking(False)])])[0]
+    measured = tokens.measure([(one, [Masking(True, frozenset({0})), Masking(False)])])[0]
     assert not isinstance(measured, str)
     assert measured.total == len(rendered(tokenizer, list(one.messages), TOOLS))
     steps = Encoder(tokenizer, mae=False, pkt=False).steps(one)
@@ -84,19 +84,19 @@ def test_replies_without_a_stop_token_get_one() -> None:
 
 
 def test_lengths_without_splitting_are_the_same() -> None:
-    ruler, whole = Tokens(micro_tokenizer()), Tokens(micro_tokenizer())
+    tokens, whole = Tokens(micro_tokenizer()), Tokens(micro_tokenizer())
     whole.splitter = None
     work = [(trajectory(number), [Masking(False)] * 2) for number in range(5)]
-    assert ruler.measure(work) == whole.measure(work)
+    assert tokens.measure(work) == whole.measure(work)
 
 
 def test_failed_parallel_calls_are_masked_alone() -> None:
     calls = (Call("get_order", {"order_id": "A-1"}, "c1"), Call("get_order", {"order_id": "A-22222"}, "c2"))
     both = Message("assistant", None, calls)
     parallel = Trajectory((Message("user", "Both?"), both), TOOLS)
-    ruler = Tokens(micro_tokenizer())
-    measured = ruler.measure([(parallel, [Masking(False, frozenset({1}))])])[0]
-    alone = ruler.measure([(Trajectory((Message("user", "?"), without_calls(both, {1})), TOOLS), [Masking(False)])])[0]
+    tokens = Tokens(micro_tokenizer())
+    measured = tokens.measure([(parallel, [Masking(False, frozenset({1}))])])[0]
+    alone = tokens.measure([(Trajectory((Message("user", "?"), without_calls(both, {1})), TOOLS), [Masking(False)])])[0]
     assert not isinstance(measured, str) and not isinstance(alone, str)
     assert measured.masked[0] == measured.replies[0] - alone.replies[0] > 0
 

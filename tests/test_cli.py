@@ -195,7 +195,7 @@ def test_a_hub_model_without_a_network(place: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", unreachable)
     assert run_with(place, tmp_path, model="someone/a-model").startswith(
-        "model someone/a-model: no such folder, and the hub cannot be asked: [Errno -2] Name or service not known"
+        "model someone/a-model: no such folder, and the hub cannot be reached: [Errno -2] Name or service not known"
     )
     assert len(requests) == 1
 

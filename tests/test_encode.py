@@ -330,7 +330,7 @@ def test_a_template_whose_generation_prompt_is_no_prefix_is_refused() -> None:
     template = tokenizer.chat_template
     tokenizer.chat_template = template.replace("{{- '<|im_start|>assistant\\n' -}}", "{{- '<|im_start|>bot\\n' -}}")
     assert tokenizer.chat_template != template
-    with pytest.raises(TemplateError, match=r"log, message 1: .*generation prompt is no prefix .*'bot.*'assistant"):
+    with pytest.raises(TemplateError, match=r"log, message 1: .*generation prompt is not a prefix .*'bot.*'assistant"):
         Encoder(tokenizer).steps(LOG)
 
 

@@ -241,7 +241,14 @@ def test_requests_are_repeated_and_adapted_and_what_is_refused_is_told() -> None
         server.shutdown()
         thread.join()
         server.server_close()
-    assert found[4] == Answer("", ({"name": "a", "arguments": "{broken"},), False, None, True, 7, 3)
+    assert found[4] == Answer(
+        "",
+        ({"name": "a", "arguments": "{broken"},),
+        finished=False,
+        sampled=True,
+        prompt_tokens=7,
+        reply_tokens=3,
+    )
     assert "the context is full" in str(found[9].refused)
     assert [one.get("max_completion_tokens") for one in Particular.seen] == [50, 50]
     assert "temperature" not in Particular.seen[0]

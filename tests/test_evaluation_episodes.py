@@ -42,7 +42,7 @@ FINISH = hermes.format([Call("finish", {"answer": "Two files."})])
 
 def test_every_query_is_continued_until_it_has_ended() -> None:
     backend = Scripted(LIST, "cut", FINISH, "An answer without a call.")
-    batches = list(run_episodes(backend, stepwise(3), {1}, Simulator(), 1, 10))
+    batches = list(run_episodes(backend, stepwise(3), done={1}, executor=Simulator(), batch_size=1, max_steps=10))
     assert backend.prompts == [[0], [0], [0], [2]]
     none, still_none, (first,), (last,) = batches
     assert none == still_none == []
@@ -62,7 +62,10 @@ def test_a_query_that_has_ended_is_saved_at_once_and_makes_room_for_another() ->
                 yield [Prediction(index, text, tokens=2)]
 
     backend = Uneven()
-    batches = [[line.index for line in lines] for lines in run_episodes(backend, stepwise(4), (), Simulator(), 2, 10)]
+    batches = [
+        [line.index for line in lines]
+        for lines in run_episodes(backend, stepwise(4), done=(), executor=Simulator(), batch_size=2, max_steps=10)
+    ]
     assert backend.prompts == [[0, 1], [0, 2], [0, 3]]
     assert batches == [[1], [2], [0, 3]]
 
@@ -70,14 +73,20 @@ def test_a_query_that_has_ended_is_saved_at_once_and_makes_room_for_another() ->
 def test_saved_episodes_score_as_they_were_played() -> None:
     backend = Scripted(LIST, "cut", FINISH)
     test = stepwise(2)
-    lines = [line for lines in run_episodes(backend, test, (), Simulator(), 8, 10) for line in lines]
+    lines = [
+        line
+        for lines in run_episodes(backend, test, done=(), executor=Simulator(), batch_size=8, max_steps=10)
+        for line in lines
+    ]
     row = score(test, lines).to_json()
     assert (row["n"], row["VA"], row["calls"], row["unparseable"]) == (2, 100, 4, 2)
     assert [line.verdict for line in with_verdicts(test, lines)] == [{"VA": True}, {"VA": True}]
 
 
 def test_a_query_ends_where_its_prompt_is_refused() -> None:
-    _, lines = run_episodes(Scripted(LIST, "refused"), stepwise(1), (), Simulator(), 8, 10)
+    _, lines = run_episodes(
+        Scripted(LIST, "refused"), stepwise(1), done=(), executor=Simulator(), batch_size=8, max_steps=10
+    )
     (line,) = lines
     assert (line.reason, line.valid, len(line.replies)) == ("too long", False, 1)
     assert score(stepwise(1), lines).VA == 0

@@ -7,11 +7,12 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from tltrain.evaluation.metrics import METRICS, Metric, percentage, standard_error
+from tltrain.evaluation.metrics import METRICS, Metric, percentage
 from tltrain.evaluation.predictions import Prediction
 from tltrain.evaluation.scores import Score
 from tltrain.evaluation.scoring import score
 from tltrain.evaluation.significance import compare
+from tltrain.judging import standard_error
 from tltrain.report.tables import terminal_table
 from tltrain.testsets.trajectories import TrajectorySet
 from tltrain.trajectory import Message, Trajectory

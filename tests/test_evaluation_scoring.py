@@ -57,7 +57,7 @@ def test_golds_are_right_in_any_dialect(folder: Path, bench: str, split: str, n:
 def test_what_was_repaired_and_left_out_is_told(folder: Path) -> None:
     row = score_golds(load("toolalpaca", "eval_real", folder))
     assert (row["bench"], row["split"], row["protocol"], row["items"]) == ("toolalpaca", "eval_real", "default", 6)
-    assert row["excluded"] == {"4": "the arguments of its first gold are no JSON object"}
+    assert row["excluded"] == {"4": "the arguments of its first gold are not a JSON object"}
     assert row["repaired"] == {"5": "placeholder quoted"}
     assert "not the pinned data" in row["warnings"][0]
 

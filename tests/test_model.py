@@ -173,11 +173,11 @@ class Response:
     [
         (
             ConnectionError("[Errno -2] Name or service not known"),
-            "the hub cannot be asked: [Errno -2] Name or service",
+            "the hub cannot be reached: [Errno -2] Name or service",
         ),
-        (TimeoutError(), "the hub cannot be asked: TimeoutError"),
+        (TimeoutError(), "the hub cannot be reached: TimeoutError"),
         (RepositoryNotFoundError("404\nRepository Not Found", response=Response()), "the hub has no such model"),
-        (GatedRepoError("403\nGated", response=Response()), "only to those who have asked for access"),
+        (GatedRepoError("403\nGated", response=Response()), "gated on the hub: request access"),
     ],
 )
 def test_the_hub_is_asked_once(monkeypatch: pytest.MonkeyPatch, error: Exception, said: str) -> None:

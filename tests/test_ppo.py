@@ -103,10 +103,10 @@ def test_replies_are_trained_on_token_for_token(
     seen: list[list[list[int]]] = []
 
     def watching(original: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(model: Any, sequences: Sequence[TokenSequence], *rest: Any) -> Any:
+        def watched(model: Any, sequences: Sequence[TokenSequence], *rest: Any, **options: Any) -> Any:
             assert all(tuple(one.ids[one.start :]) in (tuple(letters), tuple(broken)) for one in sequences)
             seen.append([list(one.ids) for one in sequences])
-            return original(model, sequences, *rest)
+            return original(model, sequences, *rest, **options)
 
         return watched
 
@@ -171,13 +171,13 @@ def test_the_critic_begins_at_zero_and_learns_the_returns(tmp_path: Path, lora: 
     critic = copy.deepcopy([p.detach() for p in trained.actors.critic_parameters()])
     assert not {*map(id, trained.actors.policy_parameters())} & {*map(id, trained.actors.critic_parameters())}
     for _ in range(10):
-        trained._backward(first, list(range(8)))
+        trained.accumulate_gradients(first, list(range(8)))
         trained.policy_optimiser.adam.zero_grad()
         trained.critic_optimiser.step(1.0, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(policy, trained.actors.policy_parameters(), strict=True))
     moved = [not torch.equal(a, b) for a, b in zip(critic, trained.actors.critic_parameters(), strict=True)]
     assert sum(moved) > len(moved) / 2
-    later = trained._measure(first.prompts, first.replies)[2]
+    later = trained.measure_replies(first.prompts, first.replies).values
     assert ((later - first.returns) * first.mask).square().sum() < first.returns.square().sum()
 
 
@@ -210,7 +210,7 @@ def test_gradients_of_many_trees_sum_to_those_of_one(tmp_path: Path, lora: LoraC
         trained = trainer(tmp_path, lora, max_tree_tokens=size)
         rollout = rollout or trained.collect(1)
         torch.nn.init.constant_(trained.actors.head.weight, 0.3)
-        losses.append(trained._backward(rollout, [6, 0, 1, 7, 3]))
+        losses.append(trained.accumulate_gradients(rollout, [6, 0, 1, 7, 3]))
         optimisers = (trained.policy_optimiser, trained.critic_optimiser)
         gradients.append([weight.grad for one in optimisers for weight in one.weights if weight.grad is not None])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5, abs=1e-6)

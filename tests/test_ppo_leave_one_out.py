@@ -50,9 +50,9 @@ def counting(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
     counts: list[int] = []
     original: Callable[..., Any] = getattr(loop, name)
 
-    def counted(model: Any, sequences: Any, *rest: Any) -> Any:
+    def counted(model: Any, sequences: Any, *rest: Any, **options: Any) -> Any:
         counts.append(len(sequences))
-        return original(model, sequences, *rest)
+        return original(model, sequences, *rest, **options)
 
     monkeypatch.setattr(loop, name, counted)
     return counts
@@ -89,7 +89,7 @@ def test_the_gradient_without_a_pass_for_old_logprobs_is_the_same(
         trained = trainer(tmp_path, beta=0.0, max_kl=max_kl)
         rollout = trained.collect(1)
         assert (rollout.old is None) == (max_kl is None)
-        trained._backward(rollout, [0, 1, 2, 3])
+        trained.accumulate_gradients(rollout, [0, 1, 2, 3])
         gradients.append([weight.grad for weight in trained.policy_optimiser.weights])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
@@ -152,7 +152,7 @@ def test_seeds_are_mixed_stably() -> None:
 def test_a_checkpoint_holds_adapters_and_moments_only(tmp_path: Path) -> None:
     trained = trainer(tmp_path)
     trained.update(trained.collect(1), 1)
-    loop.save_checkpoint(tmp_path / "checkpoint.pt", trained._state(1))
+    loop.save_checkpoint(tmp_path / "checkpoint.pt", trained.state(1))
     numbers = sum(weight.numel() for weight in trained.policy_optimiser.weights)
     tensors = 3 * len(trained.policy_optimiser.weights)
     assert (tmp_path / "checkpoint.pt").stat().st_size < 4 * 3 * numbers + 1000 * tensors

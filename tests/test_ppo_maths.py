@@ -71,12 +71,13 @@ def test_policy_loss() -> None:
     ratios = torch.tensor([[1.5, 0.5, 1.1, 0.7], [1.5, 0.5, 9.0, 0.1]])
     advantages = torch.tensor([[2.0, 2.0, -2.0, -2.0], [-1.0, -1.0, 5.0, 5.0]])
     logprobs = (old + ratios.log()).requires_grad_()
-    loss, clip_fraction = maths.policy_loss(logprobs, old, advantages, mask, 0.2, mask.sum())
+    loss, clip_fraction = maths.policy_loss(logprobs, old, advantages=advantages, mask=mask, clip=0.2, total=mask.sum())
     assert loss.item() == pytest.approx(0.45, abs=1e-6)
     assert clip_fraction.item() == pytest.approx(0.5, abs=1e-6)
     loss.backward()
     near(logprobs.grad, [[0.0, -1 / 6, 2.2 / 6, 0.0], [0.25, 0.0, 0.0, 0.0]])
-    assert maths.policy_loss(logprobs, old, advantages, mask, 0.2, 12).loss.item() == pytest.approx(0.225, abs=1e-6)
+    halved = maths.policy_loss(logprobs, old, advantages=advantages, mask=mask, clip=0.2, total=12)
+    assert halved.loss.item() == pytest.approx(0.225, abs=1e-6)
 
 
 def test_value_loss() -> None:
@@ -90,7 +91,7 @@ def test_value_loss() -> None:
     values = torch.tensor([[1.0, -0.5, 0.5], [2.0, 6.0, 6.0]], requires_grad=True)
     old = torch.tensor([[0.5, 0.5, 0.9], [2.1, 0.0, 0.0]])
     returns = torch.tensor([[1.0, -0.4, 0.8], [1.5, 0.0, 0.0]])
-    loss, clip_fraction = maths.value_loss(values, old, returns, mask, 0.2, mask.sum())
+    loss, clip_fraction = maths.value_loss(values, old, returns=returns, mask=mask, clip=0.2, total=mask.sum())
     assert loss.item() == pytest.approx(0.115, abs=1e-6)
     assert clip_fraction.item() == pytest.approx(0.5, abs=1e-6)
     loss.backward()

@@ -34,6 +34,8 @@ EXCEPTIONS: dict[tuple[str, str], str] = {}
 """Imports against the direction: (file relative to the package, room imported from) -> why it is needed."""
 UNUSED_OPTIONS = {("judge", "as_json"): "every command with a result takes --json; this one's output is always JSON"}
 MOST_MODULES = 16
+FOREIGN_ATTRIBUTES = {"_attn_implementation"}
+"""Attributes of other packages' values that tests read, for want of a public name."""
 
 Module = tuple[Path, ast.Module]
 
@@ -304,6 +306,54 @@ def test_wrong_command_lines_are_found(text: str, error: type[Exception]) -> Non
         with pytest.raises(error):
             parse_command(arguments)
     assert found
+
+
+# Tests
+
+
+def private_uses(tree: ast.AST) -> list[str]:
+    """Private names that a test imports, reads, patches or sets on our values, and imports of other tests. What only
+    `transformers` names like that is allowed."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [part for alias in node.names for part in alias.name.split(".")]
+        elif isinstance(node, ast.Attribute):
+            names = [] if node.attr in FOREIGN_ATTRIBUTES else [node.attr]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("setattr", "getattr", "hasattr"):
+            literals = [value.value for value in node.args[:2] if isinstance(value, ast.Constant)]
+            names = [part for value in literals for part in str(value).split(".")]
+        else:
+            continue
+        imports_tests = isinstance(node, ast.Import | ast.ImportFrom) and "tltrain" not in names
+        private = [name for name in names if re.match(r"_(?!_)", name) or (imports_tests and name.startswith("test_"))]
+        found += [f"line {node.lineno}: {name}" for name in private]
+    return found
+
+
+def test_tests_use_no_private_names_and_no_other_tests() -> None:
+    paths = sorted(Path(__file__).parent.rglob("*.py"))
+    assert {path.name: found for path in paths if (found := private_uses(ast.parse(path.read_text("utf-8"))))} == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("from tltrain.files import _private", 1),
+        ("import tltrain._private", 1),
+        ("from test_cli import place", 1),
+        ("from tests.test_cli import place", 1),
+        ("trainer._state(1)", 1),
+        ("monkeypatch.setattr(loop, '_state', None)", 1),
+        ("monkeypatch.setattr('tltrain.ppo.trainer._optimiser', None)", 1),
+        ("from __future__ import annotations\nmodel.__class__\nmodel.config._attn_implementation", 0),
+        ("from support.micro import micro_model\nfrom tltrain.testsets import test_set", 0),
+    ],
+)
+def test_private_uses_are_found(source: str, count: int) -> None:
+    assert len(private_uses(ast.parse(source))) == count
 
 
 # Style

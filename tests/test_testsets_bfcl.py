@@ -227,8 +227,8 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         BFCL.load(tmp_path, "ast")
     folder = written(tmp_path, "ast", {0: [["dry"], [{"dry": {"hours": 3}}]]})
     assert BFCL.load(folder, "ast").excluded == {
-        0: "a gold is no object with one tool",
-        1: "a gold's arguments are no lists of possible values",
+        0: "a gold is not an object with one tool",
+        1: "a gold's arguments are not lists of possible values",
     }
     (folder / "bfcl" / "BFCL_v4_multiple.json").write_text(
         '{"id": "x", "question": [[{"role": "me"}]], "function": []}'

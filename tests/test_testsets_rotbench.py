@@ -80,8 +80,8 @@ def test_golds_that_cannot_be_read(tmp_path: Path) -> None:
     assert [item.index for item in test.items] == [0, 1, 5]
     assert test.total == 6
     assert test.items[1].golds == ((Call("dig", {"bed": "4"}),),)
-    assert test.repaired == {0: "gold 0: left out: not one call", 1: "gold 0: read as the authors' script does"}
-    assert test.excluded[2] == "no gold can be read: left out: Action without Action Input"
+    assert test.repaired == {0: "gold 0: skipped: not a single call", 1: "gold 0: read as the authors' script does"}
+    assert test.excluded[2] == "no gold can be read: skipped: Action without Action Input"
     assert set(test.excluded) == {2, 3, 4}
 
 
@@ -90,9 +90,9 @@ def test_what_cannot_be_loaded(tmp_path: Path) -> None:
         ConfigError, match="rotbench has no split 'First_Turn/cleen': expected one of First_Turn/clean,"
     ):
         RoTBench.load(tmp_path, "First_Turn/cleen")
-    with pytest.raises(DataError, match=r"clean\.json: no such file; `tltrain fetch rotbench` gets it"):
+    with pytest.raises(DataError, match=r"clean\.json: no such file: download it with `tltrain fetch rotbench`"):
         RoTBench.load(tmp_path, "First_Turn/clean")
-    with pytest.raises(DataError, match=r"clean\.json: no item of RoTBench: conversations: expected a system text"):
+    with pytest.raises(DataError, match=r"clean\.json: not a file of RoTBench: conversations: expected a system text"):
         loaded(tmp_path, {"messages": []})
 
 

@@ -55,7 +55,7 @@ def test_queries_of_all_apis_are_counted_on(tmp_path: Path) -> None:
         ('{"bed": [${one}, ${two}]}', {"bed": ["${one}", "${two}"]}, "placeholder quoted"),
         ('{"bed": ${one}, "litres": "of ${two}"}', {"bed": "${one}", "litres": "of ${two}"}, "placeholder quoted"),
         ('{"bed": "bed": ${x}}', {"bed": "${x}"}, "doubled key collapsed; placeholder quoted"),
-        ("{'bed': 'three', 'dry': True}", {"bed": "three", "dry": True}, "read as Python writes it"),
+        ("{'bed': 'three', 'dry': True}", {"bed": "three", "dry": True}, "read as a Python literal"),
     ],
 )
 def test_golds_with_one_reading(tmp_path: Path, written: Any, arguments: dict[str, Any], note: str | None) -> None:
@@ -74,10 +74,10 @@ def test_golds_with_one_reading(tmp_path: Path, written: Any, arguments: dict[st
         ([{"Action_Input": "{}"}], "its first gold names no tool"),
         ([step("waterBed", None)], "Action_Input: expected text or object"),
         *(
-            ([step("waterBed", written)], "the arguments of its first gold are no JSON object")
+            ([step("waterBed", written)], "the arguments of its first gold are not a JSON object")
             for written in ("", "bed 3", '{"bed": ', "[1]", '{"bed": 1, "bed": 2}', '{"bed": NaN}', '{"bed": 1e999}')
         ),
-        ([step("waterBed", '{"a":' * 100_000)], "the arguments of its first gold are no JSON object"),
+        ([step("waterBed", '{"a":' * 100_000)], "the arguments of its first gold are not a JSON object"),
     ],
 )
 def test_golds_that_cannot_be_repaired_are_left_out(tmp_path: Path, golds: Any, reason: str) -> None:
@@ -90,7 +90,7 @@ def test_golds_that_cannot_be_repaired_are_left_out(tmp_path: Path, golds: Any, 
     [
         (" waterBed\n", "waterBed", None),
         ("fly", "fly", "calls fly, which is not among the tools"),
-        ("[Optional]waterBed", "waterBed", "[Optional] taken off the tool's name"),
+        ("[Optional]waterBed", "waterBed", "[Optional] removed from the tool's name"),
         ("[Optional] fly", "[Optional] fly", "calls [Optional] fly, which is not among the tools"),
     ],
 )
@@ -136,7 +136,7 @@ def test_what_is_not_compared(tmp_path: Path) -> None:
 def test_what_cannot_be_loaded(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="toolalpaca has no split 'real': expected one of eval_real, eval_simulated"):
         ToolAlpaca.load(tmp_path, "real")
-    with pytest.raises(DataError, match=r"eval_real\.json: no such file; `tltrain fetch toolalpaca` gets it"):
+    with pytest.raises(DataError, match=r"eval_real\.json: no such file: download it with `tltrain fetch toolalpaca`"):
         ToolAlpaca.load(tmp_path, "eval_real")
     with pytest.raises(DataError, match=r"eval_real\.json:1: Instructions: expected list, but it is missing"):
         loaded(tmp_path, {"Name": "x"})

@@ -81,5 +81,5 @@ def test_a_limit_that_is_not_reached_changes_nothing(limit: int | None) -> None:
 
 
 def test_it_has_no_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="a split of trajectories has no files of its own"):
+    with pytest.raises(ConfigError, match=r"a split of trajectories is made with TrajectorySet\.of"):
         TrajectorySet.load(tmp_path, "seen")

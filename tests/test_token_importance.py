@@ -54,7 +54,14 @@ def test_the_analysis_shows_which_tokens_decide(folder: Path) -> None:
 def trials(gold: Call, called: Call) -> list[tuple[str, list[str]]]:
     """The kind of each correction in a reply to two tools, and the tokens that are forced, as text."""
     tokenizer = micro_tokenizer()
-    backend = LocalBackend(None, tokenizer, Encoder(tokenizer), "hermes", 48, 4)  # type: ignore[arg-type]
+    backend = LocalBackend(
+        None,  # type: ignore[arg-type]
+        tokenizer,
+        Encoder(tokenizer),
+        dialect="hermes",
+        max_new_tokens=48,
+        batch_size=4,
+    )
     names = ("get_order", "get_order_items", "cancel_order")
     tools = tuple(Tool(name, "", {"type": "object", "properties": {"id": {}, "unit": {}}}) for name in names)
     item = Item(0, Trajectory((Message("user", "?"),), tools), ((gold,),))

@@ -13,7 +13,7 @@ from tltrain.toolworld import World, execute, open_world
 from tltrain.toolworld.agents import TRAINING_AGENTS, UNSEEN_AGENTS, Agent
 from tltrain.toolworld.dispatch import run
 from tltrain.toolworld.library import FUNCTIONS, SERVICES, TRAINING_SERVICES, UNSEEN_SERVICES
-from tltrain.toolworld.service import Draw, slots_of
+from tltrain.toolworld.service import ValueSampler, slots_of
 from tltrain.trajectory import Call, Tool
 
 AGENTS = (*TRAINING_AGENTS, *UNSEEN_AGENTS)
@@ -27,7 +27,7 @@ def world() -> World:
 
 def drawn_call(world: World, name: str) -> Call:
     function = FUNCTIONS[name]
-    slots = function.draw(Draw(Random(name), world, held_out=False))
+    slots = function.draw(ValueSampler(Random(name), world, held_out=False))
     return Call(name, function.arguments(function.wordings[0], slots))
 
 

@@ -86,7 +86,7 @@ def convert_file(
     if name in formats.WRITERS:
         masked = name in MASKED_BY_DEFAULT if mask is None else mask
         failed = failed_replies if masked else None
-        done.written = formats.write(trajectories, out, name, failed, strict, done.problems)
+        done.written = formats.write(trajectories, out, name, failed=failed, strict=strict, problems=done.problems)
         return done
     if model is None:
         raise ConfigError(f"--to {name}: needs --model for its tokenizer")

@@ -19,8 +19,8 @@ from tltrain.errors import DataError, RunError
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary sibling of `path` (file or folder, the caller creates it), renamed to `path` if the block succeeds.
 
-    A folder that already stands at `path` is moved aside first and then removed; where a kill came between, the next
-    call finds it aside and puts it back first.
+    An existing folder at `path` is moved aside first and then removed. If the process is killed in between, the next
+    call finds the old folder and restores it first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary, aside = path.with_name(temporary_name(path.name)), path.with_name(f".{path.name}.old")

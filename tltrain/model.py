@@ -115,10 +115,10 @@ def load_tokenizer(name: str, dialect: str | None = None) -> PreTrainedTokenizer
 
     Args:
         name: the built-in model, a folder, or a hub name.
-        dialect: the one calls will be read in; None where no reply is read.
+        dialect: the dialect that replies will be parsed in; None if no replies are parsed.
 
     Raises:
-        ModelError: there is none, it is no fast one, or its template writes calls in another dialect (says which).
+        ModelError: there is no tokenizer, it is not a fast one, or its template writes calls in another dialect.
     """
     from transformers import AutoTokenizer
 
@@ -178,8 +178,8 @@ def load_model(
 
     Args:
         name: the built-in model, a folder, or a hub name.
-        dtype: of its weights, or what quantised ones compute in.
-        device: where it goes.
+        dtype: of the weights; of the computations if they are quantised.
+        device: the device to load it on.
         base: quantise its linear layers to so many bits, for adapters over them.
 
     Raises:
@@ -190,10 +190,11 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     set_up_memory()
-    told: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else told only in a table
+    # Without these, missing and mismatched weights are reported only in a printed table.
+    options: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if base is not None:
-        told |= quantisation_options(base, dtype or torch.float32, device)
-    model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **told)
+        options |= quantisation_options(base, dtype or torch.float32, device)
+    model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **options)
     wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if wrong:
         raise ModelError(f"model {name}: {len(wrong)} weights are not in its files, or of another shape: {wrong[0]}, …")
@@ -228,18 +229,18 @@ def end_ids(model: PreTrainedModel) -> list[int]:
 
 
 def _load(kind: Any, name: str, **options: Any) -> Any:
-    place = resolve(name)
-    if not Path(place).is_dir():
-        _ask_hub(name)
+    source = resolve(name)
+    if not Path(source).is_dir():
+        _check_hub(name)
     try:
-        return kind.from_pretrained(place, **options)
+        return kind.from_pretrained(source, **options)
     except Exception as error:  # broken files make the libraries raise anything, bare exceptions too
         raise ModelError(f"model {name}: cannot be loaded: {_short(error)}") from error
 
 
-def _ask_hub(name: str) -> None:
-    """Ask the hub once whether it has the model, unless it is in the cache: without a network its client would wait
-    through five retries for each of several files, minutes in all."""
+def _check_hub(name: str) -> None:
+    """Check once that the hub has the model, unless it is cached: without a network, the hub's client would retry for
+    minutes, five times for each of several files."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
@@ -249,15 +250,15 @@ def _ask_hub(name: str) -> None:
     except HFValidationError:
         raise ModelError(f"model {name}: no such folder, and not a hub name 'owner/model'") from None
     except GatedRepoError:
-        raise ModelError(f"model {name}: the hub gives it only to those who have asked for access") from None
+        raise ModelError(f"model {name}: gated on the hub: request access and log in with `hf auth login`") from None
     except RepositoryNotFoundError:
         raise ModelError(f"model {name}: no such folder, and the hub has no such model (or a private one)") from None
-    except Exception as error:  # its network library's own, which differ between versions
-        raise ModelError(f"model {name}: no such folder, and the hub cannot be asked: {_short(error)}") from error
+    except Exception as error:  # errors of the hub's network library, which differ between versions
+        raise ModelError(f"model {name}: no such folder, and the hub cannot be reached: {_short(error)}") from error
 
 
 def _short(error: Exception) -> str:
-    """An error's beginning in one line; its kind too where the text alone says little."""
+    """The beginning of an error's message on one line, with the error's type if the message alone says little."""
     text = textwrap.shorten(str(error), 240, placeholder=" …")
     return f"{type(error).__name__} {text}".rstrip() if not text or isinstance(error, KeyError) else text
 

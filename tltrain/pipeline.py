@@ -122,9 +122,9 @@ class Pipeline:
             found = audit(
                 self.data.train,
                 self.config.mode,
-                self.tokenizer,
-                self.config.max_length,
-                lambda done: show("trajectories", done, len(self.data.train)),
+                tokenizer=self.tokenizer,
+                max_length=self.config.max_length,
+                progress=lambda done: show("trajectories", done, len(self.data.train)),
             )
             write_audit(self.folder, found, self.data.problems, overlap=self.data.overlap)
             for warning in found["warnings"]:

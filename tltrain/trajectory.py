@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
@@ -80,6 +80,7 @@ class Message:
     calls: tuple[Call, ...] = ()
     thought: str | None = None
     """Reasoning (`reasoning_content`), if the source separates it from the content."""
+    _: KW_ONLY
     call_id: str | None = None
     """For feedback: the id of the call that it answers."""
     name: str | None = None
@@ -122,6 +123,7 @@ class Trajectory:
     tools: tuple[Tool, ...] = ()
     id: str | None = None
     source: str | None = None
+    _: KW_ONLY
     parallel_tool_calls: bool | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 

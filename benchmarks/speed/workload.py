@@ -11,7 +11,7 @@ from typing import Literal
 from tltrain.encode import Encoder
 from tltrain.toolworld.agents import Agent
 from tltrain.toolworld.library import SERVICES, TRAINING_SERVICES
-from tltrain.toolworld.trajectories import logs_of
+from tltrain.toolworld.trajectories import agent_trajectories
 from tltrain.trajectory import Message, Trajectory
 
 Name = Literal["shared", "own"]
@@ -51,9 +51,11 @@ def make_logs(name: Name, count: int, seed: int) -> list[Trajectory]:
     rng = Random(f"{name} {seed}")
     queries = [QUERIES[number % len(QUERIES)] for number in range(count)]
     if name == "own":
-        tasks = iter([task for number in queries for task in logs_of(_own_agent(rng), number, rng.randrange(2**31))])
+        tasks = iter(
+            [task for number in queries for task in agent_trajectories(_own_agent(rng), number, rng.randrange(2**31))]
+        )
     else:
-        tasks = iter(logs_of(_shared_agent(), sum(queries), seed))
+        tasks = iter(agent_trajectories(_shared_agent(), sum(queries), seed))
     return [_joined(list(islice(tasks, number)), f"{name}-{index}") for index, number in enumerate(queries)]
 
 

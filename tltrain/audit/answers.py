@@ -1,8 +1,8 @@
 """Detects failure in structured answers: a JSON object or array, a Python literal, or markup.
 
-Fields about the call are at the top level of an answer or of its wrapper (`response`, `result`, `data`, …); the same
-names at deeper levels, or in one of many items, are data. A message counts as a sentence about the call only in an
-envelope: an object that contains only messages, codes and empty fields.
+Fields that describe the call are at the top level of an answer or of its wrapper (`response`, `result`, `data`, …);
+fields of the same names at deeper levels, or in a list of many items, are data. A message is taken to describe the call
+only in an envelope: an object that contains only messages, codes and empty fields.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from tltrain.audit.kinds import excerpt
 from tltrain.audit.literals import read_value, unwrap
 from tltrain.audit.statements import code_failed, text_failed
 
-Part = Literal[
+FieldRole = Literal[
     "error", "error code", "status", "code", "success", "exit", "failed", "message", "remark", "envelope", "wrapper", ""
 ]
 
-Field = tuple[Part, str, Any]
-"""What a field means for the call, its name, its value."""
+Field = tuple[FieldRole, str, Any]
+"""The role of a field, its name, and its value."""
 
 _DECISIVE = ("error", "error code", "success", "failed")
 DEEPEST = 4
 """Maximum number of nested wrappers that are searched."""
 _MOST_FIELDS = 500
 
-_NAMES: dict[Part, str] = {
+_NAMES: dict[FieldRole, str] = {
     "error": "error errors err errormessage errormessages errormsg errmsg errordescription errordetail errordetails "
     "errortext errorinfo errorreason exception exceptionmessage fault faultstring faultcode failure",
     "error code": "errorcode errcode errorno errno errorstatus",
@@ -46,13 +46,13 @@ _NAMES: dict[Part, str] = {
     "wrapper": "response responses result results output outputs data body content payload return returned returnvalue "
     "value observation toolresult header",
 }
-"""Field names (letters and digits only, in lower case) by what they mean for a call; all other fields are data."""
-_PARTS = {name: part for part, names in _NAMES.items() for name in names.split()}
-_NOTHING = (
+"""Field names (letters and digits only, in lower case) by role; fields with other names are data."""
+_ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
+_NO_ERROR = (
     *("", "none", "null", "nil", "no", "no error", "no errors", "noerror", "ok", "okay", "success", "successful"),
     *("succeeded", "false", "0", "00", "000", "0000", "200", "n/a", "na", "-", "undefined", "not applicable", "empty"),
 )
-"""Values of an error field, in lower case, that mean that there was no error."""
+"""Values of an error field, in lower case, that mean that no error occurred."""
 _FAILED_WORDS = (
     "error",
     "err",
@@ -65,7 +65,7 @@ _FAILED_WORDS = (
     "denied",
     "refused",
 )
-_MARKUP_FAULT = re.compile(
+_ERROR_ELEMENT = re.compile(
     r"\s*(?:<\?xml[^>]{0,200}>\s*)?<(?:\w{1,30}:)?\w{0,30}(?:error|fault|exception)\w{0,30}[\s>]|"
     r".{0,400}<(?:\w{1,30}:)?(?:fault|faultstring|error|errormessage|error_message)>\s*[^<\s]|"
     r".{0,400}<(?:status|result|code)>\s*(?:error|fail\w*|[45]\d\d)\s*<",
@@ -76,7 +76,7 @@ _ERROR_HEADING = re.compile(r"(?:\w+ )?error(?: page)?(?: ?\d{3})?\W*|.{0,30}\be
 
 
 def answer_failed(text: str, depth: int = 0) -> str | None:
-    """Why a feedback text, or a text inside it, reports failure; None if it does not."""
+    """Why a feedback text, or a text nested in it, reports failure; None if it does not."""
     text = unwrap(text.strip())
     value = read_value(text)
     if not isinstance(value, str):
@@ -88,7 +88,7 @@ def answer_failed(text: str, depth: int = 0) -> str | None:
 
 def markup_failed(text: str) -> str | None:
     """Why an XML or HTML answer reports failure: an error element, or the title of an error page."""
-    if _MARKUP_FAULT.match(text):
+    if _ERROR_ELEMENT.match(text):
         return f"error element: {excerpt(text)}"
     for heading in islice(_HEADING.finditer(text[:5_000]), 4):
         words = heading[1].strip()
@@ -97,25 +97,25 @@ def markup_failed(text: str) -> str | None:
     return None
 
 
-def value_failed(value: Any, depth: int = 0, assured: bool = False) -> str | None:
+def value_failed(value: Any, depth: int = 0, succeeded: bool = False) -> str | None:
     """Why the JSON value of an answer reports failure; None if it does not.
 
     Args:
         value: the value.
-        depth: the number of wrappers around it.
-        assured: the wrapper reports success, so that only an error field can indicate failure.
+        depth: number of wrappers around the value.
+        succeeded: the wrapper reports success, so only an error field can report failure.
     """
     if depth > DEEPEST:
         return None
     if isinstance(value, dict):
-        return _object_failed(value, depth, assured)
+        return _object_failed(value, depth, succeeded)
     if isinstance(value, str):
-        return None if assured else answer_failed(value, depth)
-    return _array_failed(value, depth) if isinstance(value, list) and not assured else None
+        return None if succeeded else answer_failed(value, depth)
+    return _array_failed(value, depth) if isinstance(value, list) and not succeeded else None
 
 
 def _array_failed(items: list[Any], depth: int) -> str | None:
-    """Why an array reports failure: its only item does, or each of its few items; parts of a text are joined first."""
+    """Why an array of few items reports failure: all of them do. The parts of a text are joined first."""
     if not items or len(items) > 8:
         return None
     if all(
@@ -128,33 +128,33 @@ def _array_failed(items: list[Any], depth: int) -> str | None:
     return reasons[0] if all(reasons) else None
 
 
-def _object_failed(value: Mapping[str, Any], depth: int, assured: bool) -> str | None:
-    named = [(part_of(key), key, item) for key, item in islice(value.items(), _MOST_FIELDS) if isinstance(key, str)]
+def _object_failed(value: Mapping[str, Any], depth: int, succeeded: bool) -> str | None:
+    named = [(role_of(key), key, item) for key, item in islice(value.items(), _MOST_FIELDS) if isinstance(key, str)]
     fields = [field for field in named if field[0]]
     if not fields:
         return None
-    data = [item for part, _, item in named if not part and not _is_nothing(item)]
-    for part, key, item in fields:
-        if _field_failed(part, item, not data, value) and (part in _DECISIVE or not assured):
-            return f"{part} field {key}: {excerpt(_shown(item, value))}"
-    if not assured and _is_envelope(fields, data) and (reason := _message_failed(fields, depth)):
+    data = [item for role, _, item in named if not role and not _is_empty(item)]
+    for role, key, item in fields:
+        if _field_failed(role, item, not data, value) and (role in _DECISIVE or not succeeded):
+            return f"{role} field {key}: {excerpt(_shown(item, value))}"
+    if not succeeded and _is_envelope(fields, data) and (reason := _message_failed(fields, depth)):
         return reason
     return _wrapped_failed(fields, not data, depth)
 
 
 def _is_envelope(fields: list[Field], data: list[Any]) -> bool:
-    """Whether messages are about the call: there is no other data (except a list of choices), or there is a failure
-    code."""
-    if any(part == "wrapper" and not _is_nothing(item) for part, _, item in fields):
+    """Whether the messages of an object describe the call: it has no other data (except a list of choices), or it has a
+    failure code."""
+    if any(role == "wrapper" and not _is_empty(item) for role, _, item in fields):
         return False
-    numbered = any(part in ("code", "status", "error code") and _is_failure_number(item) for part, _, item in fields)
+    numbered = any(role in ("code", "status", "error code") and _is_failure_number(item) for role, _, item in fields)
     return numbered or not data or (len(data) == 1 and isinstance(data[0], list))
 
 
-def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any]) -> bool:
-    match part:
+def _field_failed(role: FieldRole, item: Any, envelope: bool, value: Mapping[str, Any]) -> bool:
+    match role:
         case "error":
-            return _reports_error(item)
+            return _is_error(item)
         case "error code":
             return _is_code(item) and not _reports_success(value)
         case "status":
@@ -167,17 +167,17 @@ def _field_failed(part: Part, item: Any, envelope: bool, value: Mapping[str, Any
             return item is True or (isinstance(item, str) and item.lower() == "true")
         case "exit":
             return isinstance(item, int) and item != 0 and not 200 <= item < 300
-    return part in ("envelope", "wrapper") and _is_failed_word(item, envelope)
+    return role in ("envelope", "wrapper") and _is_failed_word(item, envelope)
 
 
 def _message_failed(fields: list[Field], depth: int) -> str | None:
-    """Why the messages of an envelope report failure. A remark (title, note) counts with a message or code, or
-    alone."""
+    """Why the messages of an envelope report failure. Remarks (title, note) are considered next to a message or code,
+    or if there is no other field."""
     judged = ["message", "status", "code"]
-    if len(fields) == 1 or any(part in ("message", "code", "status") for part, _, _ in fields):
+    if len(fields) == 1 or any(role in ("message", "code", "status") for role, _, _ in fields):
         judged.append("remark")
-    for part, _, item in fields:
-        if part not in judged:
+    for role, _, item in fields:
+        if role not in judged:
             continue
         reason = (
             text_failed(item.strip()) or code_failed(item) if isinstance(item, str) else value_failed(item, depth + 1)
@@ -188,34 +188,34 @@ def _message_failed(fields: list[Field], depth: int) -> str | None:
 
 
 def _wrapped_failed(fields: list[Field], alone: bool, depth: int) -> str | None:
-    """Why the contents of a wrapper report failure. A text counts only if there is no other data."""
-    assured = any(part in ("success", "status") and _is_success(item) for part, _, item in fields)
-    for part, key, item in fields:
-        is_wrapper = part == "wrapper" or (part == "message" and isinstance(item, dict)) or key in ("meta", "text")
+    """Why the contents of a wrapper report failure. A text is considered only if there is no other data."""
+    succeeded = any(role in ("success", "status") and _is_success(item) for role, _, item in fields)
+    for role, key, item in fields:
+        is_wrapper = role == "wrapper" or (role == "message" and isinstance(item, dict)) or key in ("meta", "text")
         if is_wrapper and (alone or isinstance(item, dict)):
-            reason = value_failed(item, depth + 1, assured)
+            reason = value_failed(item, depth + 1, succeeded)
             if reason:
                 return reason
     return None
 
 
 @lru_cache(maxsize=4096)
-def part_of(key: str) -> Part:
-    """What a field of this name means for a call; "" if it is data."""
-    return _PARTS.get("".join(filter(str.isalnum, key)).lower(), "") if len(key) <= 40 else ""
+def role_of(key: str) -> FieldRole:
+    """The role of a field of this name; "" if it is data."""
+    return _ROLES.get("".join(filter(str.isalnum, key)).lower(), "") if len(key) <= 40 else ""
 
 
-def _is_nothing(item: Any) -> bool:
+def _is_empty(item: Any) -> bool:
     return item is None or (isinstance(item, str | list | dict) and not item)
 
 
-def _reports_error(item: Any, depth: int = 0) -> bool:
+def _is_error(item: Any, depth: int = 0) -> bool:
     """Whether an error field reports an error; `""`, `[]`, `0`, "none" and containers of these do not."""
     if isinstance(item, str):
-        return item.strip(" .").lower() not in _NOTHING
+        return item.strip(" .").lower() not in _NO_ERROR
     if isinstance(item, dict | list):
         inner = item.values() if isinstance(item, dict) else item
-        return depth < DEEPEST and any(_reports_error(value, depth + 1) for value in islice(inner, 50))
+        return depth < DEEPEST and any(_is_error(value, depth + 1) for value in islice(inner, 50))
     is_code = isinstance(item, int) and item != 0 and not 200 <= item < 300
     return item is True or (is_code and (depth > 0 or not 0 < item < 100))
 
@@ -225,7 +225,7 @@ def _is_success(item: Any) -> bool:
 
 
 def _is_code(item: Any) -> bool:
-    return str(item).strip().lower() not in _NOTHING if isinstance(item, str | int) else False
+    return str(item).strip().lower() not in _NO_ERROR if isinstance(item, str | int) else False
 
 
 def _http_failure(item: Any) -> bool:
@@ -239,7 +239,7 @@ def _is_failure_number(item: Any) -> bool:
 
 
 def _is_failed_word(item: Any, envelope: bool) -> bool:
-    """Whether a status means failure; outside an envelope, `failed` may be the state of a requested item."""
+    """Whether a status means failure. Outside an envelope, `failed` may be the state of the item that was requested."""
     if not isinstance(item, str) or len(item) > 60:
         return False
     word = item.strip().lower()
@@ -253,11 +253,11 @@ def _reports_success(value: Mapping[str, Any]) -> bool:
 
 
 def _shown(item: Any, value: Mapping[str, Any]) -> str:
-    """The text that a reason quotes: the value of the field; for a flag or code, also the first message next to it."""
+    """The text quoted in a reason: the field's value and, if that is a flag or code, the first message beside it."""
     if isinstance(item, str | dict | list):
         return str(item)[:400]
     messages: Iterator[Any] = (
-        other for key, other in islice(value.items(), 20) if part_of(str(key)) in ("message", "remark")
+        other for key, other in islice(value.items(), 20) if role_of(str(key)) in ("message", "remark")
     )
     message = next(messages, None)
     return f"{item}, {message}" if isinstance(message, str) else str(item)

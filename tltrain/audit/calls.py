@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -49,7 +49,7 @@ class FailureGroup:
         self.wordings.merge(later.wordings)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _AssessedCall:
     """A call with everything that the statistics need to know about it."""
 
@@ -99,6 +99,7 @@ class CallStatistics:
     """Counts over the calls of a data set. `agreement` counts (schema detector, feedback detector) results."""
 
     mode: Mode = "default"
+    _: KW_ONLY
     total: int = 0
     failed: int = 0
     with_feedback: int = 0
@@ -123,10 +124,17 @@ class CallStatistics:
         steps = {message: step for step, message in enumerate(dict.fromkeys(site.message for site in sites), 1)}
         failed_replies = {assessment.message for assessment in assessments if assessment.failed}
         for site, assessment in zip(sites, assessments, strict=True):
-            # Only paper mode has not run the schema detector yet, and a fault that is there has to be categorised.
+            # In paper mode the schema detector has not run yet, but its faults are needed for the categories.
             known_faultless = self.mode == "default" and assessment.schema_reason is None
             faults = [] if known_faultless else schema_faults(site.call, trajectory.tools)
-            call = _AssessedCall(trajectory, site, assessment, faults, location, steps[site.message])
+            call = _AssessedCall(
+                trajectory=trajectory,
+                site=site,
+                assessment=assessment,
+                faults=faults,
+                location=location,
+                step=steps[site.message],
+            )
             self._count(call)
             self._compare_detectors(call)
             if assessment.failed:
@@ -149,7 +157,7 @@ class CallStatistics:
             self.steps_failed[call.step] += 1
 
     def _compare_detectors(self, call: _AssessedCall) -> None:
-        """Compare only where both detectors have something to look at: feedback, and specifications that were given."""
+        """Count calls that both detectors can assess: with feedback, and with a specification that was not inferred."""
         tools = call.trajectory.tools
         if call.site.feedback is not None and tools and not any(tool.inferred for tool in tools):
             self.agreement[bool(call.faults), call.assessment.feedback_reason is not None] += 1

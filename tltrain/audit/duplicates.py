@@ -146,6 +146,6 @@ def _root(leaders: NDArray[np.int64], position: int) -> int:
     return position
 
 
-def _join(leaders: NDArray[np.int64], one: int, other: int) -> None:
-    one, other = sorted((_root(leaders, one), _root(leaders, other)))
-    leaders[other] = one
+def _join(leaders: NDArray[np.int64], first: int, second: int) -> None:
+    first, second = sorted((_root(leaders, first), _root(leaders, second)))
+    leaders[second] = first

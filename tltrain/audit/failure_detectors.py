@@ -5,7 +5,7 @@ The result decides what MAE (masking of erroneous calls) keeps out of the loss.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 from tltrain.audit.feedback import Mode, feedback_failed
 from tltrain.audit.schema import schema_failed
@@ -29,6 +29,7 @@ class CallAssessment:
 
     message: int
     index: int
+    _: KW_ONLY
     schema_reason: str | None
     feedback_reason: str | None
     label: bool | None
@@ -41,7 +42,7 @@ class CallAssessment:
 
     @property
     def reason(self) -> str | None:
-        """Why the call counts as failed; None where it does not."""
+        """Why the call counts as failed; None if it does not."""
         if self.label is not None:
             return "labelled" if self.label else None
         return self.schema_reason or self.feedback_reason

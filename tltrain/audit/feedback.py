@@ -36,9 +36,9 @@ _PAPER_FORMS = {_paper_form(pattern): pattern for pattern in _PAPER_PATTERNS}
 
 
 def feedback_failed(text: str, mode: Mode = "default") -> str | None:
-    """Why `text`, the feedback of one call, reports that the call failed; None where it does not.
+    """Why `text`, the feedback of a call, reports that the call failed; None if it does not.
 
-    `mode="paper"` is the rule of the TL-Training release exactly; its reason is the pattern that matched.
+    `mode="paper"` is exactly the rule of the TL-Training release; its reason is the pattern that matched.
     """
     if mode == "paper":
         return _paper_failed(text)

@@ -1,29 +1,35 @@
-"""A way to report failure in plain text; `statements` and `languages` hold the tables of them."""
+"""A kind of failure message in plain text; the tables of kinds are in `statements` and `languages`."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A way to report failure: its name in reasons, its pattern (over lower-cased text unless `cased`), its reach.
+    """A kind of failure message.
 
-    `longest` is the longest text, in characters, to which it is applied; `within` searches the whole text, not only
-    its beginning. Every text that matches contains one of `needs` (parts of words, lower-cased): searching for
-    those is many times faster than trying the pattern.
+    Attributes:
+        name: the kind as shown in reasons.
+        pattern: matches lower-cased text from its beginning.
+        longest: longer texts, in characters, do not match.
+        cased: apply the pattern to the text in its original case.
+        within: search the whole text for the pattern.
+        needs: lower-case parts of words, one of which every matching text contains. Searching for those first is many
+            times faster than applying the pattern.
     """
 
     name: str
     pattern: re.Pattern[str]
     longest: int
+    _: KW_ONLY
     cased: bool = False
     within: bool = False
     needs: tuple[str, ...] = ("",)
 
     def matches(self, text: str, lowered: str) -> bool:
-        """Whether `text`, given with its lower-cased form, reports failure in this way."""
+        """Whether `text` is a failure message of this kind; `lowered` is the same text in lower case."""
         if len(text) > self.longest:
             return False
         for part in self.needs:
@@ -36,12 +42,12 @@ class Kind:
 
 
 def kind(name: str, *patterns: str, longest: int, cased: bool = False, within: bool = False, needs: str = "") -> Kind:
-    """A kind that any of the patterns matches; `needs` are separated by `|`."""
+    """A kind with several alternative patterns; the alternatives in `needs` are separated by `|`."""
     pattern = re.compile("|".join(f"(?:{pattern})" for pattern in patterns))
-    return Kind(name, pattern, longest, cased, within, tuple(needs.split("|")))
+    return Kind(name, pattern, longest, cased=cased, within=within, needs=tuple(needs.split("|")))
 
 
 def excerpt(text: str) -> str:
-    """The beginning of `text` on one line, shortened for a reason."""
+    """The beginning of `text` on one line, for use in a reason."""
     line = " ".join(text[:400].split())
     return line if len(line) <= 120 else line[:117] + "..."

@@ -47,7 +47,7 @@ class LabelStatistics:
         self.found.update(later.found)
 
     def to_json(self) -> dict[str, Any] | None:
-        """The `labels` part of an audit; None where nothing is labelled."""
+        """The `labels` part of an audit; None if nothing is labelled."""
         if not self.calls:
             return None
         wrong, found = self.wrong.total(), self.found.total()

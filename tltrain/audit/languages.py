@@ -1,6 +1,7 @@
-"""How services say in other languages than English that a call failed; trusted in short answers only.
+"""Failure messages in languages other than English, which are detected in short answers only.
 
-One kind a language. Words that also say "found nothing" (keine Treffer, no se encontraron resultados) are not here.
+There is one kind per language. Phrases that may also report an empty search ("keine Treffer", "no se encontraron
+resultados") are not included.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from tltrain.audit.kinds import Kind, kind
 
 LONGEST = 250
 _CJK = 80
-"""An answer of this many Chinese, Japanese or Korean characters is as long as LONGEST characters of Latin script."""
+"""Number of Chinese, Japanese or Korean characters that say as much as LONGEST characters of Latin script."""
 
 
 def _language(name: str, *patterns: str, longest: int = LONGEST) -> Kind:
@@ -143,7 +144,7 @@ OTHER_SCRIPTS = (
         r"ข้อผิดพลาด|ไม่ถูกต้อง|ไม่พบ|ล้มเหลว|ปฏิเสธ|ลองใหม่|ไม่ได้รับอนุญาต|ไม่สามารถ|หมดอายุ",
     ),
 )
-_EXCUSES = re.compile(
+_NOT_FAILURES = re.compile(
     r"translat|übersetzung|traduc|tradu[çz]|перевод|翻译|翻訳|"
     r"\b(?:sin|ningún|aucun|keine?|nenhum|nessun|geen|kein) (?:\w+ )?(?:error|resultado|erreur|résultat|fehler|"
     r"treffer|ergebnis|erro|errore|risultat|fout)|"
@@ -155,12 +156,12 @@ _ENGLISH = re.compile(r"\b(?:the|and|of|to|for|with|you|your|been|this|are|from|
 _BEYOND_LATIN = re.compile(r"[^\x00-\u024f\u1e00-\u1eff\u2000-\u206f]")
 
 
-def said_elsewhere(text: str, lowered: str) -> Kind | None:
-    """The kind of failure that a short answer in another language reports; None where it reports none."""
+def failure_in_other_language(text: str, lowered: str) -> Kind | None:
+    """The kind of failure that a short answer in another language reports; None if it reports no failure."""
     if len(text) > LONGEST:
         return None
     latin = _BEYOND_LATIN.search(text) is None
     if latin and _ENGLISH.search(lowered):
         return None
     found = next((kind for kind in (LATIN if latin else OTHER_SCRIPTS) if kind.matches(text, lowered)), None)
-    return None if found is None or _EXCUSES.search(lowered) else found
+    return None if found is None or _NOT_FAILURES.search(lowered) else found

@@ -127,7 +127,7 @@ class Tokens:
         for trajectory, masked in work:
             try:
                 texts.append(self._texts(trajectory, masked))
-            except (JinjaError, TypeError, ValueError, KeyError) as error:  # a template may stumble over any message
+            except (JinjaError, TypeError, ValueError, KeyError) as error:  # a template may fail on any message
                 texts.append(shorten(str(error) or type(error).__name__, 160))
         self._remember([text for group in texts if not isinstance(group, str) for text in group])
         return [
@@ -190,7 +190,7 @@ class Tokens:
         return sum(1 if piece in self.special else self.remembered[digest(piece)] for piece in pieces if piece)
 
     def _splits_exactly(self) -> bool:
-        """Whether the tokens of the pieces are those of the whole, on a text with all that matters at a border."""
+        """Whether the tokens of the pieces are those of the whole, for a text with all cases that matter at borders."""
         probe = self.opening + "".join(f"{token} A word\n{token}word  {token}" for token in self.special)
         self._remember([probe])
         return self._count(probe) == self._encode([probe])[0]
@@ -201,7 +201,7 @@ def _in_part(mask: Masking) -> bool:
 
 
 def _plain(message: Message) -> dict[str, Any]:
-    """The message as chat templates expect it: a text where there is no content."""
+    """The message as chat templates expect it: an empty text if it has no content."""
     value = message.to_json()
     value.pop("weight", None)
     return value if message.content is not None else value | {"content": ""}

@@ -7,12 +7,11 @@ import re
 from typing import Any, Literal
 
 LONGEST_JSON = 1_000_000
-"""Maximum length in characters of a text that is parsed as JSON; of longer texts only the beginning is parsed,
-leniently."""
+"""Longest text, in characters, that is parsed as JSON. Of a longer text the beginning is parsed leniently."""
 LENIENT_LENGTH = 50_000
 LENIENT_TOKENS = 4_000
 LENIENT_DEPTH = 40
-"""Bounds of lenient parsing: characters, tokens and nesting."""
+"""Limits of lenient parsing: characters, tokens and nesting depth."""
 
 _OPENS = re.compile(r"""\{\s*(?:["'}]|\w+["']|$)|\[\s*(?:[\[{"'\]\d-]|true\b|false\b|null\b|True\b|False\b|None\b|$)""")
 _TAGGED = re.compile(r"<(tool_response|tool_result|function_results?|observation|obs|result|output)>(.*)</\1>", re.S)
@@ -27,7 +26,7 @@ _WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
 def unwrap(text: str) -> str:
-    """`text` without a code fence, a tag or a label (`Observation:`) around its value."""
+    """`text` without the code fence, tag or label (`Observation:`) around its value."""
     if text.startswith("```") and text.endswith("```") and "\n" in text:
         return text[text.index("\n") : -3].strip()
     if text.startswith("<") and (found := _TAGGED.fullmatch(text)):
@@ -94,7 +93,7 @@ class _Level:
         self.expects = "key"
 
     def add(self, value: Any) -> Any:
-        """Append to the array; in an object the first part after a comma is a key, the second its value."""
+        """Append to the array. In an object, the first value after a comma is a key, and the second its value."""
         if isinstance(self.holder, list):
             self.holder.append(value)
         elif self.expects == "key":

@@ -39,6 +39,7 @@ Chunk = tuple[int, list[Trajectory]]
 def audit(
     trajectories: Iterable[Trajectory],
     mode: Mode = "default",
+    *,
     tokenizer: PreTrainedTokenizerBase | None = None,
     max_length: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -77,14 +78,14 @@ def audit(
     if len(head) == POOL_FROM // CHUNK:
         parts = _in_processes(_chain(head, chunks), mode, tokenizer, workers)
     else:
-        ruler = _ruler(tokenizer)
-        parts = (count(part, mode, ruler, start) for start, part in _chain(head, chunks))
+        meter = _length_meter(tokenizer)
+        parts = (count(part, mode, meter, start) for start, part in _chain(head, chunks))
     statistics = Statistics(mode)
     for part in parts:
         statistics.merge(part)
         if progress is not None:
             progress(statistics.trajectories)
-    return statistics.to_json(_ruler(tokenizer).unit, max_length)
+    return statistics.to_json(_length_meter(tokenizer).unit, max_length)
 
 
 def run_audit(
@@ -125,7 +126,14 @@ def run_audit(
         problems: list[Problem] = []
         trajectories = read(source, format, tools, strict, problems)
         with _progress(source) if progress else nullcontext() as advance:
-            found = audit(trajectories, mode, tokenizer, max_length, advance, workers=_cores())
+            found = audit(
+                trajectories,
+                mode,
+                tokenizer=tokenizer,
+                max_length=max_length,
+                progress=advance,
+                workers=_cores(),
+            )
         if not found["trajectories"]["total"]:
             reason = f": {problems[0].reason}" if problems else ""
             raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)
@@ -165,7 +173,7 @@ def _chain(head: list[Chunk], rest: Iterator[Chunk]) -> Iterator[Chunk]:
     yield from rest
 
 
-def _ruler(tokenizer: PreTrainedTokenizerBase | None) -> Tokens | Characters:
+def _length_meter(tokenizer: PreTrainedTokenizerBase | None) -> Tokens | Characters:
     return Characters() if tokenizer is None else Tokens(tokenizer)
 
 
@@ -194,12 +202,12 @@ def _in_processes(
 
 def _start(mode: Mode, tokenizer: PreTrainedTokenizerBase | None) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes share the cores already
-    _worker.update(mode=mode, ruler=_ruler(tokenizer))
+    _worker.update(mode=mode, meter=_length_meter(tokenizer))
 
 
 def _count(chunk: Chunk) -> Statistics:
     start, trajectories = chunk
-    return count(trajectories, _worker["mode"], _worker["ruler"], start)
+    return count(trajectories, _worker["mode"], _worker["meter"], start)
 
 
 def _cores() -> int:

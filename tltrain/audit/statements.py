@@ -1,10 +1,10 @@
 """Detects failure in plain English text and in the output of programs, with a table of kinds of failure.
 
-Programs report failure in a few forms that are reliable at the start of an answer of any length. Services report it in
-sentences; the same words occur in the prose, logs and reviews that tools return as data, so a sentence counts only if
-it is (nearly) the whole answer: the kinds in `SENTENCES` have a maximum length, and `_EXCUSES` matches short answers
-that only resemble them. Patterns match lower-cased text from its beginning, unless a kind specifies otherwise, and have
-no nested repetition, so that their time is bounded by the length of the text.
+Programs report failure in a few formats, which are reliable at the beginning of answers of any length. Services report
+failure in sentences. The same words occur in the articles, logs and reviews that tools return as data, so a sentence
+counts only if it is (almost) the whole answer: the kinds in `SENTENCES` have a maximum length, and `_NOT_FAILURES`
+matches short answers that merely resemble them. Patterns match lower-cased text from its beginning, unless a kind says
+otherwise, and have no nested repetition, so their running time is bounded by the length of the text.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from __future__ import annotations
 import re
 
 from tltrain.audit.kinds import Kind, excerpt, kind
-from tltrain.audit.languages import said_elsewhere
+from tltrain.audit.languages import failure_in_other_language
 
 HEAD, TAIL = 4_000, 1_500
-"""Characters searched at the beginning and end of a text: an exception may also be reported at the end."""
+"""Number of characters searched at the beginning and at the end of a text, where an exception may also be reported."""
 ANY = HEAD + TAIL + 1
 
 _REASON = (
@@ -133,7 +133,7 @@ PROGRAMS = (
         needs="error",
     ),
 )
-"""Output of programs, in answers of any length."""
+"""Output formats of programs; detected in answers of any length unless a kind has a maximum."""
 
 SENTENCES = (
     kind(
@@ -303,7 +303,7 @@ SENTENCES = (
         ),
     ),
 )
-"""Sentences of services that are the whole answer."""
+"""Sentences with which services report failure; detected only if they are the whole answer."""
 
 _QUOTED_TEXT = re.compile(
     r"(?:the |your )?(?:translat\w+|definitions?|synonyms?|antonyms?|meaning|examples?|quote|titles?|headlines?|"
@@ -311,8 +311,8 @@ _QUOTED_TEXT = re.compile(
     r"lyrics|category|sentiment|subject|plot|reviews?|user|the user says)(?: (?:of|for|from|in|"
     r"to) [\w'\"]{1,30}){0,2}(?: is)? ?:"
 )
-_EXCUSES = re.compile(
-    # code, definitions, dated facts, house rules, lists of findings
+_NOT_FAILURES = re.compile(
+    # source code, definitions, dated facts, rules, lists of findings
     r"(?://|/\*|#!|def |class |import |from \w+ import|const |let |var |function |select |if \(|try:|print\(|"
     r"assert |return )|"
     r"(?!.{0,60}\b(?:required|invalid|unknown|unsupported|not)\b)[\w .,'!()-]{1,80} (?:is|are|was|were) (?:an?|the) "
@@ -339,7 +339,7 @@ _CODE_WORD = re.compile(
 
 
 def text_failed(text: str) -> str | None:
-    """Why a plain text (stripped) reports failure, as kind and excerpt; None if it does not."""
+    """Why a plain text (stripped) reports failure: the kind and an excerpt; None if it does not."""
     if len(text) > ANY:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     lowered = text.lower()
@@ -347,8 +347,8 @@ def text_failed(text: str) -> str | None:
         return None
     found = _first(PROGRAMS, text, lowered)
     if found is None:
-        found = _first(SENTENCES, text, lowered) or said_elsewhere(text, lowered)
-        if found is None or _EXCUSES.match(lowered):
+        found = _first(SENTENCES, text, lowered) or failure_in_other_language(text, lowered)
+        if found is None or _NOT_FAILURES.match(lowered):
             return None
     return f"{found.name}: {excerpt(text)}"
 

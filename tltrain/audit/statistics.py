@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from tltrain.audit.calls import CallStatistics
@@ -34,7 +34,7 @@ ENDINGS = {
 WITHOUT_ANSWER = ("call", "feedback", "gave_up", "empty", "no_reply")
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Masked:
     """What MAE masks: numbers of replies, and `length` and `masked` in the unit of the lengths."""
 
@@ -67,6 +67,7 @@ class Statistics:
     """Everything an audit counts. Parts of a data set can be counted separately and merged in order."""
 
     mode: Mode = "default"
+    _: KW_ONLY
     trajectories: int = 0
     messages: int = 0
     parallel: int = 0
@@ -200,13 +201,13 @@ class Statistics:
         }
 
 
-def count(trajectories: Iterable[Trajectory], mode: Mode, ruler: Tokens | Characters, start: int = 0) -> Statistics:
+def count(trajectories: Iterable[Trajectory], mode: Mode, meter: Tokens | Characters, start: int = 0) -> Statistics:
     """The statistics of some trajectories; `start` is the index of the first of them in the data set."""
     statistics = Statistics(mode)
     chosen = list(trajectories)
     assessments = [assess_calls(trajectory, mode) for trajectory in chosen]
     masks = [maskings(trajectory, found) for trajectory, found in zip(chosen, assessments, strict=True)]
-    lengths = ruler.measure(list(zip(chosen, masks, strict=True)))
+    lengths = meter.measure(list(zip(chosen, masks, strict=True)))
     for index, trajectory in enumerate(chosen):
         location = _location(trajectory, start + index + 1)
         statistics.add(trajectory, assessments[index], masks[index], lengths[index], location)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -22,6 +22,7 @@ SHOWN = 200
 class ToolStatistics:
     """Counts over the tools of the trajectories seen. Of a name with several specifications, the first describes it."""
 
+    _: KW_ONLY
     offered: Tally = field(default_factory=lambda: Tally(MAX_TOOLS))
     descriptions: dict[str, str] = field(default_factory=dict)
     inferred: set[str] = field(default_factory=set)
@@ -52,7 +53,7 @@ class ToolStatistics:
             self.versions.add(version)
         elif self.versions.add(version):
             self.descriptions.setdefault(tool.name, tool.description)
-            found = _troubles(tool.name, parameters)
+            found = _problems(tool.name, parameters)
             if found:
                 self.troubles[version] = found
 
@@ -103,6 +104,6 @@ class ToolStatistics:
 
 
 @lru_cache(maxsize=20_000)
-def _troubles(name: str, parameters: str) -> tuple[str, ...]:
+def _problems(name: str, parameters: str) -> tuple[str, ...]:
     """The problems of a specification, cached because tool sets repeat."""
     return tuple(specification_problems(Tool(name, parameters=json.loads(parameters))))

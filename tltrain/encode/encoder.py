@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tltrain.audit.failure_detectors import CallAssessment, assess_calls
@@ -31,6 +31,7 @@ class Step:
     prompt_ids: list[int]
     reply_ids: list[int]
     weights: list[float]
+    _: KW_ONLY
     notes: list[str]
     text: str
     trajectory: Trajectory
@@ -63,7 +64,7 @@ class Prompt:
         return f"{self.trajectory.id or self.trajectory.source}#{self.message}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EncodingCounts:
     """Counts of encoded replies; those of several trajectories are added with `+`."""
 
@@ -87,15 +88,15 @@ class EncodingCounts:
 
     def __add__(self, other: EncodingCounts) -> EncodingCounts:
         return EncodingCounts(
-            self.replies + other.replies,
-            self.masked + other.masked,
-            self.partly_masked + other.partly_masked,
-            self.cut + other.cut,
-            self.dropped + other.dropped,
-            self.tokens + other.tokens,
-            self.learned + other.learned,
-            self.key + other.key,
-            self.reasons + other.reasons,
+            replies=self.replies + other.replies,
+            masked=self.masked + other.masked,
+            partly_masked=self.partly_masked + other.partly_masked,
+            cut=self.cut + other.cut,
+            dropped=self.dropped + other.dropped,
+            tokens=self.tokens + other.tokens,
+            learned=self.learned + other.learned,
+            key=self.key + other.key,
+            reasons=self.reasons + other.reasons,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -158,7 +159,7 @@ class Encoder:
         within the length limit have no step, and are counted as `dropped`.
 
         Raises:
-            TemplateError: the chat template cannot render this, or its generation prompt is no prefix of the rendering.
+            TemplateError: the template cannot render this, or its generation prompt is not a prefix of the rendering.
         """
         readings = self._readings(trajectory) if self.mae else {}
         steps, counts = [], EncodingCounts()
@@ -232,7 +233,7 @@ class Encoder:
         weights = token_weights(notes, keys, self.w_max)
         for position in keys:
             notes[position] = KEY_TOKEN
-        step = Step(prompt_ids, reply_ids, weights, notes, reply.text, trajectory, index)
+        step = Step(prompt_ids, reply_ids, weights, notes=notes, text=reply.text, trajectory=trajectory, message=index)
         learned = sum(weight > 0 for weight in weights)
         labelled = reply.message.weight == 0
         counts = EncodingCounts(

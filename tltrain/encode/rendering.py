@@ -58,14 +58,14 @@ class Renderer:
         """The reply at message `index`.
 
         Raises:
-            TemplateError: the chat template cannot render it, or its generation prompt is no prefix of the rendering.
+            TemplateError: the template cannot render it, or its generation prompt is not a prefix of the rendering.
         """
         prompt = self.prompt(trajectory, index)
         full = self._render(trajectory, trajectory.messages[: index + 1])
         if not full.startswith(prompt):
             shared = _common_prefix(full, prompt)
             raise TemplateError(
-                f"{_location(trajectory, index)}: the chat template's generation prompt is no prefix of the full "
+                f"{_location(trajectory, index)}: the chat template's generation prompt is not a prefix of the full "
                 f"rendering: after {shared} equal characters it has {prompt[shared : shared + 30]!r}, "
                 f"the rendering {full[shared : shared + 30]!r}"
             )

@@ -32,7 +32,14 @@ class Layout(Protocol):
     """Which tokens of a pass attend to which others."""
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        window: int | None,
     ) -> torch.Tensor:
         """Attention output of one layer.
 
@@ -94,7 +101,7 @@ def _attention(
             raise ModelError(f"{type(module).__name__} cannot be used with token trees: its attention has '{name}'")
     scale = 1 / math.sqrt(query.shape[-1]) if scaling is None else scaling
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    attended = _current[-1].attend(layer, query, key, value, scale, sliding_window)
+    attended = _current[-1].attend(layer, query, key, value, scale=scale, window=sliding_window)
     return attended.transpose(1, 2).contiguous(), None
 
 
@@ -132,7 +139,7 @@ def fused_attention(
     """`attend` with torch's fused kernels, which need an (L, N) mask in memory only on CPUs or if there is a window."""
     mask: torch.Tensor = causal_lower_right(query.shape[2], key.shape[2])
     if window is not None:
-        mask = ~_hidden(0, query.shape[2], query.shape[2], key.shape[2], window, query.device)
+        mask = ~_hidden(0, query.shape[2], key.shape[2], length=query.shape[2], window=window, device=query.device)
     return scaled_dot_product_attention(
         query, key, value, attn_mask=mask, scale=scale, enable_gqa=query.shape[1] > key.shape[1]
     )
@@ -142,7 +149,9 @@ BLOCK = 256
 """Queries whose attention weights are in memory at once. Keys after the last query of a block are not computed."""
 
 
-def _hidden(start: int, stop: int, length: int, known: int, window: int | None, device: torch.device) -> torch.Tensor:
+def _hidden(
+    start: int, stop: int, known: int, *, length: int, window: int | None, device: torch.device
+) -> torch.Tensor:
     """Mask of queries `start:stop`: (stop - start, known - length + stop), True where a key is not visible.
 
     There are `length` queries, which are the last of `known` tokens."""
@@ -170,7 +179,9 @@ class _RecomputedAttention(torch.autograd.Function):
         attended = torch.empty_like(query)
         for start, stop, visible in _blocks(query.shape[2], key.shape[2]):
             folded = _fold(query[:, :, start:stop], key.shape[1]) * scale
-            weights = _attention_weights(folded, key[0, :, :visible], start, stop, query.shape[2], key.shape[2], window)
+            weights = _attention_weights(
+                folded, key[0, :, :visible], start, stop, length=query.shape[2], known=key.shape[2], window=window
+            )
             attended[:, :, start:stop] = (weights @ value[0, :, :visible]).view(1, query.shape[1], stop - start, -1)
         return attended
 
@@ -183,7 +194,9 @@ class _RecomputedAttention(torch.autograd.Function):
             folded = _fold(query[:, :, start:stop], key.shape[1]) * context.scale
             out = _fold(gradient[:, :, start:stop], key.shape[1])
             keys, values = key[0, :, :visible], value[0, :, :visible]
-            weights = _attention_weights(folded, keys, start, stop, query.shape[2], key.shape[2], context.window)
+            weights = _attention_weights(
+                folded, keys, start, stop, length=query.shape[2], known=key.shape[2], window=context.window
+            )
             value_gradient[0, :, :visible] += weights.transpose(1, 2) @ out
             scores = torch.ops.aten._softmax_backward_data(out @ values.transpose(1, 2), weights, -1, weights.dtype)
             rows = (scores @ keys).view(1, query.shape[1], stop - start, -1)
@@ -205,12 +218,12 @@ def _fold(heads: torch.Tensor, groups: int) -> torch.Tensor:
 
 
 def _attention_weights(
-    folded: torch.Tensor, key: torch.Tensor, start: int, stop: int, length: int, known: int, window: int | None
+    folded: torch.Tensor, key: torch.Tensor, start: int, stop: int, *, length: int, known: int, window: int | None
 ) -> torch.Tensor:
     """(G, H/G * (stop - start), visible) attention weights of a block, 0 where a key is not visible."""
     scores = folded @ key.transpose(1, 2)
     if stop - start > 1 or window is not None:
-        hidden = _hidden(start, stop, length, known, window, key.device)
+        hidden = _hidden(start, stop, known, length=length, window=window, device=key.device)
         if window is None:  # only keys of the block itself can be invisible to its queries
             hidden = hidden[:, start - stop :]
         rows = scores.view(key.shape[0], -1, stop - start, key.shape[1])
@@ -257,7 +270,14 @@ class TreeLayout:
         self.cached: KeyValues = {}
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        window: int | None,
     ) -> torch.Tensor:
         """See `Layout`; B is 1."""
         if self.cache:

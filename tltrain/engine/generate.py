@@ -94,7 +94,14 @@ class _DecodeLayout:
             self.own[layer] = (_padded(key[0], own_paths, capacity), _padded(value[0], own_paths, capacity))
 
     def attend(
-        self, layer: int, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        window: int | None,
     ) -> torch.Tensor:
         """See `Layout`; T is 1. Writes the new key and value to the buffers."""
         keys, values = self.own[layer]
@@ -198,6 +205,7 @@ def generate(
     prompts: Sequence[Sequence[int]],
     stop_ids: Sequence[int],
     max_new_tokens: int,
+    *,
     temperature: float = 0.0,
     seed: int = 0,
     batch_size: int = 32,
@@ -223,10 +231,19 @@ def generate(
         chosen, batch_seed = [prompts[index] for index in batch], _seed(seed * 1_000_003 + number)
         if prefix_sharing_obstacle(model) is None:
             generator = torch.Generator(device=model.device).manual_seed(batch_seed)
-            finished = _decode(model, chosen, set(stop_ids), max_new_tokens, temperature, generator)
+            finished = _decode(
+                model,
+                chosen,
+                set(stop_ids),
+                max_new_tokens=max_new_tokens,
+                temperature=temperature,
+                generator=generator,
+            )
         else:
             finished = [
-                _generate_separately(model, prompt, stop_ids, max_new_tokens, temperature, batch_seed)
+                _generate_separately(
+                    model, prompt, stop_ids, max_new_tokens=max_new_tokens, temperature=temperature, seed=batch_seed
+                )
                 for prompt in chosen
             ]
         replies.update(zip(batch, finished, strict=True))
@@ -260,6 +277,7 @@ def _generate_separately(
     model: PreTrainedModel,
     prompt: Sequence[int],
     stop_ids: Sequence[int],
+    *,
     max_new_tokens: int,
     temperature: float,
     seed: int,
@@ -314,6 +332,7 @@ def _decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     stop_ids: set[int],
+    *,
     max_new_tokens: int,
     temperature: float,
     generator: torch.Generator,

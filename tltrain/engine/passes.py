@@ -120,6 +120,7 @@ def backward(
     sequences: Sequence[TokenSequence],
     loss: Loss,
     max_tokens: int,
+    *,
     output: TokenOutput | None = None,
     accumulate: Callable[[], None] = lambda: None,
     keep_all: bool = False,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Update:
     """A line of `metrics.jsonl`; sums are over all ranks."""
 
@@ -60,7 +60,7 @@ class Update:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """Number of updates, intervals and limits of a training."""
 

@@ -44,7 +44,7 @@ class _Node:
     leaves: list[int] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Predicted:
     """Predicted tokens of a pass, in the order of the positions that predict them.
 
@@ -109,8 +109,14 @@ class TokenTree:
         first, last = self._span(begin, end)
         start, stop = torch.searchsorted(self._predictors, torch.tensor([first, last])).tolist()
         rows, row_of = torch.unique(self._predictors[start:stop] - first, return_inverse=True)
-        columns = (self._targets, self._weights, self._owners, self._offsets)
-        return Predicted(rows, row_of, *(column[start:stop] for column in columns))
+        return Predicted(
+            rows=rows,
+            row_of=row_of,
+            targets=self._targets[start:stop],
+            weights=self._weights[start:stop],
+            owner=self._owners[start:stop],
+            offset=self._offsets[start:stop],
+        )
 
     def inputs(self, begin: int = 0, end: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Token ids and positions of segments `begin:end`, both (1, T)."""

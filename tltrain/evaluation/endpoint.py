@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from tltrain.errors import ConfigError, ModelError
@@ -17,21 +17,22 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
 
 RETRIES = 12
-"""Of a request that was turned away or lost; the client waits longer each time, up to 8 seconds, or as long as the
-server says: about a minute in all, in which a server can be started again."""
+"""Retries of a request that was rejected temporarily or lost. The client waits longer each time, up to 8 seconds or as
+long as the server says: about a minute in total, enough to restart a server."""
 SECONDS = 600.0
-"""How long one answer may take."""
+"""Timeout of a request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One line's worth of an answer: `calls` where the server told calls apart, else whatever stands in `text`.
+    """A reply of the served model: `calls` if the server parsed them, otherwise they are in `text`.
 
-    `refused` is the server's reason for not taking the request (a tool name it does not allow, a prompt too long).
+    `refused` is the server's reason for rejecting the request (an invalid tool name, a prompt that is too long).
     """
 
     text: str
     calls: tuple[dict[str, Any], ...] = ()
+    _: KW_ONLY
     finished: bool = True
     refused: str | None = None
     sampled: bool = False
@@ -42,12 +43,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a model is served.
+    """A model behind an OpenAI-compatible API.
 
     Attributes:
         url: the API's base, such as `http://localhost:8000/v1`.
         model: its name there.
-        concurrency: requests under way at a time.
+        concurrency: maximum number of simultaneous requests.
     """
 
     url: str
@@ -55,7 +56,7 @@ class Endpoint:
     concurrency: int = 8
 
     def reach(self) -> None:
-        """Ask for the list of models, whatever the answer, so that an address where nothing listens is told at once.
+        """Request the list of models, so that an address without a server is reported at once. The response is ignored.
 
         Raises:
             ConfigError: the client's package is not installed.
@@ -67,7 +68,7 @@ class Endpoint:
             try:
                 client.with_options(max_retries=1, timeout=10.0).models.list()
             except openai.APITimeoutError:
-                return  # there is one, and it is at work
+                return  # the server is there, but busy
             except openai.APIConnectionError as error:
                 raise ModelError(f"model {self.url}#{self.model}: {_line(error)}") from None
             except openai.OpenAIError:
@@ -83,9 +84,11 @@ class Endpoint:
         client = self._client()
         pool = ThreadPoolExecutor(self.concurrency)
         try:
-            asked = {pool.submit(self._ask, client, one, max_new_tokens): index for index, one in prompts.items()}
-            for future in as_completed(asked):
-                yield asked[future], future.result()
+            futures = {
+                pool.submit(self._complete, client, prompt, max_new_tokens): index for index, prompt in prompts.items()
+            }
+            for future in as_completed(futures):
+                yield futures[future], future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             client.close()
@@ -98,7 +101,7 @@ class Endpoint:
         key = os.environ.get("OPENAI_API_KEY") or "none"
         return OpenAI(base_url=self.url, api_key=key, max_retries=RETRIES, timeout=SECONDS)
 
-    def _ask(self, client: OpenAI, prompt: Trajectory, max_new_tokens: int) -> Answer:
+    def _complete(self, client: OpenAI, prompt: Trajectory, max_new_tokens: int) -> Answer:
         import openai
 
         request: dict[str, Any] = {"model": self.model, "messages": messages(prompt)}
@@ -110,7 +113,7 @@ class Endpoint:
             except openai.BadRequestError as error:
                 if not any(name in str(error) for name in greedy):
                     raise
-            # Reasoning models take neither; they cannot be made to decode greedily.
+            # Reasoning models accept neither option, so they cannot decode greedily.
             done = client.chat.completions.create(**request, max_completion_tokens=max_new_tokens)
             return replace(_answer(done), sampled=True)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
@@ -120,7 +123,7 @@ class Endpoint:
 
 
 def parse_endpoint(address: str, model: str | None = None, concurrency: int = 8) -> Endpoint | None:
-    """The endpoint that `URL#model` names, or a URL with the model beside it; None for what is no URL.
+    """The endpoint at `URL#model`, or at a URL with `model`; None if the address is not a URL.
 
     Raises:
         ConfigError: no model is named.
@@ -134,17 +137,17 @@ def parse_endpoint(address: str, model: str | None = None, concurrency: int = 8)
 
 
 def messages(prompt: Trajectory) -> list[dict[str, Any]]:
-    """The messages as the API wants them: every call has an id, and its feedback names it."""
+    """The messages as the API requires them: every call has an id, which its feedback refers to."""
     ids = {(site.message, site.index): site.call.id or f"call_{site.message}_{site.index}"
            for site in prompt.call_sites()}  # fmt: skip
     answers = {id(site.feedback): ids[site.message, site.index] for site in prompt.call_sites() if site.feedback}
-    return [_message(number, one, ids, answers) for number, one in enumerate(prompt.messages)]
+    return [_message(number, message, ids, answers) for number, message in enumerate(prompt.messages)]
 
 
 def _message(
     number: int, message: Message, ids: Mapping[tuple[int, int], str], answers: Mapping[int, str]
 ) -> dict[str, Any]:
-    calls = tuple(replace(call, id=ids[number, at], extra={}) for at, call in enumerate(message.calls))
+    calls = tuple(replace(call, id=ids[number, index], extra={}) for index, call in enumerate(message.calls))
     call_id = answers.get(id(message), message.call_id)
     plain = replace(message, calls=calls, call_id=call_id, weight=None, thought=None, extra={})
     value = plain.to_json(arguments_as_text=True)
@@ -160,9 +163,9 @@ def _answer(done: ChatCompletion) -> Answer:
     choice, usage = done.choices[0], done.usage
     given: Sequence[Any] = choice.message.tool_calls or ()
     calls = tuple(
-        {"name": one.function.name, "arguments": _arguments(one.function.arguments)}
-        for one in given
-        if one.type == "function"
+        {"name": call.function.name, "arguments": _arguments(call.function.arguments)}
+        for call in given
+        if call.type == "function"
     )
     return Answer(
         text=choice.message.content or "",
@@ -174,7 +177,7 @@ def _answer(done: ChatCompletion) -> Answer:
 
 
 def _arguments(text: str) -> Any:
-    """The object that the text is; the text where it is none, which the judge counts as not readable."""
+    """The object that the text encodes, or else the text itself, which the judge counts as not parseable."""
     try:
         value = loads(text or "{}")
     except ValueError:

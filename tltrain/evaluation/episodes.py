@@ -15,11 +15,17 @@ from tltrain.trajectory import Trajectory
 
 
 def run_episodes(
-    backend: InferenceBackend, test: TestSet, done: Container[int], executor: Executor, batch_size: int, max_steps: int
+    backend: InferenceBackend,
+    test: TestSet,
+    *,
+    done: Container[int],
+    executor: Executor,
+    batch_size: int,
+    max_steps: int,
 ) -> Iterator[list[Prediction]]:
     """Predictions for the queries whose index is not in `done`, as they end; `batch_size` of them run at a time.
 
-    A prediction has a `reason` where the model could not be asked for the last reply, which ends its query.
+    A prediction has a `reason` if there was no last reply (see `Prediction.reason`), which ends its query.
     """
     waiting = (item for item in test.items if item.index not in done)
     running: dict[int, _Run] = {}
@@ -37,7 +43,7 @@ def run_episodes(
 
 
 class _Run:
-    """An episode and the replies it was given."""
+    """An episode and its replies so far."""
 
     def __init__(self, episode: Episode) -> None:
         self.episode = episode

@@ -1,9 +1,9 @@
-"""Inference backends: prompts go in by index, predictions come out. A model in this process, or behind an endpoint."""
+"""Inference backends, which turn prompts into predictions: a model in this process, or one behind an endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from tltrain.encode.decoding import decode_reply
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class InferenceBackend(Protocol):
-    """What replies to prompts."""
+    """The interface of inference backends."""
 
     def complete(self, prompts: Mapping[int, Trajectory], done: Container[int]) -> Iterator[list[Prediction]]:
-        """Predictions for the prompts whose index is not in `done`, a batch at a time, in any order."""
+        """Yields batches of predictions, in any order, for the prompts whose index is not in `done`."""
         ...
 
 
@@ -35,11 +35,12 @@ class LocalBackend:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     encoder: Encoder
+    _: KW_ONLY
     dialect: str
     max_new_tokens: int
     batch_size: int
     max_length: int | None = None
-    """Most tokens of a prompt and its reply; None: as many as the model has positions for."""
+    """Maximum number of tokens of prompt and reply; None for the number of the model's positions."""
 
     def complete(self, prompts: Mapping[int, Trajectory], done: Container[int]) -> Iterator[list[Prediction]]:
         """See `InferenceBackend`. Batches are planned over all prompts, so that an interrupted evaluation resumes with
@@ -65,7 +66,7 @@ class LocalBackend:
 
     @property
     def limit(self) -> int:
-        """Most tokens of a prompt and its reply."""
+        """Maximum number of tokens of a prompt and its reply."""
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return self.max_length or positions or 1 << 30
 
@@ -139,7 +140,13 @@ def local_backend(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, co
 
     encoder = Encoder(tokenizer, stop_ids=models.end_ids(model))
     return LocalBackend(
-        model, tokenizer, encoder, config.dialect, config.max_new_tokens, config.batch_size, config.max_length
+        model,
+        tokenizer,
+        encoder,
+        dialect=config.dialect,
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        max_length=config.max_length,
     )
 
 

@@ -1,4 +1,4 @@
-"""General ability by `lm-eval`, to stand beside the scores on test sets: training for tools should not cost it."""
+"""General ability, measured with `lm-eval`, to check that training for tools does not reduce it."""
 
 from __future__ import annotations
 
@@ -55,10 +55,15 @@ def rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 def _model(model: Model, config: EvaluationConfig) -> dict[str, Any]:
     if isinstance(model, Endpoint):
-        place: dict[str, Any] = {"model": model.model, "base_url": f"{model.url.rstrip('/')}/chat/completions"}
-        place |= {"num_concurrent": model.concurrency}
-        return {"model": "local-chat-completions", "model_args": place, "apply_chat_template": True}
+        arguments: dict[str, Any] = {"model": model.model, "base_url": f"{model.url.rstrip('/')}/chat/completions"}
+        arguments |= {"num_concurrent": model.concurrency}
+        return {"model": "local-chat-completions", "model_args": arguments, "apply_chat_template": True}
     from tltrain.engine.devices import pick_device
 
-    place = {"pretrained": models.resolve(model), "dtype": config.dtype}
-    return {"model": "hf", "model_args": place, "device": pick_device(config.device), "batch_size": config.batch_size}
+    arguments = {"pretrained": models.resolve(model), "dtype": config.dtype}
+    return {
+        "model": "hf",
+        "model_args": arguments,
+        "device": pick_device(config.device),
+        "batch_size": config.batch_size,
+    }

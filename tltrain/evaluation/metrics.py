@@ -6,8 +6,7 @@ A metric is a share in per cent. Most hold or do not hold for an item; DE and CE
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from math import sqrt
+from dataclasses import KW_ONLY, dataclass
 
 from tltrain.judging import Verdict
 from tltrain.testsets.episodes import Episode
@@ -47,6 +46,7 @@ class Metric:
     description: str
     headline: str
     count: Callable[[ItemResult], Share | None]
+    _: KW_ONLY
     higher_is_better: bool = True
     per_item: bool = True
 
@@ -138,8 +138,3 @@ def shares(results: Sequence[ItemResult]) -> dict[str, Share]:
 def percentage(held: int, of: int) -> float | None:
     """Per cent; None of nothing."""
     return 100 * held / of if of else None
-
-
-def standard_error(held: int, of: int) -> float | None:
-    """The binomial standard error of that percentage, in points; None of nothing."""
-    return 100 * sqrt(held / of * (1 - held / of) / of) if of else None

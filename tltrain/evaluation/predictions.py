@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ CallRecord = dict[str, Any]
 class Prediction:
     """A model's reply to one item, or its replies where the calls of a reply are executed (multi-step sets).
 
-    In JSON a field that is None is left out.
+    Fields that are None are omitted in JSON.
     """
 
     index: int
@@ -33,10 +33,11 @@ class Prediction:
     """How calls are written in `text`."""
     finished: bool = True
     """False where the reply was truncated at the length limit, or there is none: then nothing in it is read."""
+    _: KW_ONLY
     calls: tuple[CallRecord, ...] | None = None
     """The calls, where an endpoint returned them apart from the text."""
     reason: str | None = None
-    """Why the model could not be asked (a prompt that is too long, a request that an endpoint refused)."""
+    """Why there is no reply: the prompt is too long, or an endpoint rejected the request."""
     too_long: bool | None = None
     """True where the prompt left no room for a reply."""
     sampled: bool | None = None
@@ -48,7 +49,7 @@ class Prediction:
     replies: tuple[CallRecord, ...] | None = None
     """Multi-step sets: the replies in order, each with `text`, `finished` and, where given, `calls`."""
     feedback: tuple[str, ...] | None = None
-    """Multi-step sets: what every call but `finish` was answered with."""
+    """Multi-step sets: the feedback of every call except `finish`."""
     executor: str | None = None
     """Multi-step sets: what executed the calls."""
     valid: bool | None = None
@@ -65,7 +66,7 @@ class Prediction:
     """What the judge found: `TS`, `PI`, `CF`, `reward`, `category`, …; `VA` for multi-step sets."""
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that are set, in their order. A multi-step prediction has its replies in place of a text."""
+        """The fields that are set, in their order. A multi-step prediction has replies instead of a text."""
         hidden = {"text", "finished"} if self.replies is not None else set()
         named = ((entry.name, getattr(self, entry.name)) for entry in fields(self))
         return {name: value for name, value in named if value is not None and name not in hidden}
@@ -100,7 +101,7 @@ class Prediction:
 
 
 def no_reply(index: int, dialect: str, reason: str, too_long: bool = False) -> Prediction:
-    """The prediction of an item that the model could not be asked: it counts as wrong, with the reason."""
+    """The prediction of an item that got no reply: it counts as wrong, with the reason."""
     return Prediction(index, dialect=dialect, finished=False, tokens=0, reason=reason, too_long=too_long or None)
 
 
@@ -110,7 +111,7 @@ def prediction_path(folder: Path, model: str, bench: str, split: str) -> Path:
 
 
 def saved_predictions(folder: Path, model: str, bench: str, split: str) -> list[Prediction]:
-    """The predictions in a run directory; none where there is no file of them.
+    """The predictions in a run directory; empty if there is no file.
 
     Earlier versions of `tltrain run` named the file `MODEL.SPLIT.jsonl`: it is read where the present name is missing.
     """

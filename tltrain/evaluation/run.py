@@ -1,4 +1,4 @@
-"""The one evaluation: models on test sets, with predictions that are saved as they come.
+"""Evaluates models on test sets, and saves predictions as they come.
 
 test set -> items -> inference backend -> predictions/*.jsonl -> verdicts -> scores.json -> significance
 """
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Prices = tuple[float | None, float | None]
-"""Of a million prompt tokens and a million reply tokens at an endpoint, in any currency."""
+"""Prices of a million prompt tokens and of a million reply tokens at an endpoint, in any currency."""
 
 
 def evaluate(
@@ -48,16 +48,16 @@ def evaluate(
     config = config or EvaluationConfig()
     test = test.sample(config.limit, config.seed)
     replies = _complete(local_backend(model, tokenizer, config), test, frozenset(), config)
-    found = {one.index: one for batch in replies for one in batch}
+    found = {prediction.index: prediction for batch in replies for prediction in batch}
     predictions = with_verdicts(test, [found[item.index] for item in test.items])
     return score(test, predictions), predictions
 
 
 class Evaluation:
-    """An evaluation and its run directory. Every call does what is not yet done; models and test sets may be added.
+    """An evaluation and its run directory. Calls skip what is already done; models and test sets may be added.
 
     Args:
-        config: what decides the scores.
+        config: the settings that affect the scores.
         run: the run directory.
         progress: shows progress.
         prices: of tokens at an endpoint.
@@ -109,17 +109,19 @@ class Evaluation:
             self.run.add_score(score(test, predictions, name, protocol).model_copy(update=counts).to_json())
 
     def predictions(self, name: str, model: Model, test: TestSet) -> list[Prediction]:
-        """The judged predictions of a model on a split, in the items' order; those not yet there are made now."""
+        """The judged predictions of a model on a split, in the items' order; missing predictions are made first."""
         path = prediction_path(self.folder, name, test.name, test.split)
         done = {prediction.index: prediction for prediction in read_predictions(path)}
         if len(done) < len(test.items) or any(prediction.verdict is None for prediction in done.values()):
             self._check_inputs_unchanged(name, model, test)
-            write_json_lines(path, (prediction.to_json() for prediction in done.values()))  # without a torn last line
+            write_json_lines(
+                path, (prediction.to_json() for prediction in done.values())
+            )  # without an incomplete last line
             for prediction in self._remaining(name, model, test, done):
                 append_json_line(path, prediction.to_json())
                 done[prediction.index] = prediction
             if done and all(prediction.reason is not None for prediction in done.values()):
-                discard(path)  # this says nothing about the model: the next call tries again
+                discard(path)  # the failure is not the model's: the next call tries again
                 reason = next(iter(done.values())).reason
                 raise ModelError(f"model {name}: none of {len(done)} prompts was answered: {reason}")
             judged = with_verdicts(test, [done[item.index] for item in test.items])
@@ -140,14 +142,14 @@ class Evaluation:
         return list(read_json(path)) if path.exists() else []
 
     def backend(self, name: str, model: Model) -> InferenceBackend:
-        """The inference backend of a model; one is kept at a time."""
+        """The inference backend of a model; only the last is kept in memory."""
         if name not in self._backends:
             self._backends.clear()
             self._backends[name] = self._load(model)
         return self._backends[name]
 
     def use(self, name: str, backend: LocalBackend) -> None:
-        """Use a model that is loaded already for what is scored under `name`."""
+        """Use a model that is already loaded for the scores of `name`."""
         self._backends = {name: backend}
 
     def _load(self, model: Model) -> InferenceBackend:
@@ -171,10 +173,10 @@ class Evaluation:
     def _remaining(
         self, name: str, model: Model, test: TestSet, done: Mapping[int, Prediction]
     ) -> Iterator[Prediction]:
-        """Predictions for the items that have none yet, as they come; shows how many there are, and how fast."""
+        """Predictions for the remaining items, as they come; reports progress and speed."""
         show, before = self.progress(f"eval {name}, {test.name} {test.split}"), len(done)
         backend = self.backend(name, model)
-        started = time.monotonic()  # loading a model says nothing about its speed
+        started = time.monotonic()  # the time for loading the model does not count
         show("items", before, len(test.items))
         for batch in _complete(backend, test, frozenset(done), self.config):
             yield from batch
@@ -188,22 +190,29 @@ def _complete(
     if not test.MULTI_STEP:
         return backend.complete({item.index: item.prompt for item in test.items}, done)
     executor = Simulator() if config.library is None else Library(Path(config.library))
-    return run_episodes(backend, test, done, executor, config.batch_size, config.max_steps)
+    return run_episodes(
+        backend,
+        test,
+        done=done,
+        executor=executor,
+        batch_size=config.batch_size,
+        max_steps=config.max_steps,
+    )
 
 
 def unanswered(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """How many prompts were too long for the model, or rejected for another reason; both count as wrong."""
-    reasons = {str(one.index): one.reason for one in predictions if one.reason is not None}
-    long = sum(one.too_long is True for one in predictions)
+    reasons = {str(prediction.index): prediction.reason for prediction in predictions if prediction.reason is not None}
+    long = sum(prediction.too_long is True for prediction in predictions)
     return {"too_long": long, "refused": len(reasons) - long, "unanswered": reasons}
 
 
 def usage(
     predictions: Sequence[Prediction], price_in: float | None = None, price_out: float | None = None
 ) -> dict[str, float]:
-    """Tokens of all prompts, where an endpoint reports them, and of all replies; the cost where prices are given."""
-    prompt_tokens = sum(one.prompt_tokens or 0 for one in predictions)
-    tokens = sum(one.tokens or 0 for one in predictions)
+    """Tokens of all prompts, if an endpoint reports them, and of all replies; the cost if prices are given."""
+    prompt_tokens = sum(prediction.prompt_tokens or 0 for prediction in predictions)
+    tokens = sum(prediction.tokens or 0 for prediction in predictions)
     counts: dict[str, float] = {"prompt_tokens": prompt_tokens, "tokens": tokens}
     if price_in is None or price_out is None:
         return counts

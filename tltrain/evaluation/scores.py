@@ -44,7 +44,7 @@ class Score(BaseModel):
     se: dict[str, float | None] = {}
     """Binomial standard error of each metric, in points."""
     errors: dict[str, int] = {}
-    """Wrong items by error category; categories that do not occur are left out."""
+    """Wrong items by error category; categories that do not occur are omitted."""
     calls: dict[str, int] | int | None = None
     """Single calls: `n`, `TS`, `PI` and `CF` counts; of multi-step sets the number of calls made."""
     gold_with_call: dict[str, Any] | None = None

@@ -1,4 +1,4 @@
-"""From predictions to verdicts and scores, by the one judge; the same with golds in place of predictions."""
+"""Verdicts on and scores of predictions; golds can be scored in the same way."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from tltrain import dialects
-from tltrain.dialects import react
+from tltrain.dialects import Parsed, react
 from tltrain.errors import ConfigError, DataError
-from tltrain.evaluation.metrics import ItemResult, outcomes, percentage, shares, standard_error
+from tltrain.evaluation.metrics import ItemResult, outcomes, percentage, shares
 from tltrain.evaluation.predictions import Prediction
 from tltrain.evaluation.scores import Score
 from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
 from tltrain.formats.jsonio import loads
-from tltrain.judging import CATEGORIES, Verdict, judge
+from tltrain.judging import CATEGORIES, Verdict, judge, standard_error
 from tltrain.judging.equality import Placeholder
 from tltrain.testsets import test_set
 from tltrain.testsets.base import Item, TestSet
@@ -30,7 +30,7 @@ MISSING = "no prediction"
 
 
 def load(bench: str, split: str | None, folder: Path) -> TestSet:
-    """A split of a test set; None where it has only one.
+    """A split of a test set; `split` may be None if it has only one.
 
     Raises:
         ConfigError: no such test set or split.
@@ -44,7 +44,10 @@ def load(bench: str, split: str | None, folder: Path) -> TestSet:
 
 def judge_prediction(test: TestSet, item: Item, prediction: Prediction) -> Verdict:
     """The verdict on a reply, with the golds that the test set gives for it."""
-    parsed = prediction.parse(item.prompt.tools)
+    return _judge_parsed(test, item, prediction.parse(item.prompt.tools))
+
+
+def _judge_parsed(test: TestSet, item: Item, parsed: Parsed) -> Verdict:
     return judge(parsed, test.golds_for(item, parsed.calls), item.prompt.tools)
 
 
@@ -52,11 +55,9 @@ def item_result(test: TestSet, item: Item, prediction: Prediction) -> ItemResult
     """Everything that metrics are computed from."""
     if test.MULTI_STEP:
         return ItemResult(episode=replay(prediction.to_json(), item, prediction.dialect))
-    accurate = None
-    if test.OWN_ACCURACY:
-        parsed = prediction.parse(item.prompt.tools)
-        accurate = not parsed.broken and test.is_accurate(item, parsed.calls)
-    return ItemResult(judge_prediction(test, item, prediction), accurate)
+    parsed = prediction.parse(item.prompt.tools)
+    accurate = not parsed.broken and test.is_accurate(item, parsed.calls) if test.OWN_ACCURACY else None
+    return ItemResult(_judge_parsed(test, item, parsed), accurate)
 
 
 def with_verdicts(test: TestSet, predictions: Iterable[Prediction]) -> list[Prediction]:
@@ -165,7 +166,9 @@ def _paper_score(test: TestSet, predictions: Sequence[Prediction], model: str) -
     That protocol reads ReAct texts: other replies are read in their dialect and written in that form.
     """
     items = {item.index: item for item in test.items}
-    found = [test.paper_outcome(item := items[one.index], _as_react(item, one)) for one in predictions]
+    found = [
+        test.paper_outcome(item := items[prediction.index], _as_react(item, prediction)) for prediction in predictions
+    ]
     n, read = len(found), sum(outcome.readable for outcome in found)
     held = {name: sum(getattr(outcome, name) for outcome in found) for name in ("TS", "PI", "CF")}
     named: dict[str, Any] = {"model": model} if model else {}
@@ -200,7 +203,7 @@ def _as_react(item: Item, prediction: Prediction) -> str:
 
 
 def score_golds(test: TestSet, protocol: str = "default", dialect: str | None = None) -> Score:
-    """The score of each item's first gold, written as a reply in the dialect (in the paper's protocol: as it stands in
+    """The score of each item's first gold, written as a reply in the dialect (in the paper's protocol: as written in
     the file) and read back as any prediction is.
 
     Raises:
@@ -233,7 +236,7 @@ def score_file(
     """The score of given predictions, one JSON object a line: `{"index": 0, "text": "<raw reply>"}`.
 
     A line may name its `dialect` (else `dialect`, else the set's own), and may have `calls`, a list of
-    `{"name", "arguments"}`, in place of text. Items without a line count as wrong and not parseable, and as `missing`;
+    `{"name", "arguments"}`, instead of text. Items without a line count as wrong and not parseable, and as `missing`;
     lines for excluded items are ignored. For a multi-step set a line has `replies`, each a text or an object
     with `text` or `calls`; with `feedback` and `executor` nothing is executed again.
 
@@ -256,7 +259,9 @@ def score_file(
 def _executor(test: TestSet, given: Mapping[int, Prediction], dialect: str) -> str:
     """The executor of the given episodes, for the queries that have none."""
     items = {item.index: item for item in test.items}
-    known = (replay(one.to_json(), items[index], dialect) for index, one in given.items() if index in items)
+    known = (
+        replay(prediction.to_json(), items[index], dialect) for index, prediction in given.items() if index in items
+    )
     return next((episode.executor.name for episode in known), Simulator.name)
 
 

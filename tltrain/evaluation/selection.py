@@ -22,8 +22,8 @@ Model = str | Endpoint
 
 
 def load_test_sets(names: str, folder: Path, warn: Callable[[str], None]) -> list[TestSet]:
-    """The named splits. `rotbench` and `rotbench/First_Turn` select all their splits whose files are there, and `all`
-    every set's; splits that are skipped are reported through `warn`.
+    """The named splits. `rotbench` and `rotbench/First_Turn` select all their splits whose files exist, `all` those of
+    every set; skipped splits are reported through `warn`.
 
     Raises:
         ConfigError: no such test set or split.
@@ -43,7 +43,7 @@ def load_test_sets(names: str, folder: Path, warn: Callable[[str], None]) -> lis
 
 
 def load_trajectories(data: str) -> list[TestSet]:
-    """A file or folder of trajectories as a test set, each unfailed reply an item; `toolworld` is the built-in data.
+    """A file or folder of trajectories as a test set whose items are its unfailed replies; `toolworld` is built in.
 
     Raises:
         DataError: the file cannot be read, or holds nothing to evaluate.
@@ -88,7 +88,7 @@ def _short_name(model: Model) -> str:
 
 
 def _load_named(name: str, folder: Path, warn: Callable[[str], None]) -> list[TestSet]:
-    """The splits that one name selects, as far as their files are there."""
+    """The splits that a name selects, as far as their files exist."""
     bench, _, part = name.partition("/")
     kind = test_set(bench)
     splits = [split for split in kind.SPLITS if split == part or not part or split.startswith(part + "/")]

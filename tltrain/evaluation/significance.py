@@ -27,7 +27,7 @@ Outcomes = Mapping[int, bool]
 
 
 class Comparison(BaseModel):
-    """One model against another in one metric on one split."""
+    """The difference of two models in a metric on a split."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
 
@@ -46,7 +46,7 @@ class Comparison(BaseModel):
     se: float | None = None
     """Its standard error, in points: of paired differences where `n` is set, else of independent samples."""
     n: int | None = None
-    """Items that both models answered; None where what became of single items is not known."""
+    """Items that both models answered; None if the outcomes of single items are not known."""
     only_first: int | None = None
     """Items that only `model` got right."""
     only_second: int | None = None
@@ -120,8 +120,11 @@ def compare(scores: Sequence[Score], folder: Path | None = None) -> list[Compari
     """Every later model of the scores against every earlier one, on every split, paired where `folder`, the run
     directory, has the verdicts of both."""
     found = [comparison for rows in by_split(scores) for comparison in _compare_split(rows, folder)]
-    corrected = iter(holm([one.p for one in found if one.p is not None]))
-    return [one if one.p is None else one.model_copy(update={"p_holm": next(corrected)}) for one in found]
+    corrected = iter(holm([comparison.p for comparison in found if comparison.p is not None]))
+    return [
+        comparison if comparison.p is None else comparison.model_copy(update={"p_holm": next(corrected)})
+        for comparison in found
+    ]
 
 
 def _compare_split(rows: Sequence[Score], folder: Path | None) -> list[Comparison]:
@@ -130,7 +133,7 @@ def _compare_split(rows: Sequence[Score], folder: Path | None) -> list[Compariso
     for reference, row in combinations(rows, 2):
         for metric in METRICS:
             if metric in row.metrics and metric in reference.metrics:
-                sides = [outcomes(found[one.model], metric) for one in (row, reference)]
+                sides = [outcomes(found[score.model], metric) for score in (row, reference)]
                 result = paired(*sides) if all(sides) else _independent(row, reference, metric)
                 result |= {"bench": row.bench, "split": row.split, "model": row.model, "against": reference.model}
                 comparisons.append(Comparison(metric=metric, **result))
@@ -138,7 +141,7 @@ def _compare_split(rows: Sequence[Score], folder: Path | None) -> list[Compariso
 
 
 def _independent(row: Score, reference: Score, metric: str) -> dict[str, Any]:
-    """The difference of two percentages whose items are not known one by one."""
+    """The difference of two percentages whose items cannot be paired."""
     errors = [error for score in (row, reference) if (error := score.se.get(metric)) is not None]
     points = row.metrics[metric] - reference.metrics[metric]
     return {"points": points, "se": hypot(*errors) if len(errors) == 2 else None}
@@ -146,7 +149,9 @@ def _independent(row: Score, reference: Score, metric: str) -> dict[str, Any]:
 
 def outcomes(predictions: Iterable[Prediction], metric: str) -> dict[int, bool]:
     """Whether the metric holds, by index, for the predictions whose verdict says so."""
-    return {one.index: one.outcomes[metric] for one in predictions if metric in one.outcomes}
+    return {
+        prediction.index: prediction.outcomes[metric] for prediction in predictions if metric in prediction.outcomes
+    }
 
 
 def by_split(scores: Iterable[Score]) -> list[list[Score]]:
@@ -181,7 +186,7 @@ def comparison_json(folder: Path) -> dict[str, Any]:
     tests = []
     for rows in by_split(scores):
         bench, split = rows[0].bench, rows[0].split
-        pairs = [one.model_dump() for one in comparisons if (one.bench, one.split) == (bench, split)]
+        pairs = [pair.model_dump() for pair in comparisons if (pair.bench, pair.split) == (bench, split)]
         tests.append({"bench": bench, "split": split, "models": [row.to_json() for row in rows], "pairs": pairs})
     method = "McNemar's exact test, two-sided, on the items that both models answered; Holm's correction over all tests"
     return {"tests": tests, "test": method}
@@ -231,9 +236,9 @@ def _drop(clean: Sequence[Prediction], noisy: Sequence[Prediction]) -> dict[str,
 
 def _by_query(predictions: Sequence[Prediction], metric: str) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for one in predictions:
-        if metric in one.outcomes:
-            found.setdefault(str(one.query), []).append(float(one.outcomes[metric]))
+    for prediction in predictions:
+        if metric in prediction.outcomes:
+            found.setdefault(str(prediction.query), []).append(float(prediction.outcomes[metric]))
     return found
 
 

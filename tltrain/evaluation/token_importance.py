@@ -1,7 +1,7 @@
-"""What a model gets wrong on a test set, and what single tokens decide: the paper's reason for PKT, on any model.
+"""The errors of a model on a test set, and how much depends on single tokens: the paper's motivation of PKT.
 
-Token importance: in each wrong call a token of the tool's name, or the name of an argument, is corrected by teacher
-forcing where the model first went wrong there; the model decodes on, and the judge says whether the call became right.
+Token importance: in each wrong call, the first wrong token of the tool's name, or the first wrong argument name, is
+corrected by teacher forcing. The model continues from there, and the judge decides whether the call became right.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from tltrain.evaluation.selection import Model
 
 KINDS = ("first name token", "later key token", "other name token", "argument name")
-"""What is corrected. Other name tokens decide between no two given tools: what PKT leaves at weight 1."""
+"""Kinds of corrected tokens. The other name tokens distinguish no two of the given tools; PKT gives them weight 1."""
 _PROBE = "zqprobe"
 
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """One correction: the reply up to and with it, as ids, after which the model decodes on."""
+    """A correction: the token ids of the reply up to and including the corrected token, where the model continues."""
 
     item: Item
     kind: str
     gold: int
-    """Which of the item's acceptable replies, and of its calls, is to be reached."""
+    """Indices of the gold reply, and of its call, that the correction leads to."""
     call: int
     forced: tuple[int, ...]
 
 
 def categories(test: TestSet, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """The replies to a split by what was found: coarse `categories`, and the `findings` of the judge's table."""
+    """Counts of wrong replies to a split by coarse `categories`, and by the `findings` of the judge's table."""
     items = {item.index: item for item in test.items}
     verdicts = [judge_prediction(test, items[prediction.index], prediction) for prediction in predictions]
     return {
@@ -61,13 +61,13 @@ def token_importance(
 ) -> dict[str, Any]:
     """Counts over the wrong calls of a split.
 
-    `wrong_calls`: calls with a gold call beside them that are not right; `unlocated`: of these, calls whose name could
-    not be found in the text; `without_call`: wrong replies in which there is no call to correct.
+    `wrong_calls`: wrong calls that are matched with a gold call; `unlocated`: those of them whose name was not found in
+    the text; `without_call`: wrong replies without a call to correct.
 
-    By kind: `calls` (wrong calls that have such a token), `corrected` (places where the model was wrong and had been
-    right before, in that name), `right` (became right), and the shares of `right` in per cent of all wrong calls and of
-    the corrected places. For an argument that the gold lacks a missing name is put in its offset, those before it
-    corrected too; where there is none such, behind the other arguments.
+    By kind of token: `calls` (wrong calls that have such a token), `corrected` (tokens of a name that were wrong after
+    right ones), `right` (calls that became right), and `right` in per cent of all wrong calls and of the corrections.
+    An argument name that the gold lacks is replaced by a missing name, and wrong names before it are corrected too; if
+    there is no such name, the missing name follows the other arguments.
     """
     found: list[Correction] = []
     counts: Counter[str] = Counter()
@@ -92,7 +92,7 @@ def _row(calls: int, corrected: int, right: int, wrong: int) -> dict[str, Any]:
 def corrections(
     backend: LocalBackend, test: TestSet, item: Item, prediction: Prediction, counts: Counter[str]
 ) -> Iterator[Correction]:
-    """All corrections in a reply; counts its wrong calls and what they have."""
+    """All corrections of a reply. Its wrong calls, and those with each kind of token, are added to `counts`."""
     parsed = prediction.parse(item.prompt.tools)
     golds = test.golds_for(item, parsed.calls)
     verdict = judge(parsed, golds, item.prompt.tools)
@@ -126,7 +126,7 @@ class _Reply:
     tools: tuple[Tool, ...]
 
     def name_offset(self, index: int) -> int | None:
-        """Offset of a call's name in the text; None where it cannot be located."""
+        """Offset of a call's name in the text; None if it cannot be located."""
         calls = list(self.calls)
         calls[index] = replace(calls[index], name=_PROBE)
         return self._find(self.calls[index].name, calls)
@@ -154,8 +154,9 @@ class _Reply:
         yield self._kind(position, offset, len(own), gold), wanted[: at + 1]
 
     def argument_corrections(self, index: int, gold: Call) -> Iterator[tuple[str, list[int]]]:
-        """For each argument that the gold lacks a name that is missing in its offset, in their orders, those before it
-        corrected too, as the call could not become right otherwise; where the gold lacks none, behind them."""
+        """Corrections of argument names: each name that the gold lacks is replaced by a missing name, in order, and the
+        names before it are corrected too, as the call could not become right otherwise. If the gold lacks none of
+        the names, a missing name follows the other arguments."""
         own = self.calls[index]
         if own.name != gold.name or not isinstance(own.arguments, dict) or not isinstance(gold.arguments, dict):
             return
@@ -172,7 +173,7 @@ class _Reply:
             yield from self._inserted(index, missing[0])
 
     def _renamed(self, index: int, offset: int, name: str, right: str) -> _Reply:
-        """The reply with an argument of another name in its offset."""
+        """The reply with another argument name at this offset."""
         own = self.calls[index]
         assert isinstance(own.arguments, dict), "only arguments that were read have names"
         arguments = {right if key == name else key: value for key, value in own.arguments.items()}
@@ -180,7 +181,7 @@ class _Reply:
         return replace(self, text=self.text[:offset] + right + self.text[offset + len(name) :], calls=calls)
 
     def _inserted(self, index: int, name: str) -> Iterator[tuple[str, list[int]]]:
-        """An argument's name behind the others, where the text is as the dialect writes it."""
+        """An argument name after the others, if the text is exactly as the dialect formats it."""
         own, dialect = self.calls[index], dialects.get(self.backend.dialect)
         assert isinstance(own.arguments, dict), "only arguments that were read can be added to"
         longer = list(self.calls)
@@ -195,7 +196,7 @@ class _Reply:
             yield "argument name", wanted[: span.stop]
 
     def has_later_key(self, offset: int, index: int, gold: Call) -> bool:
-        """Whether the gold's name has a key token beside its first, among the tools of the item."""
+        """Whether the gold's name has a key token besides its first token, given the tools of the item."""
         return len(self._keys(offset, len(self.calls[index].name), gold)) > 1
 
     def _kind(self, position: int, offset: int, length: int, gold: Call) -> str:
@@ -221,7 +222,7 @@ class _Reply:
         return self.backend.encoder.reply_tokens(text)[0]
 
     def _with(self, offset: int, length: int, name: str) -> tuple[list[int], range]:
-        """The ids of the reply with another name in a offset, and which of them are the name's."""
+        """The token ids of the reply with another name at an offset, and which of them belong to the name."""
         ids, spans = self.backend.encoder.reply_tokens(self.text[:offset] + name + self.text[offset + length :])
         own = [n for n, (first, last) in enumerate(spans) if first < offset + len(name) and last > offset]
         return ids, range(own[0], own[-1] + 1)
@@ -230,9 +231,12 @@ class _Reply:
 def _outcomes(
     backend: LocalBackend, test: TestSet, corrections: Sequence[Correction]
 ) -> Iterator[tuple[Correction, bool]]:
-    """Each correction with whether its call became right."""
-    prompts = {one.item.index: backend.encoder.prompt_ids(one.item.prompt) for one in corrections}
-    forced = {number: [*prompts[one.item.index], *one.forced] for number, one in enumerate(corrections)}
+    """Each correction, and whether its call became right."""
+    items = {correction.item.index: correction.item for correction in corrections}
+    prompts = {index: backend.encoder.prompt_ids(item.prompt) for index, item in items.items()}
+    forced = {
+        number: [*prompts[correction.item.index], *correction.forced] for number, correction in enumerate(corrections)
+    }
     for number in [number for number, ids in forced.items() if len(ids) >= backend.limit]:
         del forced[number]
         yield corrections[number], False  # the model has no room to continue
@@ -256,8 +260,8 @@ def _became_right(test: TestSet, correction: Correction, prediction: Prediction)
 def analyze(
     evaluation: Evaluation, named: Mapping[str, Model], tests: Sequence[TestSet], warn: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Both analyses of models on test sets, from the predictions that `tltrain eval` saved in the same directory, or
-    made now. Writes `analysis.json` and returns its rows."""
+    """Both analyses of models on test sets, from predictions that `tltrain eval` saved in the same directory or
+    that are made now. Writes `analysis.json` and returns its rows."""
     rows = []
     for name, model in named.items():
         for test in (test.sample(evaluation.config.limit, evaluation.config.seed) for test in tests):

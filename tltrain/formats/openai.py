@@ -95,10 +95,10 @@ def message_of(value: Any) -> Message:
         content,
         calls,
         text_or_none(record, "reasoning_content") if "reasoning_content" in record else None,
-        id_or_none(record, "tool_call_id") if "tool_call_id" in record else None,
-        text_or_none(record, "name") if "name" in record else None,
-        weight_of(record, "weight") if "weight" in record else None,
-        rest(record, _MESSAGE),
+        call_id=id_or_none(record, "tool_call_id") if "tool_call_id" in record else None,
+        name=text_or_none(record, "name") if "name" in record else None,
+        weight=weight_of(record, "weight") if "weight" in record else None,
+        extra=rest(record, _MESSAGE),
     )
 
 

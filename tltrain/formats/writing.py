@@ -20,6 +20,7 @@ def write(
     trajectories: Iterable[Trajectory],
     target: str | Path | TextIO,
     format: str = "openai",
+    *,
     failed: Callable[[Trajectory], Collection[int]] | None = None,
     strict: bool = True,
     problems: list[Problem] | None = None,
@@ -65,6 +66,7 @@ def convert(
     source: str | Path,
     target: str | Path | TextIO,
     to: str,
+    *,
     format: str | None = None,
     tools: Sequence[Tool] | None = None,
     failed: Callable[[Trajectory], Collection[int]] | None = None,
@@ -72,7 +74,8 @@ def convert(
     problems: list[Problem] | None = None,
 ) -> int:
     """Read with `read` and write with `write`, in constant memory; return the number of trajectories written."""
-    return write(read(source, format, tools, strict, problems), target, to, failed, strict, problems)
+    found = read(source, format, tools, strict, problems)
+    return write(found, target, to, failed=failed, strict=strict, problems=problems)
 
 
 def _path_and_line(source: str | None) -> tuple[str | None, int | None]:

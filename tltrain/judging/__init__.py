@@ -2,7 +2,7 @@
 
 from tltrain.judging.equality import ANY
 from tltrain.judging.rewards import CATEGORIES, REWARDS, Outcome
-from tltrain.judging.verdicts import CallVerdict, Counts, Scores, Verdict, judge, summarize
+from tltrain.judging.verdicts import CallVerdict, Counts, Scores, Verdict, judge, standard_error, summarize
 
 __all__ = [
     "ANY",
@@ -14,5 +14,6 @@ __all__ = [
     "Scores",
     "Verdict",
     "judge",
+    "standard_error",
     "summarize",
 ]

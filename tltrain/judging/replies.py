@@ -9,7 +9,7 @@ from tltrain.judging.verdicts import Verdict, judge
 from tltrain.trajectory import Call, Tool
 
 TRUNCATED = "truncated at the length limit"
-"""Why a reply that did not end by itself cannot be read, whatever stands in it."""
+"""Why a reply that was cut off at the length limit is not parseable, whatever its text."""
 
 
 def parse_reply(text: str, finished: bool, dialect: Dialect, tools: Sequence[Tool]) -> Parsed:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from math import sqrt
 from typing import Any
 
@@ -31,6 +31,7 @@ class CallVerdict:
     finding: str
     prediction: int | None
     gold: int | None
+    _: KW_ONLY
     hallucinated: tuple[str, ...] = ()
     redundant: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
@@ -66,7 +67,7 @@ class Counts:
     CF: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """A judged reply. CF implies PI implies TS; `reward` is in [-2, 1], and is 1 exactly if CF holds.
 
@@ -103,7 +104,7 @@ class Verdict:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
     """Percentages (0-100) of `n` items with TS, PI and CF, and their binomial standard errors; all 0 if `n` is 0."""
 
@@ -177,15 +178,20 @@ def summarize(verdicts: Iterable[Verdict]) -> Scores:
     verdicts = list(verdicts)
     n = len(verdicts)
     counts = [verdict.counts for verdict in verdicts]
-    share = {name: sum(getattr(verdict, name) for verdict in verdicts) / max(n, 1) for name in _METRICS}
+    held = {name: sum(getattr(verdict, name) for verdict in verdicts) for name in _METRICS}
     found = Counter(verdict.category for verdict in verdicts)
     return Scores(
         n=n,
-        **{name: 100 * share[name] for name in _METRICS},
-        se={name: 100 * sqrt(share[name] * (1 - share[name]) / max(n, 1)) for name in _METRICS},
+        **{name: 100 * (held[name] / max(n, 1)) for name in _METRICS},
+        se={name: standard_error(held[name], n) or 0.0 for name in _METRICS},
         errors={category: found[category] for category in CATEGORIES if category != "right" and found[category]},
         calls=Counts(*(sum(getattr(count, name) for count in counts) for name in ("n", *_METRICS))),
     )
+
+
+def standard_error(held: int, of: int) -> float | None:
+    """The binomial standard error of `held` items out of `of` as a percentage, in points; None of nothing."""
+    return 100 * sqrt(held / of * (1 - held / of) / of) if of else None
 
 
 class _Allowed:

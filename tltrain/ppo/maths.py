@@ -73,6 +73,7 @@ def leave_one_out(returns: torch.Tensor, samples: int, mask: torch.Tensor) -> to
 def policy_loss(
     logprobs: torch.Tensor,
     old: torch.Tensor,
+    *,
     advantages: torch.Tensor,
     mask: torch.Tensor,
     clip: float,
@@ -90,6 +91,7 @@ def policy_loss(
 def value_loss(
     values: torch.Tensor,
     old: torch.Tensor,
+    *,
     returns: torch.Tensor,
     mask: torch.Tensor,
     clip: float,

@@ -39,7 +39,7 @@ def draw_prompts(prompts: Sequence[Prompt], number: int, config: PPOConfig, seed
     """
     size, share = config.prompts, config.text_share
     if share is None:
-        return _draw(prompts, range(len(prompts)), (number - 1) * size, size, config, seed)
+        return _draw(prompts, range(len(prompts)), start=(number - 1) * size, count=size, config=config, seed=seed)
     before, after = (int(share * done * size + 0.5) for done in (number - 1, number))
     drawn: list[int] = []
     for wants_text, start, count in (
@@ -50,12 +50,12 @@ def draw_prompts(prompts: Sequence[Prompt], number: int, config: PPOConfig, seed
         if count and not kind:
             gold = "a text" if wants_text else "a call"
             raise DataError(f"ppo.text_share {share}: the training split has no prompt whose gold is {gold}")
-        drawn += _draw(prompts, kind, start, count, config, seed)
+        drawn += _draw(prompts, kind, start=start, count=count, config=config, seed=seed)
     return drawn
 
 
 def _draw(
-    prompts: Sequence[Prompt], indices: Sequence[int], start: int, count: int, config: PPOConfig, seed: int
+    prompts: Sequence[Prompt], indices: Sequence[int], *, start: int, count: int, config: PPOConfig, seed: int
 ) -> list[int]:
     """`count` of the indices, from position `start` on in shuffled passes over all of them."""
     keys = [prefix_key(prompts[index].trajectory) for index in indices]

@@ -6,7 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,6 +15,19 @@ from tltrain.engine.generate import Generated
 from tltrain.engine.tree import TokenSequence
 from tltrain.judging import Verdict
 from tltrain.ppo import maths
+
+
+class Measured(NamedTuple):
+    """What the models say about N replies before an update: all (N, L) on the CPU, 0 on padding.
+
+    `old` and `reference` are log-probabilities at the sampling temperature, `values` the critic's, and `mask` is 1 on
+    the tokens of a reply. What the configuration does not need is None.
+    """
+
+    old: torch.Tensor | None
+    reference: torch.Tensor | None
+    values: torch.Tensor | None
+    mask: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

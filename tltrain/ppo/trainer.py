@@ -29,7 +29,7 @@ from tltrain.judging.replies import judge_reply
 from tltrain.ppo import maths
 from tltrain.ppo.actors import Actors, AdapterActors, FullActors
 from tltrain.ppo.prompts import draw_prompts, hold_back
-from tltrain.ppo.rollouts import Rollout, mixed_seed, reply_sequence, rewards_differ, summary
+from tltrain.ppo.rollouts import Measured, Rollout, mixed_seed, reply_sequence, rewards_differ, summary
 from tltrain.ppo.validation import validation_scores
 from tltrain.progress import Progress, no_progress
 
@@ -130,7 +130,7 @@ class PPOTrainer:
             if stop:
                 break
             if number % self.config.checkpoint_every == 0 and number < self.config.rollouts:
-                save_checkpoint(checkpoint, self._state(number))
+                save_checkpoint(checkpoint, self.state(number))
         if self.best is not None:
             self.policy_optimiser.load_weights(self.best["weights"])
         policy = self.actors.finish(self.folder, self.base, self.seed)
@@ -195,7 +195,7 @@ class PPOTrainer:
     ) -> Rollout:
         """Add log-probabilities, values, advantages and returns to the replies and their rewards (N,)."""
         config = self.config
-        old, reference, values, mask = self._measure(prompts, replies)
+        old, reference, values, mask = self.measure_replies(prompts, replies)
         returns = None
         if values is None:
             penalty = torch.zeros_like(rewards)
@@ -237,7 +237,7 @@ class PPOTrainer:
             rng = torch.Generator().manual_seed(mixed_seed(self.seed, number, epoch))
             order = torch.randperm(len(rollout.used), generator=rng)
             chosen = [rollout.used[row] for row in order[part :: config.minibatches].tolist()]
-            for name, value in self._backward(rollout, chosen, train_policy).items():
+            for name, value in self.accumulate_gradients(rollout, chosen, with_policy=train_policy).items():
                 totals[name] += value
             before = (number - 1 - config.critic_warmup) * updates + index
             share = cosine(before, (config.rollouts - config.critic_warmup) * updates, config.policy.warmup)
@@ -247,8 +247,19 @@ class PPOTrainer:
                 totals["value_grad_norm"] += self.critic_optimiser.step(1.0, share)
         return {name: value / updates for name, value in totals.items()}
 
-    def _backward(self, rollout: Rollout, chosen: list[int], with_policy: bool = True) -> dict[str, float]:
-        """Accumulate the gradients of one update over the chosen replies; returns the losses."""
+    def accumulate_gradients(
+        self, rollout: Rollout, chosen: list[int], *, with_policy: bool = True
+    ) -> dict[str, float]:
+        """Add the gradients of one update over the chosen replies to the weights of policy and critic.
+
+        Args:
+            rollout: the replies, with log-probabilities, advantages and returns.
+            chosen: indices of the replies of this update.
+            with_policy: whether the policy has a part in the update, and not the critic alone.
+
+        Returns:
+            `policy_loss`, `clip_fraction` and, with a critic, `value_loss`: means over the chosen replies' tokens.
+        """
         losses = {"policy_loss": 0.0, "clip_fraction": 0.0}
         if with_policy:
             losses = self._policy_backward(rollout, chosen)
@@ -268,7 +279,7 @@ class PPOTrainer:
             now = logprobs.cpu()[None]
             old = now.detach() if rollout.old is None else _at(rollout.old, trained, predicted)
             advantages, mask = (_at(values, trained, predicted) for values in (rollout.advantages, rollout.mask))
-            clipped = maths.policy_loss(now, old, advantages, mask, config.clip, total)
+            clipped = maths.policy_loss(now, old, advantages=advantages, mask=mask, clip=config.clip, total=total)
             clip_fraction += clipped.clip_fraction.item()
             return clipped.loss
 
@@ -279,8 +290,8 @@ class PPOTrainer:
             rollout.sequences(trained),
             loss,
             self.max_tree_tokens,
-            LogProbs(config.temperature),
-            self.policy_optimiser.accumulate,
+            output=LogProbs(config.temperature),
+            accumulate=self.policy_optimiser.accumulate,
         )
         return {"policy_loss": passed.loss, "clip_fraction": clip_fraction}
 
@@ -291,22 +302,21 @@ class PPOTrainer:
 
         def loss(values: torch.Tensor, predicted: Predicted) -> torch.Tensor:
             old, returns, mask = (_at(tensor, chosen, predicted) for tensor in tensors)
-            return maths.value_loss(values.cpu()[None], old, returns, mask, self.config.value_clip, total).loss
+            clip = self.config.value_clip
+            return maths.value_loss(values.cpu()[None], old, returns=returns, mask=mask, clip=clip, total=total).loss
 
         return backward(
             self.actors.critic(),
             rollout.sequences(chosen),
             loss,
             self.max_tree_tokens,
-            Values(self.actors.head),
-            self.critic_optimiser.accumulate,
+            output=Values(self.actors.head),
+            accumulate=self.critic_optimiser.accumulate,
         ).loss
 
     @torch.no_grad()
-    def _measure(
-        self, prompts: list[Prompt], replies: list[Generated]
-    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, torch.Tensor]:
-        """Old and reference log-probabilities, values, and the mask, all (N, L) on the CPU.
+    def measure_replies(self, prompts: list[Prompt], replies: list[Generated]) -> Measured:
+        """Log-probabilities and values of each reply to its prompt, by the models as they are now.
 
         What is not needed is None: the reference without KL penalty and limit, values without a critic, and the old
         log-probabilities where a rollout has a single update, for which the policy is still the one that sampled.
@@ -326,7 +336,7 @@ class PPOTrainer:
         if self.with_critic:
             values = read(self.actors.critic(), Values(self.actors.head))
         mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
-        return old, reference, values, mask
+        return Measured(old, reference, values, mask)
 
     def _readable(self, rollout: Rollout) -> list[dict[str, Any]]:
         return [
@@ -340,7 +350,8 @@ class PPOTrainer:
             for prompt, reply, verdict in zip(rollout.prompts, rollout.replies, rollout.verdicts, strict=True)
         ]
 
-    def _state(self, done: int) -> dict[str, Any]:
+    def state(self, done: int) -> dict[str, Any]:
+        """What `checkpoint.pt` holds after `done` rollouts: trained weights, moments, and the best policy if any."""
         critic = {"critic": self.critic_optimiser.state()} if self.with_critic else {}
         best = {"best": self.best} if self.best is not None else {}
         return {"done": done, "policy": self.policy_optimiser.state(), **critic, **best}

@@ -48,7 +48,7 @@ class Audit(_Row):
     calls: AuditCalls | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """The contents of a run directory; the field of a missing file is empty."""
 

@@ -1,6 +1,6 @@
-"""Test sets: loading, repairing, and what is special about each.
+"""Test sets: one module for each, which loads and repairs it.
 
-To add one, write its file with a subclass of `TestSet` and list it in `TEST_SETS`.
+To add a test set, write a module with a subclass of `TestSet` and list it in `TEST_SETS`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ TEST_SETS = {
     "sealtools": "tltrain.testsets.sealtools:SealTools",
     "toolworld": "tltrain.testsets.toolworld:Toolworld",
 }
-"""Module and class by the name that `--bench` takes; imported when asked for."""
+"""Module and class by the name that `--bench` takes; imported on first use."""
 
 
 def test_set(name: str) -> type[TestSet]:

@@ -1,8 +1,8 @@
 """BFCL, the Berkeley function calling leaderboard (Patil et al. 2025), from the data files of its package `bfcl-eval`.
 
-`exec` is the executable part of v3, whose golds are calls in Python; `ast` and `live` have possible answers for each
-argument. Indices go through a split's files in the order simple, multiple, parallel, parallel-multiple. Executing is
-not offered: accuracy on `exec` is equality of calls.
+`exec` is the executable part of v3, whose golds are calls in Python; `ast` and `live` list possible answers for each
+argument. Items are numbered through a split's files in the order simple, multiple, parallel, parallel-multiple. Calls
+are not executed: a reply to `exec` is accurate if its calls equal those of the gold.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tltrain.judging import judge
 from tltrain.testsets.base import Gold, Item, TestSet
 from tltrain.testsets.bfcl_accuracy import reply_accurate
 from tltrain.testsets.bfcl_answers import Answer, first_call, nearest_calls
-from tltrain.testsets.checksums import warnings_for
+from tltrain.testsets.checksums import version_warnings
 from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
 
 PINS = {
@@ -55,8 +55,8 @@ class BFCL(TestSet):
     def load(cls, folder: Path, split: str) -> Self:
         """Read a split from `folder/bfcl`, laid out as the package's `data` folder.
 
-        An item's `extra` holds its `category`, its `functions` as BFCL writes them and, but for `exec`, the `answers`
-        that golds are made of and the same as `written`, before repairs.
+        An item's `extra` holds its `category`, its `functions` in BFCL's own form and, except in `exec`, the possible
+        `answers` that golds are chosen from; `written` are the answers before repairs.
 
         Raises:
             ConfigError: no such split.
@@ -83,36 +83,36 @@ class BFCL(TestSet):
             extra |= {"category": path.stem.removeprefix("BFCL_v4_"), "functions": record["function"]}
             items.append(Item(index, prompt, (gold,), extra))
         paths = [folder / "bfcl" / name for pair in files(split) for name in pair]
-        warnings = warnings_for(f"bfcl {split}", paths, PINS[split])
-        return cls("bfcl", split, items, index + 1, repaired, excluded, warnings)
+        warnings = version_warnings(f"bfcl {split}", paths, PINS[split])
+        return cls("bfcl", split, items, index + 1, repaired=repaired, excluded=excluded, warnings=warnings)
 
     def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
-        """The golds that a reply is judged with: of all that the possible answers allow, the one nearest to it."""
+        """The gold that a reply is judged with: the nearest to it of all that the possible answers allow."""
         if "answers" not in item.extra:
             return item.golds
         return (nearest_calls(item.extra["answers"], calls, item.prompt.tools),)
 
     def is_accurate(self, item: Item, calls: Sequence[Call]) -> bool:
-        """Whether the reply is right by BFCL's own AST checker; for `exec`, whether its calls are those of the gold."""
+        """Whether BFCL's own AST checker accepts the reply; for `exec`, whether its calls equal those of the gold."""
         if "answers" not in item.extra:
             return judge(calls, item.golds, item.prompt.tools).CF
         return reply_accurate(calls, item.extra["written"], item.extra["functions"])
 
 
 def files(split: str) -> list[tuple[str, str]]:
-    """The split's files of questions and of answers, relative to the data folder."""
-    asked, answered = ("", "possible_answer")
+    """Pairs of a file of questions and a file of answers, relative to the data folder."""
+    questions, answers = ("", "possible_answer")
     if split == "exec":
-        asked, answered = "unused_datasets/question/", "unused_datasets/possible_answer"
+        questions, answers = "unused_datasets/question/", "unused_datasets/possible_answer"
     prefix = {"exec": "exec_", "ast": "", "live": "live_"}[split]
     names = [f"BFCL_v4_{prefix}{kind}.json" for kind in _KINDS]
     if split == "ast":
         names[0] = "BFCL_v4_simple_python.json"
-    return [(f"{asked}{name}", f"{answered}/{name}") for name in names]
+    return [(f"{questions}{name}", f"{answers}/{name}") for name in names]
 
 
 def _records(folder: Path, split: str) -> Iterator[tuple[Path, int, dict[str, Any], Any]]:
-    """File, line and record of each question, and its truth, None where there is none."""
+    """The file, line and record of each question, and its ground truth (None if there is none)."""
     for questions, answers in files(split):
         truths = {record.get("id"): record.get("ground_truth") for _, record in _lines(folder / answers)}
         for line, record in _lines(folder / questions):
@@ -169,14 +169,18 @@ def _json_schema(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_truth(truth: Any, tools: Sequence[Tool], split: str) -> tuple[Gold, dict[str, Any], list[str]]:
-    """The gold, what goes to `extra`, and the repairs. Raises ValueError with the reason where there is no gold."""
+    """The gold, entries of the item's `extra`, and the repairs.
+
+    Raises:
+        ValueError: there is no gold; with the reason.
+    """
     if not isinstance(truth, list) or not truth:
         raise ValueError("no gold")
     if split == "exec":
         calls, notes = zip(*(_read_call(text, tools) for text in truth), strict=True)
         return calls, {}, [note for note in notes if note]
     written = [_read_answer(value) for value in truth]
-    answers, notes = zip(*(_mended(answer, tools) for answer in written), strict=True)
+    answers, notes = zip(*(_repaired_answer(answer, tools) for answer in written), strict=True)
     gold = tuple(first_call(answer, tools) for answer in answers)
     return gold, {"answers": answers, "written": written}, [note for note in notes if note]
 
@@ -184,15 +188,15 @@ def _read_truth(truth: Any, tools: Sequence[Tool], split: str) -> tuple[Gold, di
 def _read_answer(value: Any) -> Answer:
     """`{"tool": {"argument": [possible values]}}`."""
     if not isinstance(value, dict) or len(value) != 1:
-        raise ValueError("a gold is no object with one tool")
+        raise ValueError("a gold is not an object with one tool")
     ((name, options),) = value.items()
     if not isinstance(options, dict) or not all(isinstance(possible, list) for possible in options.values()):
-        raise ValueError("a gold's arguments are no lists of possible values")
+        raise ValueError("a gold's arguments are not lists of possible values")
     return name, options
 
 
-def _mended(answer: Answer, tools: Sequence[Tool]) -> tuple[Answer, str]:
-    """An array without any possible value means the empty array."""
+def _repaired_answer(answer: Answer, tools: Sequence[Tool]) -> tuple[Answer, str]:
+    """The answer with the empty array as the value of array arguments that have no possible value, and a note of it."""
     name, options = answer
     empty = [argument for argument, possible in options.items() if not possible]
     declared = next((tool.properties for tool in tools if tool.name == name), {})
@@ -204,9 +208,9 @@ def _mended(answer: Answer, tools: Sequence[Tool]) -> tuple[Answer, str]:
 
 
 def _read_call(text: Any, tools: Sequence[Tool]) -> tuple[Call, str]:
-    """A call in Python, and what had to be repaired in it."""
+    """The call that a Python expression writes, and a note of what had to be repaired."""
     if not isinstance(text, str):
-        raise ValueError("a gold is no text")
+        raise ValueError("a gold is not a text")
     readings = (
         (text, (), ""),
         (text, tools, "positional arguments named by the schema's order"),
@@ -216,11 +220,11 @@ def _read_call(text: Any, tools: Sequence[Tool]) -> tuple[Call, str]:
         parsed = python.parse(source, named)
         if len(parsed.calls) == 1:
             return parsed.calls[0], note
-    raise ValueError(f"a gold is no call: {parsed.broken or 'there is none'}")
+    raise ValueError(f"a gold is not a single call: {parsed.broken or f'it has {len(parsed.calls)} calls'}")
 
 
 class _Folding(ast.NodeTransformer):
-    """Replaces arithmetic on numbers by its result."""
+    """Replaces arithmetic on constants by its result."""
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
@@ -229,7 +233,7 @@ class _Folding(ast.NodeTransformer):
             if compute:
                 return ast.Constant(compute(ast.literal_eval(node.left), ast.literal_eval(node.right)))
         except (ValueError, TypeError, ArithmeticError):
-            pass  # the dialect says what is wrong with it
+            pass  # the dialect reports what is wrong with it
         return node
 
 

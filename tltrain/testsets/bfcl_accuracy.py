@@ -1,8 +1,8 @@
 """BFCL's own accuracy, by the behaviour of its AST checker for Python (Patil et al. 2025; `bfcl-eval` 2026.3.23).
 
-`tests/compare_bfcl.py` compares it with that checker, verdict by verdict. Its oddities are kept: whole numbers pass for
-floats except inside arrays; a value of the type that the possible answers have passes whatever the schema says, and is
-then compared as it stands; what nests deeper than one level is compared as it stands, too.
+`tests/support/compare_bfcl.py` compares it with that checker, verdict by verdict. Its peculiarities are kept: integers
+are accepted as floats, except inside arrays; a value of the same type as the possible answers is accepted whatever the
+schema says, and then compared without normalisation; so are values nested deeper than one level.
 """
 
 from __future__ import annotations
@@ -29,18 +29,21 @@ _IGNORED = re.compile(r"[ ,./\-_*^]")
 
 
 def reply_accurate(calls: Sequence[Call], answers: Sequence[Answer], functions: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the reply has as many calls as answers and, in any order, a right one for each.
+    """Whether the reply has exactly one right call for each answer, in any order.
 
-    functions: the specifications as the data set has them, with Python's type names.
+    Args:
+        calls: the calls of the reply.
+        answers: the possible answers of each expected call.
+        functions: specifications as in the data set, with Python's type names.
     """
     free = list(calls)
     for answer in answers if len(calls) == len(answers) else ():
-        function = next((one for one in functions if one["name"] == answer[0]), None)
-        right = (at for at, call in enumerate(free) if function and _call_accurate(call, answer, function))
-        place = next(right, None)
-        if place is None:
+        function = next((function for function in functions if function["name"] == answer[0]), None)
+        right = (index for index, call in enumerate(free) if function and _call_accurate(call, answer, function))
+        index = next(right, None)
+        if index is None:
             return False
-        del free[place]
+        del free[index]
     return not free and len(calls) == len(answers)
 
 
@@ -63,20 +66,21 @@ def _value_accurate(value: Any, possible: Sequence[Any], schema: Mapping[str, An
     if kind is float and type(value) is int:
         with suppress(OverflowError):
             value = float(value)
-    answered = next((type(one) for one in possible if one != ""), None)
+    answered = next((type(answer) for answer in possible if answer != ""), None)
     if type(value) is list and inner is not None and not _items_typed(value, possible, inner):
         return False
     if type(value) not in (kind, answered):
         return False
     if type(value) is not kind or answered not in (kind, None):
-        return value in possible  # a variable, as BFCL calls it: nothing is done to it
+        return value in possible  # what BFCL calls a variable: compared without normalisation
     return _same(value, possible, inner)
 
 
 def _items_typed(value: Sequence[Any], possible: Sequence[Any], inner: type) -> bool:
     """Whether all items are of the declared type, or of that of the first item of one possible array."""
     return any(
-        type(one) is not list or all(type(item) in (inner, _first_kind(one)) for item in value) for one in possible
+        type(answer) is not list or all(type(item) in (inner, _first_kind(answer)) for item in value)
+        for answer in possible
     )
 
 
@@ -86,31 +90,32 @@ def _first_kind(items: Sequence[Any]) -> type | None:
 
 def _same(value: Any, possible: Sequence[Any], inner: type | None) -> bool:
     if isinstance(value, dict):
-        return any(_same_table(value, one) for one in possible)
+        return any(_same_table(value, answer) for answer in possible)
     if isinstance(value, list) and inner is dict:
         return any(
-            len(value) == len(one) and all(_same_table(item, other) for item, other in zip(value, one, strict=True))
-            for one in possible
+            len(value) == len(answer)
+            and all(_same_table(item, other) for item, other in zip(value, answer, strict=True))
+            for answer in possible
         )
     if isinstance(value, list):
-        return [_plain(item) for item in value] in [[_plain(item) for item in one] for one in possible]
+        return [_plain(item) for item in value] in [[_plain(item) for item in answer] for answer in possible]
     if isinstance(value, str):
-        return _plain(value) in [_plain(one) for one in possible if isinstance(one, str)]
+        return _plain(value) in [_plain(answer) for answer in possible if isinstance(answer, str)]
     return value in possible
 
 
 def _same_table(value: Any, table: Any) -> bool:
-    """Whether an object has a possible value for each key; a key may be left out where that is one."""
+    """Whether each key of an object has a possible value; a key may be missing if the empty string is one."""
     if not isinstance(value, dict) or not isinstance(table, dict) or not value.keys() <= table.keys():
         return False
     return all(
-        _plain(value[key]) in [_plain(one) for one in possible] if key in value else "" in possible
+        _plain(value[key]) in [_plain(answer) for answer in possible] if key in value else "" in possible
         for key, possible in table.items()
     )
 
 
 def _plain(value: Any) -> Any:
-    """A text without case, blanks, most punctuation, and one kind of quotes; other values as they are."""
+    """A string in lower case, without spaces and most punctuation, with double quotes only; other values as is."""
     return _IGNORED.sub("", value).lower().replace("'", '"') if isinstance(value, str) else value
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from tltrain.files import file_sha256
 
 
-def warnings_for(name: str, files: Iterable[Path], pinned: str) -> list[str]:
-    """Return a warning unless the SHA-256 of the concatenated files is `pinned`."""
+def version_warnings(name: str, files: Iterable[Path], pinned: str) -> list[str]:
+    """A warning to show beside scores if the SHA-256 of the concatenated files is not `pinned`; else none."""
     found = file_sha256(*files)
     if found == pinned:
         return []

@@ -1,7 +1,7 @@
-"""Queries of several steps: replies go in one after another, calls are executed, and the next prompt comes out.
+"""Multi-step queries: the calls of each reply are executed, and their feedback becomes part of the next prompt.
 
-A call that misreads the documentation is answered with what is wrong, and not executed. `finish` ends an episode, and
-nobody answers `ask_to_user`: both are the protocol's own tools, not the executor's.
+A call that contradicts the documentation is not executed; its feedback is what is wrong with it. `finish` ends an
+episode, and `ask_to_user` gets no answer: both belong to the protocol, not to the executor.
 """
 
 from __future__ import annotations
@@ -19,36 +19,36 @@ from tltrain.testsets.base import Item
 from tltrain.trajectory import Call, Message, Trajectory
 
 MAX_STEPS = 10
-"""Replies a model may give to one query."""
+"""Maximum number of replies to a query."""
 FINISH, ASK = "finish", "ask_to_user"
 
-_NOBODY = json.dumps({"answer": "The user has nothing to add. Go on with what is known."})
+_NO_USER = json.dumps({"answer": "The user has nothing to add. Go on with what is known."})
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What executing a call gave: the feedback, and why the call failed, None where it did not."""
+    """The result of executing a call: the feedback, and why the call failed (None if it succeeded)."""
 
     feedback: str
     failed: str | None = None
 
 
 class Executor(Protocol):
-    """What runs calls that agree with their tool's documentation."""
+    """Executes calls that agree with their tool's documentation."""
 
     @property
     def name(self) -> str:
-        """Stands in the score, as figures of different executors are not comparable."""
+        """Part of the score: figures of different executors are not comparable."""
         ...
 
     def execute(self, call: Call, item: Item) -> Outcome:
-        """Run a call of a tool of the item's."""
+        """Execute a call of one of the item's tools."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A call that was made. `misread` says how it disagrees with the documentation, `failed` why executing failed."""
+class EpisodeCall:
+    """A call of an episode: how it contradicts the documentation (`misread`), and why its execution failed."""
 
     call: Call
     misread: str | None = None
@@ -56,22 +56,26 @@ class Made:
 
 
 class Episode:
-    """One query on its way: ask `prompt`, give the answer to `reply`, until `prompt` is None.
+    """The progress of a query: get `prompt`, pass the model's reply to `reply`, and repeat until `prompt` is None.
 
-    recorded: the feedback that every call but `finish` got when it was made, in order; nothing is executed then.
+    Args:
+        item: the query and its tools.
+        executor: executes the calls.
+        max_steps: maximum number of replies.
+        recorded: saved feedback of every call except `finish`, in order; then nothing is executed.
     """
 
     def __init__(
         self, item: Item, executor: Executor, max_steps: int = MAX_STEPS, recorded: Sequence[str] | None = None
     ) -> None:
         self.item, self.executor, self.max_steps = item, executor, max_steps
-        self.calls: list[Made] = []
+        self.calls: list[EpisodeCall] = []
         self.feedback: list[str] = []
-        """Of every call but `finish`, in order."""
+        """Feedback of every call except `finish`, in order."""
         self.answer: str | None = None
-        """What `finish` was called with."""
+        """The argument of `finish`; None if it was not called."""
         self.unreadable = 0
-        """Replies whose calls could not be read."""
+        """Number of replies whose calls cannot be parsed."""
         self.steps = 0
         self._messages = list(item.prompt.messages)
         self._recorded = recorded
@@ -79,7 +83,7 @@ class Episode:
 
     @property
     def prompt(self) -> Trajectory | None:
-        """Tools and all messages so far; None where the episode has ended."""
+        """The tools and all messages so far; None after the end of the episode."""
         if self._ended or self.steps >= self.max_steps:
             return None
         return replace(self.item.prompt, messages=tuple(self._messages))
@@ -94,39 +98,39 @@ class Episode:
             self._messages.append(Message("user", f"Your reply cannot be read: {parsed.broken}."))
             return
         first = len(self.calls)
-        # Nine letters and digits, as the strictest chat templates want ids.
-        calls = [replace(call, id=f"call{first + at:05d}") for at, call in enumerate(parsed.calls)]
+        # The strictest chat templates require ids of nine letters and digits.
+        calls = [replace(call, id=f"call{first + number:05d}") for number, call in enumerate(parsed.calls)]
         self._messages.append(Message("assistant", parsed.text or None, tuple(calls)))
         self._ended = not calls
         for call in calls:
-            self._make(call)
+            self._execute(call)
             if self._ended:
                 return
 
-    def _make(self, call: Call) -> None:
+    def _execute(self, call: Call) -> None:
         misread = self._misread(call)
         if call.name == FINISH and misread is None:
-            self.calls.append(Made(call))
+            self.calls.append(EpisodeCall(call))
             self.answer, self._ended = _answer(call), True
             return
         outcome = self._outcome(call, misread)
-        self.calls.append(Made(call, misread, None if misread else outcome.failed))
+        self.calls.append(EpisodeCall(call, misread, None if misread else outcome.failed))
         self.feedback.append(outcome.feedback)
         self._messages.append(Message("tool", outcome.feedback, call_id=call.id, name=call.name))
 
     def _misread(self, call: Call) -> str | None:
-        """How the call disagrees with tools and argument names; a bad value is for the executor to find."""
+        """How the call contradicts the tools and their argument names; bad values are left to the executor."""
         faults = schema_faults(call, self.item.prompt.tools)
         return next((fault.message for fault in faults if fault.category != "bad_value"), None)
 
     def _outcome(self, call: Call, misread: str | None) -> Outcome:
         if self._recorded is not None:
-            return self._as_recorded(call)
+            return self._recorded_outcome(call)
         if misread is not None:
             return Outcome(json.dumps({"error": misread}, ensure_ascii=False))
-        return Outcome(_NOBODY) if call.name == ASK else self.executor.execute(call, self.item)
+        return Outcome(_NO_USER) if call.name == ASK else self.executor.execute(call, self.item)
 
-    def _as_recorded(self, call: Call) -> Outcome:
+    def _recorded_outcome(self, call: Call) -> Outcome:
         assert self._recorded is not None
         if len(self.feedback) >= len(self._recorded):
             raise DataError(f"feedback: {call.name} is call {len(self.feedback) + 1}, and has none")
@@ -135,12 +139,12 @@ class Episode:
 
 
 def run_episode(
-    ask: Callable[[Trajectory], Parsed], item: Item, executor: Executor, max_steps: int = MAX_STEPS
+    complete: Callable[[Trajectory], Parsed], item: Item, executor: Executor, max_steps: int = MAX_STEPS
 ) -> Episode:
-    """One query from beginning to end; `ask` answers a prompt with a reply as read."""
+    """Run a query to its end; `complete` returns the parsed reply to a prompt."""
     episode = Episode(item, executor, max_steps)
     while (prompt := episode.prompt) is not None:
-        episode.reply(ask(prompt))
+        episode.reply(complete(prompt))
     return episode
 
 

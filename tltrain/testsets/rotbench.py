@@ -1,8 +1,8 @@
-"""RoTBench (Ye et al. 2024, arXiv 2401.08326): a query and a tool set whose names are noisy, with several golds.
+"""RoTBench (Ye et al. 2024, arXiv 2401.08326): queries with several golds, and tool sets whose names are noisy.
 
-The last tool of a list is `finish`, the one before it `ask_to_user`, whatever noise has made of their names. Arguments
-whose gold value is the text "None" may have any value, as may all arguments of these two tools, and `finish` may
-always be written plainly. `paper` is the other protocol, that of the authors' script.
+The last tool of a list is `finish` and the second to last `ask_to_user`, whatever names the noise gave them. Any value
+is right for the arguments of these two tools, and for arguments whose gold value is the string "None"; `finish` is
+always accepted under its plain name. The `paper` protocol is that of the authors' script.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tltrain.formats.fields import FieldError
 from tltrain.judging.equality import ANY
 from tltrain.testsets import rotbench_paper
 from tltrain.testsets.base import Gold, Item, TestSet
-from tltrain.testsets.checksums import warnings_for
-from tltrain.testsets.prompts import without_form
+from tltrain.testsets.checksums import version_warnings
+from tltrain.testsets.prompts import without_react_instructions
 from tltrain.testsets.rotbench_paper import ASK, FINISH, NONE
 from tltrain.trajectory import Arguments, Call, Trajectory
 
@@ -53,12 +53,12 @@ class RoTBench(TestSet):
     def load(cls, folder: Path, split: str) -> Self:
         """Read `folder/rotbench/SPLIT.json`.
 
-        The system text of a prompt has neither the tool list, which is its `tools`, nor how ReAct writes calls: a
-        model's own template and dialect say both. An item's `extra` has the golds as the file writes them, `texts`.
+        The tool list and the ReAct instructions are removed from the system text: the model's own template and dialect
+        provide both. An item's `extra` holds the golds as written in the file, `texts`.
 
         Raises:
             ConfigError: no such split.
-            DataError: the file is missing, cannot be read, or holds no item.
+            DataError: the file is missing, cannot be read, or has no item.
         """
         if split not in cls.SPLITS:
             raise ConfigError(f"rotbench has no split {split!r}: expected one of {', '.join(cls.SPLITS)}")
@@ -76,15 +76,15 @@ class RoTBench(TestSet):
                     items.append(item)
                     repaired |= {index: repairs} if repairs else {}
         except FileNotFoundError:
-            raise DataError("no such file; `tltrain fetch rotbench` gets it", path) from None
+            raise DataError("no such file: download it with `tltrain fetch rotbench`", path) from None
         if not items:
-            raise DataError(f"no item of RoTBench: {excluded.get(0, 'the file is empty')}", path)
-        warnings = warnings_for(f"rotbench {split}", [path], PINS[split])
-        return cls("rotbench", split, items, index + 1, repaired, excluded, warnings)
+            raise DataError(f"not a file of RoTBench: {excluded.get(0, 'the file is empty')}", path)
+        warnings = version_warnings(f"rotbench {split}", [path], PINS[split])
+        return cls("rotbench", split, items, index + 1, repaired=repaired, excluded=excluded, warnings=warnings)
 
     def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
-        """The golds that a reply is judged with: ANY stands where values are not compared, and the last tool is called
-        what the reply calls it."""
+        """The golds that a reply is judged with: values that are not compared become ANY, and the last tool gets the
+        name that the reply uses for it."""
         names = [tool.name for tool in item.prompt.tools]
         written = calls[0].name if len(calls) == 1 else ""
         return tuple((_resolved(gold, names, written),) for (gold,) in item.golds)
@@ -103,38 +103,42 @@ def _resolved(gold: Call, names: Sequence[str], written: str) -> Call:
 
 
 def _both_finish(gold: str, written: str, names: Sequence[str]) -> bool:
-    """Whether one is the last tool's name and the other `finish`. Noise can give another tool that name: a gold that
-    says so then means that one."""
+    """Whether one of the two names is the last tool's and the other `finish`. If noise gave another tool the name
+    `finish`, a gold with that name means that tool."""
     if {gold, written} != {FINISH, *names[-1:]}:
         return False
     return gold != FINISH or FINISH not in names
 
 
 def _item(index: int, record: Any, source: str) -> tuple[Item, str]:
-    """An item, and what was repaired in its golds. Raises DataError where it cannot be read or has no gold."""
+    """An item, and a note of what was repaired in its golds.
+
+    Raises:
+        DataError: the record cannot be read or has no gold.
+    """
     if isinstance(record, DataError):
         raise record
     if not rotbench.detect(record):
         raise FieldError(
             "conversations", "expected a system text with a tool list, and a list of golds in the last turn"
         )
-    (one,) = rotbench.read(record, None, source)
+    (trajectory,) = rotbench.read(record, None, source)
     texts = record["conversations"][-1]["value"]
     read = [_gold(text) for text in texts]
     golds = tuple((call,) for call, _ in read if call is not None)
     if not golds:
         raise DataError(f"no gold can be read: {read[0][1]}")
-    messages = tuple(map(without_form, one.messages[:-1]))
-    prompt = Trajectory(messages, one.tools, one.id, source)
-    extra = {**one.extra, "texts": texts}
+    messages = tuple(map(without_react_instructions, trajectory.messages[:-1]))
+    prompt = Trajectory(messages, trajectory.tools, trajectory.id, source)
+    extra = {**trajectory.extra, "texts": texts}
     extra.pop("alternatives", None)
     return Item(index, prompt, golds, extra), "; ".join(
-        f"gold {at}: {note}" for at, (_, note) in enumerate(read) if note
+        f"gold {index}: {note}" for index, (_, note) in enumerate(read) if note
     )
 
 
 def _gold(text: str) -> tuple[Call | None, str]:
-    """The one call of a gold, None where it has none, and what was wrong with it."""
+    """The call of a gold (None if it has no single call), and a note of what was wrong with it."""
     parsed = react.parse(text)
     if not parsed.broken and len(parsed.calls) == 1 and isinstance(parsed.calls[0].arguments, dict):
         return parsed.calls[0], ""
@@ -142,11 +146,11 @@ def _gold(text: str) -> tuple[Call | None, str]:
     repaired = _dumpable(arguments)
     if action.strip() and repaired is not None:
         return Call(action.strip(), repaired), "read as the authors' script does"
-    return None, f"left out: {parsed.broken or 'not one call'}"
+    return None, f"skipped: {parsed.broken or 'not a single call'}"
 
 
 def _dumpable(arguments: Any) -> Arguments | None:
-    """Arguments that a reply can hold, None for others: NaN, for one."""
+    """The arguments if they are an object that JSON can hold, else None (NaN, for example)."""
     try:
         value = jsonio.loads(json.dumps(arguments))
     except (DataError, ValueError):

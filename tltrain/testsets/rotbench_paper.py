@@ -1,4 +1,4 @@
-"""RoTBench's published protocol: what the authors' script does with texts, its quirks included."""
+"""RoTBench's published protocol: what the authors' script does with texts, including its peculiarities."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FINISH, ASK = "finish", "ask_to_user"
 
 
 class Outcome(NamedTuple):
-    """What holds for a prediction; CF implies PI implies TS. One that is not readable has none of them."""
+    """Which metrics hold for a prediction. CF implies PI implies TS; an unreadable prediction has none of them."""
 
     TS: bool
     PI: bool
@@ -21,12 +21,15 @@ class Outcome(NamedTuple):
 
 
 def judge_text(text: str, golds: Sequence[str], tools: Sequence[str]) -> Outcome:
-    """A prediction beside the golds in their order, all as texts.
+    """Compares a prediction with the golds in their order, all as raw texts.
 
-    What a gold changes in the prediction stays for later golds: `finish` becomes the last tool's name where a gold
-    has that, and arguments are deleted whose value is "None" in a gold with the same argument names.
+    A gold may change the prediction for the golds after it: `finish` becomes the last tool's name if the gold uses it,
+    and arguments whose value is "None" in a gold with the same argument names are deleted.
 
-    tools: all names, those of `ask_to_user` and `finish` last.
+    Args:
+        text: the predicted reply.
+        golds: the gold replies.
+        tools: names of all tools; the last two are `ask_to_user` and `finish`.
     """
     action, arguments = split_text(text)
     if not isinstance(arguments, dict) or not arguments:
@@ -52,10 +55,9 @@ def judge_text(text: str, golds: Sequence[str], tools: Sequence[str]) -> Outcome
 
 
 def split_text(text: str) -> tuple[str, Any]:
-    """Action and input. The input is None where it is no JSON.
+    """The action and its input, None if that is not JSON.
 
-    The script cuts at fixed distances from where Python's `find` sees the two markers, which is -1 for one that is
-    not there.
+    The script cuts at fixed distances from what Python's `find` returns for the two markers, also if that is -1.
     """
     start, end = text.find(ACTION) + len(ACTION) + 1, text.find(INPUT)
     try:

@@ -1,7 +1,7 @@
 """Seal-Tools (Wu et al. 2024, arXiv 2405.08355) as trajectories with confusable tool sets, for training and testing.
 
-The data give each query its gold calls and one list of 4,076 tools. A query here gets its gold tools and distractors
-whose names begin like theirs. Training tool sets hold no tool that a test query needs, so that these stay unseen.
+The data consist of queries with gold calls and a common list of 4,076 tools. Each query is offered its gold tools and
+distractors whose names begin alike. Training tool sets contain no tool that a test query needs, so those stay unseen.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class SealTools(TrajectorySet):
 
 
 def read_splits(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Trajectory], list[Trajectory]]:
-    """Training queries (`dev.jsonl`) and the test queries (`test_out_domain.jsonl`) none of whose tools occur there.
+    """The training queries (`dev.jsonl`), and the queries of `test_out_domain.jsonl` that share no gold tool with them.
 
     Args:
         folder: holds the data set's files.
-        tools_per_query: a query with more gold tools has as many as it needs, and two distractors.
-        seed: of the order of tools and the choice among equally confusable ones.
+        tools_per_query: size of a tool set; if the gold tools leave no room for two distractors, it is larger.
+        seed: random seed of the order of tools and the choice among equally confusable distractors.
 
     Raises:
         DataError: a file is missing or cannot be read.
@@ -55,20 +55,23 @@ def read_splits(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[
     tools = sorted(formats.read_tools(folder / "tool.jsonl"), key=lambda tool: tool.name)
     train = list(formats.read(folder / TRAIN, tools=tools))
     seen = set(_called(train))
-    test = [_gold(one) for one in formats.read(folder / TEST, tools=tools) if not seen & set(_called([one]))]
+    queries = formats.read(folder / TEST, tools=tools)
+    test = [_as_gold(query) for query in queries if not seen & set(_called([query]))]
     unseen = set(_called(test))
     rng = random.Random(seed)
     trainable = [tool for tool in tools if tool.name not in unseen]
     return (
-        [_with_distractors(one, trainable, tools_per_query, rng) for one in train],
-        [_with_distractors(one, tools, tools_per_query, rng) for one in test],
+        [_with_distractors(query, trainable, tools_per_query, rng) for query in train],
+        [_with_distractors(query, tools, tools_per_query, rng) for query in test],
     )
 
 
-def _gold(trajectory: Trajectory) -> Trajectory:
-    """With its replies labelled as right: they are what a prediction is compared with, whatever the schema says."""
-    right = [replace(one, weight=1.0) if one.role == "assistant" else one for one in trajectory.messages]
-    return replace(trajectory, messages=tuple(right))
+def _as_gold(trajectory: Trajectory) -> Trajectory:
+    """The trajectory with its replies labelled as right: they are golds even if they violate the schema."""
+    messages = (
+        replace(message, weight=1.0) if message.role == "assistant" else message for message in trajectory.messages
+    )
+    return replace(trajectory, messages=tuple(messages))
 
 
 def _called(trajectories: Iterable[Trajectory]) -> Iterator[str]:
@@ -80,19 +83,19 @@ def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int,
     gold = {tool.name: tool for tool in trajectory.tools}
     wanted = max(count - len(gold), 2)
     others: dict[str, Tool] = {}
-    for name in gold:  # the tools that begin most like it are those next to it in the alphabet
-        place = bisect_left(tools, name, key=lambda tool: tool.name)
-        near = tools[max(place - 3 * wanted, 0) : place + 3 * wanted + 1]
+    for name in gold:  # tools with the longest common prefix are its alphabetical neighbours
+        position = bisect_left(tools, name, key=lambda tool: tool.name)
+        near = tools[max(position - 3 * wanted, 0) : position + 3 * wanted + 1]
         others |= {tool.name: tool for tool in near if tool.name not in gold}
     mixed = rng.sample(list(others.values()), len(others))
-    mixed.sort(key=lambda tool: -max(_shared(tool.name, name) for name in gold))
+    mixed.sort(key=lambda tool: -max(_common_prefix(tool.name, name) for name in gold))
     chosen = [*gold.values(), *mixed[:wanted]]
     return replace(trajectory, tools=tuple(rng.sample(chosen, len(chosen))))
 
 
-def _shared(a: str, b: str) -> int:
-    """Characters that two names begin with in common."""
-    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+def _common_prefix(a: str, b: str) -> int:
+    """Length of the common prefix of two names."""
+    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Answers calls from their tool's documentation alone, where the tools themselves cannot be run.
+"""Simulates tools that cannot be run: calls are answered from their documentation alone.
 
-The same call always gets the same answer, a small JSON object with fields named after the tool. A call fails only for
-what the documentation lets one see: a value of the wrong type or form, or one that is not among those listed.
+Equal calls get equal answers, a small JSON object with fields named after the tool. A call fails only for what the
+documentation shows: a value of the wrong type or format, or a value that is not listed.
 """
 
 from __future__ import annotations
@@ -30,39 +30,41 @@ _LISTED = re.compile(
 )
 _OPEN_LIST = re.compile(r"\b(?:etc|e\.?g|such as|for example|several|or more)\b", re.IGNORECASE)
 _QUOTED = re.compile(r"['\"]([^'\"]{1,40})['\"]")
-_BARRED = re.compile(r"[:(]?\s*([\w-]+)\s*(?:\([^|)]*\))?\s*\)?")
+_ALTERNATIVE = re.compile(r"[:(]?\s*([\w-]+)\s*(?:\([^|)]*\))?\s*\)?")
 _BEFORE_LIST = re.compile(r"[^|:]*:|\s*(?:are|is)\b")
 _DEFAULT = re.compile(r"\bdefault(?: is|:|=)\s*['\"]?([\w-]+)", re.IGNORECASE)
 _DATE_FORM = re.compile(r"\b[yY]{4}([-/.])[mM]{2}\1[dD]{2}\b")
 _OTHER_FORM = re.compile(r"\b(?:HH|hh|[dD]{2}[-/.][mM]{2}|timestamp|options|or)\b")
 _COUNTED = re.compile(r"\b(?:the |maximum |a |total )*(?:number of|page number|latitude|longitude)\b", re.IGNORECASE)
 
-_DO = frozenset(("get", "search", "list", "find", "fetch", "query", "show", "return", "all", "by", "for", "of", "the"))
-"""Words of a tool's name that are no part of what it returns."""
-_MANY = frozenset(("search", "list", "find", "all"))
+_STOP_WORDS = frozenset(
+    ("get", "search", "list", "find", "fetch", "query", "show", "return", "all", "by", "for", "of", "the")
+)
+"""Words of a tool's name that do not describe its result."""
+_PLURAL_WORDS = frozenset(("search", "list", "find", "all"))
 _WORDS = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "harbor", "island", "juniper", "kestrel")
 
 
 class Simulator:
-    """Executes nothing, and says so by its name."""
+    """An executor that runs no tools."""
 
     name = "simulator"
 
     def execute(self, call: Call, item: Item) -> Outcome:
-        """The answer that the documentation of the call's tool allows."""
+        """An answer in the form that the tool's documentation describes."""
         tool = next(tool for tool in item.prompt.tools if tool.name == call.name)
         reason = _refusal(call, tool)
         if reason is not None:
             return Outcome(json.dumps({"error": reason}, ensure_ascii=False), reason)
         result = _result(call, tool)
         text = json.dumps(result, ensure_ascii=False)
-        if feedback_failed(text) is not None:  # a value of the call's reads like a failure, which this is not
+        if feedback_failed(text) is not None:  # an argument that the answer repeats reads like a failure
             text = json.dumps({name: value for name, value in result.items() if name != "request"}, ensure_ascii=False)
         return Outcome(text)
 
 
 def _refusal(call: Call, tool: Tool) -> str | None:
-    """Why a service with this documentation would refuse the values; None where it would not."""
+    """Why a service with this documentation would reject the values; None if it would not."""
     faults = schema_faults(call, [tool])
     if faults:
         return faults[0].message
@@ -70,10 +72,10 @@ def _refusal(call: Call, tool: Tool) -> str | None:
     for name, value in arguments.items():
         schema = tool.properties.get(name)
         schema = schema if isinstance(schema, dict) else {}
-        trouble = _empty(value, name in tool.required) or _keyword_trouble(value, schema)
-        trouble = trouble or _described_trouble(value, str(schema.get("description") or ""))
-        if trouble is not None:
-            return f"Invalid value for {name}: {trouble}"
+        problem = _empty(value, name in tool.required) or _schema_problem(value, schema)
+        problem = problem or _description_problem(value, str(schema.get("description") or ""))
+        if problem is not None:
+            return f"Invalid value for {name}: {problem}"
     return None
 
 
@@ -81,19 +83,19 @@ def _empty(value: Any, required: bool) -> str | None:
     return "it must not be empty" if required and isinstance(value, str) and not value.strip() else None
 
 
-def _keyword_trouble(value: Any, schema: Mapping[str, Any]) -> str | None:
-    """What the schema's form and range say, where they can be understood."""
-    said = {keyword: schema[keyword] for keyword in _VALUE_KEYWORDS if keyword in schema}
+def _schema_problem(value: Any, schema: Mapping[str, Any]) -> str | None:
+    """How the value violates the schema's format and range; invalid schemas are ignored."""
+    constraints = {keyword: schema[keyword] for keyword in _VALUE_KEYWORDS if keyword in schema}
     with suppress(SchemaError, re.error, TypeError):
         try:
-            Draft202012Validator(said, format_checker=FormatChecker()).validate(value)
+            Draft202012Validator(constraints, format_checker=FormatChecker()).validate(value)
         except ValidationError as error:
             return error.message
     return None
 
 
-def _described_trouble(value: Any, description: str) -> str | None:
-    """What the description says of values, in the few forms that are clear."""
+def _description_problem(value: Any, description: str) -> str | None:
+    """How the value contradicts the description, as far as its wording is unambiguous."""
     if not isinstance(value, str) or not value.strip():
         return None
     choices = _choices(description)
@@ -108,13 +110,13 @@ def _described_trouble(value: Any, description: str) -> str | None:
 
 
 def _choices(description: str) -> set[str]:
-    """The values that the description lists as the only ones, in lower case; empty where it lists none."""
+    """The values in lower case, if the description lists all that are allowed; otherwise empty."""
     found = _LISTED.search(description)
     if found is None or _OPEN_LIST.search(description):
         return set()
     rest, listed = found["rest"], _QUOTED.findall(found["rest"])
     if "|" in rest:
-        words = [_BARRED.fullmatch(part.strip()) for part in _BEFORE_LIST.sub("", rest, count=1).split("|")]
+        words = [_ALTERNATIVE.fullmatch(part.strip()) for part in _BEFORE_LIST.sub("", rest, count=1).split("|")]
         listed = [word[1] for word in words if word] if all(words) else []
     return (
         {choice.strip().lower() for choice in [*listed, *_DEFAULT.findall(description)]} if len(listed) > 1 else set()
@@ -131,21 +133,21 @@ def _has_date(value: str, separator: str) -> bool:
 
 
 def _result(call: Call, tool: Tool) -> dict[str, Any]:
-    """Fields the documentation promises; else one named after the tool; and what was asked for."""
+    """The fields of the documented result, or a field named after the tool; and the arguments as `request`."""
     arguments = call.arguments if isinstance(call.arguments, dict) else {}
-    chance = random.Random(json.dumps([call.name, arguments], sort_keys=True))
-    asked = {name: arguments[name] for name in sorted(arguments) if not _is_secret(name)}
-    promised = _promised(tool)
-    if promised:
-        return {**{name: _typed(name, schema, chance) for name, schema in promised}, "request": asked}
+    rng = random.Random(json.dumps([call.name, arguments], sort_keys=True))
+    request = {name: arguments[name] for name in sorted(arguments) if not _is_secret(name)}
+    fields = _documented_fields(tool)
+    if fields:
+        return {**{name: _value(name, schema, rng) for name, schema in fields}, "request": request}
     words = [word for word in re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", tool.name) if word]
-    nouns = [word.lower() for word in words if word.lower() not in _DO] or ["result"]
-    many = nouns[-1].endswith("s") or any(word.lower() in _MANY for word in words)
-    found = [_record(nouns, chance) for _ in range(_wanted(arguments))] if many else _record(nouns, chance)
-    return {"_".join(nouns): found, "request": asked}
+    nouns = [word.lower() for word in words if word.lower() not in _STOP_WORDS] or ["result"]
+    many = nouns[-1].endswith("s") or any(word.lower() in _PLURAL_WORDS for word in words)
+    found = [_record(nouns, rng) for _ in range(_record_count(arguments))] if many else _record(nouns, rng)
+    return {"_".join(nouns): found, "request": request}
 
 
-def _promised(tool: Tool) -> Sequence[tuple[str, Any]]:
+def _documented_fields(tool: Tool) -> Sequence[tuple[str, Any]]:
     declared: dict[str, Any] = next(
         (tool.extra[field] for field in _RETURNS if isinstance(tool.extra.get(field), dict)), {}
     )
@@ -153,38 +155,38 @@ def _promised(tool: Tool) -> Sequence[tuple[str, Any]]:
     return [(name, schema) for name, schema in properties.items() if isinstance(schema, dict)]
 
 
-def _typed(name: str, schema: Mapping[str, Any], chance: random.Random) -> Any:
+def _value(name: str, schema: Mapping[str, Any], rng: random.Random) -> Any:
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
-        return chance.choice(choices)
+        return rng.choice(choices)
     match schema.get("type"):
         case "integer":
-            return chance.randint(1, 100)
+            return rng.randint(1, 100)
         case "number" | "float":
-            return round(chance.uniform(1, 100), 2)
+            return round(rng.uniform(1, 100), 2)
         case "boolean":
             return True
         case "array":
             items = schema.get("items")
-            return [_typed(name, items if isinstance(items, dict) else {}, chance) for _ in range(2)]
+            return [_value(name, items if isinstance(items, dict) else {}, rng) for _ in range(2)]
         case "object" | "dict":
             inner = schema.get("properties")
-            return {key: _typed(key, one, chance) for key, one in (inner or {}).items() if isinstance(one, dict)}
-    return f"{chance.choice(_WORDS)} {name}"
+            return {key: _value(key, part, rng) for key, part in (inner or {}).items() if isinstance(part, dict)}
+    return f"{rng.choice(_WORDS)} {name}"
 
 
-def _record(nouns: Sequence[str], chance: random.Random) -> dict[str, Any]:
+def _record(nouns: Sequence[str], rng: random.Random) -> dict[str, Any]:
     label = " ".join(nouns)
     return {
-        "id": chance.randint(1000, 9999),
-        "name": f"{chance.choice(_WORDS)} {label}",
-        "value": round(chance.uniform(1, 100), 2),
-        "date": f"2024-{chance.randint(1, 12):02d}-{chance.randint(1, 28):02d}",
+        "id": rng.randint(1000, 9999),
+        "name": f"{rng.choice(_WORDS)} {label}",
+        "value": round(rng.uniform(1, 100), 2),
+        "date": f"2024-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}",
     }
 
 
-def _wanted(arguments: Mapping[str, Any]) -> int:
-    """How many records a call asks for, of at most five; three where it does not say."""
+def _record_count(arguments: Mapping[str, Any]) -> int:
+    """The number of records that a call requests, at most five; three by default."""
     return next((min(max(number, 1), 5) for number in _counts(arguments)), 3)
 
 

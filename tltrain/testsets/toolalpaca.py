@@ -1,9 +1,9 @@
-"""ToolAlpaca's test sets (Tang et al. 2023, arXiv 2306.05301): queries for one API each, with the calls they need.
+"""ToolAlpaca's test sets (Tang et al. 2023, arXiv 2306.05301): queries to an API each, with the calls they need.
 
-One item is a query, and what is scored is the first step: later calls may use what earlier ones gave. `getDetails`,
-which asks the user for what the query leaves out, belongs to every tool set; how the question is worded is not
-compared. `${…}` in a gold stands for a value that the query does not give, and matches any. A gold that calls a tool
-which is not listed is scored, and told among the repairs.
+An item is a query. Only its first step is scored, since later calls may depend on the results of earlier calls.
+`getDetails`, which asks the user for missing details, belongs to every tool set; the wording of the question is not
+compared. `${…}` in a gold is a placeholder for a value that the query does not give, and matches any value. A gold that
+calls an unlisted tool is scored, and reported as a repair.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tltrain.formats.fields import FieldError, list_of, record_of
 from tltrain.formats.literals import json_or_literal
 from tltrain.judging.equality import ANY
 from tltrain.testsets.base import Gold, Item, TestSet
-from tltrain.testsets.checksums import warnings_for
+from tltrain.testsets.checksums import version_warnings
 from tltrain.trajectory import Call, Tool, Trajectory
 
 REPOSITORY, COMMIT = "tangqiaoyu/ToolAlpaca", "189069998d64a7baf1b4a1c3c4b2e75eb9d05532"
@@ -44,7 +44,7 @@ _PLACEHOLDER = re.compile(r"\$\{[^{}]*\}")
 _OPTIONAL = "[Optional]"
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _BARE = re.compile(rf'{_TEXT}|(?P<inside>\$\{{[^{{}}",]*)(?:(?P<more>,[^{{}}"]*)?\}}"?|(?=,))')
-"""A text, or a placeholder outside of one: some lack the closing brace, some have a closing quote alone."""
+"""A string, or a placeholder outside of a string: some lack the closing brace, some have only the closing quote."""
 _DOUBLED = re.compile(rf"({_TEXT})(?:\s*:\s*\1)+(?=\s*:)")
 
 
@@ -57,7 +57,7 @@ class ToolAlpaca(TestSet):
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Self:
-        """Read `folder/toolalpaca/SPLIT.json`. Indices count the queries of all APIs in the file's order.
+        """Read `folder/toolalpaca/SPLIT.json`. Items are numbered over all APIs, in the order of the file.
 
         Raises:
             ConfigError: no such split.
@@ -81,10 +81,10 @@ class ToolAlpaca(TestSet):
             test.items.append(Item(index, prompt, ((call,),)))
         if index < 0:
             raise DataError("holds no queries", path)
-        return replace(test, total=index + 1, warnings=warnings_for(f"toolalpaca {split}", [path], PINS[split]))
+        return replace(test, total=index + 1, warnings=version_warnings(f"toolalpaca {split}", [path], PINS[split]))
 
     def golds_for(self, item: Item, calls: Sequence[Call]) -> tuple[Gold, ...]:
-        """The golds that a reply is judged with: ANY stands for values that are not compared."""
+        """The golds that a reply is judged with: values that are not compared become ANY."""
         return tuple(tuple(map(_resolved, gold)) for gold in item.golds)
 
 
@@ -105,7 +105,7 @@ def _with_any(value: Any) -> Any:
 
 
 def _queries(path: Path) -> Iterator[tuple[Trajectory | DataError, Any]]:
-    """For each query its prompt, or why it has none, and its golds as the file has them."""
+    """The prompt of each query, or the error that it has none, and its golds as written in the file."""
     try:
         with path.open("rb") as stream:
             for line, record in jsonio.records(stream):
@@ -114,31 +114,40 @@ def _queries(path: Path) -> Iterator[tuple[Trajectory | DataError, Any]]:
                 except DataError as error:
                     raise DataError(error.reason, path, line) from None
     except FileNotFoundError:
-        raise DataError("no such file; `tltrain fetch toolalpaca` gets it", path) from None
+        raise DataError("no such file: download it with `tltrain fetch toolalpaca`", path) from None
 
 
 def _queries_of(record: Any, source: str) -> Iterator[tuple[Trajectory | DataError, Any]]:
-    """The queries of an API. Raises DataError where the record has none, since it is no API of ToolAlpaca then."""
+    """The queries of an API.
+
+    Raises:
+        DataError: the record has no queries, so it is not an API of ToolAlpaca.
+    """
     if isinstance(record, DataError):
         raise record
     texts, golds = list_of(record_of(record), "Instructions"), record.get("Golden_Answers")
     golds = golds if type(golds) is list else []
-    for at, text in enumerate(texts):
-        yield _prompt(record, text, at, source), golds[at] if at < len(golds) else None
+    for number, text in enumerate(texts):
+        yield _prompt(record, text, number, source), golds[number] if number < len(golds) else None
 
 
-def _prompt(record: dict[str, Any], text: Any, at: int, source: str) -> Trajectory | DataError:
-    asked = {**record, "Instructions": [text], "Golden_Answers": [[]]}
+def _prompt(record: dict[str, Any], text: Any, number: int, source: str) -> Trajectory | DataError:
+    single = {**record, "Instructions": [text], "Golden_Answers": [[]]}
     try:
-        (one,) = toolalpaca.read(asked, (), source)
+        (query,) = toolalpaca.read(single, (), source)
     except DataError as error:
         return error
-    tools = one.tools if any(tool.name == GET_DETAILS.name for tool in one.tools) else (*one.tools, GET_DETAILS)
-    return replace(one, tools=tools, id=f"{record.get('Name')}/{at}")
+    listed = any(tool.name == GET_DETAILS.name for tool in query.tools)
+    tools = query.tools if listed else (*query.tools, GET_DETAILS)
+    return replace(query, tools=tools, id=f"{record.get('Name')}/{number}")
 
 
 def _first_call(golds: Any, tools: Sequence[Tool]) -> tuple[Call, str]:
-    """The first of a query's gold calls, and what was repaired. Raises DataError where there is none to score with."""
+    """The first of a query's gold calls, and a note of what was repaired.
+
+    Raises:
+        DataError: there is no gold call that can be used.
+    """
     if type(golds) is not list or not golds:
         raise DataError("no gold")
     first = golds[0]
@@ -150,18 +159,18 @@ def _first_call(golds: Any, tools: Sequence[Tool]) -> tuple[Call, str]:
 
 
 def _named(written: str, given: set[str]) -> tuple[str, str]:
-    """The tool that a gold calls, and what is to be said of it. One that is not listed is given, as a gold uses it:
-    published figures are over such items too, which no model can get right."""
+    """The name of the tool that a gold calls, and a note of what is wrong with it. An unlisted tool is kept: the
+    published figures include such items, which no model can get right."""
     if written in given:
         return written, ""
     plain = written.removeprefix(_OPTIONAL).strip()
     if plain in given:
-        return plain, f"{_OPTIONAL} taken off the tool's name"
+        return plain, f"{_OPTIONAL} removed from the tool's name"
     return written, f"calls {written}, which is not among the tools"
 
 
 def _arguments(written: Any) -> tuple[dict[str, Any], str]:
-    """The arguments of a gold, and what was repaired."""
+    """The arguments of a gold, and a note of what was repaired."""
     if type(written) is dict:
         return written, ""
     if type(written) is not str:
@@ -174,7 +183,7 @@ def _arguments(written: Any) -> tuple[dict[str, Any], str]:
     try:
         value, note = _object_in(quoted)
     except (ValueError, RecursionError):
-        raise DataError("the arguments of its first gold are no JSON object") from None
+        raise DataError("the arguments of its first gold are not a JSON object") from None
     notes = (
         "doubled key collapsed" if single != written else "",
         "placeholder quoted" if quoted != single else "",
@@ -188,12 +197,12 @@ def _quoted(match: re.Match[str]) -> str:
 
 
 def _object_in(text: str) -> tuple[dict[str, Any], str]:
-    """The object that a text writes as JSON, or else as a Python literal."""
+    """The object in a text, which is JSON or else a Python literal, and a note if it is the latter."""
     try:
         value = json.loads(text, object_pairs_hook=_agreeing)
         return record_of(jsonio.loads(jsonio.dumps(value))), ""
     except json.JSONDecodeError:
-        return record_of(json_or_literal(text, "")), "read as Python writes it"
+        return record_of(json_or_literal(text, "")), "read as a Python literal"
 
 
 def _agreeing(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

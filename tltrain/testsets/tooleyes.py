@@ -1,9 +1,9 @@
-"""ToolEyes (Ye et al. 2024, arXiv 2401.00741): queries over one tool library each, of several steps, without golds.
+"""ToolEyes (Ye et al. 2024, arXiv 2401.00741): multi-step queries to a library of tools, without golds.
 
-Its exact definitions are not public, these are ours, in per cent. DE: of all calls, those that misread the
-documentation: a tool or argument that was not given, a required one left out. CE: of all calls, those that agreed with
-it and failed when executed. VA: of all queries, those that ended in a valid answer, a call of `finish` whose answer is
-no refusal. The row names the executor: figures of different ones are not comparable.
+The exact definitions of its metrics are not public; these are ours, in per cent. DE: share of calls that contradict the
+documentation (an unknown tool or argument, or a missing required argument). CE: share of calls that agree with it but
+fail when executed. VA: share of queries that end in a valid answer, that is a call of `finish` whose answer is not a
+refusal. Scores name the executor: figures of different executors are not comparable.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tltrain.errors import ConfigError
 from tltrain.formats.fields import arguments_of, each, expected, record_of, text_of
 from tltrain.judging.replies import TRUNCATED
 from tltrain.testsets.base import Item, TestSet
-from tltrain.testsets.checksums import warnings_for
+from tltrain.testsets.checksums import version_warnings
 from tltrain.testsets.episodes import Episode, Executor
-from tltrain.testsets.prompts import without_form
+from tltrain.testsets.prompts import without_react_instructions
 from tltrain.testsets.simulator import Simulator
 from tltrain.trajectory import Call
 
@@ -48,9 +48,10 @@ class ToolEyes(TestSet):
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Self:
-        """The queries in `folder`; there are no golds, `extra` has the `path` of the tool library and the `scenario`.
+        """The queries in `folder`, without golds. `extra` holds the `path` in the tool library and the `scenario`.
 
-        The system text is given without tool list and ReAct form, which a model's own template and dialect provide.
+        The tool list and the ReAct instructions are removed from the system text: the model's own template and dialect
+        provide both.
 
         Raises:
             ConfigError: no such split.
@@ -59,14 +60,16 @@ class ToolEyes(TestSet):
         if split not in cls.SPLITS:
             raise ConfigError(f"tooleyes has no split {split!r}: expected {', '.join(cls.SPLITS)}")
         items = [
-            Item(index, replace(one, messages=tuple(map(without_form, one.messages))), (), one.extra)
-            for index, one in enumerate(formats.read(folder / FILE, format="tooleyes"))
+            Item(
+                index, replace(query, messages=tuple(map(without_react_instructions, query.messages))), (), query.extra
+            )
+            for index, query in enumerate(formats.read(folder / FILE, format="tooleyes"))
         ]
-        return cls("tooleyes", split, items, len(items), warnings=warnings_for("tooleyes", [folder / FILE], PIN))
+        return cls("tooleyes", split, items, len(items), warnings=version_warnings("tooleyes", [folder / FILE], PIN))
 
 
 def is_valid(answer: str | None) -> bool:
-    """Whether a query's final answer says something and is no refusal."""
+    """Whether the final answer to a query is neither empty nor a refusal."""
     return answer is not None and bool(answer.strip()) and _REFUSAL.search(answer) is None
 
 
@@ -80,9 +83,9 @@ def how_it_ended(episode: Episode) -> str:
 def replay(record: Mapping[str, Any], item: Item, dialect: str, executor: Executor | None = None) -> Episode:
     """The episode of a saved query, `{"replies": [...]}`.
 
-    A reply is its raw text, or an object with `text` or `calls`. The record's `dialect` says how it is written, else
-    `dialect`. With `feedback`, the texts that every call but `finish` was answered with, and `executor`, the name of
-    what answered, nothing is executed again; otherwise the calls are executed by `executor`, or the simulator.
+    A reply is its raw text, in the record's `dialect` (default: `dialect`), or an object with `text` or `calls`. If the
+    record has `feedback`, the feedback of every call except `finish`, and `executor`, the name of its source, nothing
+    is executed; otherwise the calls are executed by `executor` (default: the simulator).
 
     Raises:
         ConfigError: unknown dialect.
@@ -103,7 +106,7 @@ def replay(record: Mapping[str, Any], item: Item, dialect: str, executor: Execut
 
 
 class _Recorded:
-    """Takes the place of the executor that answered when the episode was saved."""
+    """Stands in for the executor of a saved episode."""
 
     def __init__(self, name: str) -> None:
         self.name = name

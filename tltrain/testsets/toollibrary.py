@@ -1,7 +1,7 @@
-"""Runs ToolEyes' calls in the user's own copy of its public tool library, each in a process of its own.
+"""Executes ToolEyes' calls in the user's copy of its public tool library, each in a separate process.
 
-A tool is the function of its name in a Python file of the folder that the query's `path` names. What it needs, keys
-and network included, is the user's to provide. Never to be mixed with the simulator's figures.
+A tool is the function of the same name in a Python file of the folder that the query's `path` names. The user provides
+whatever it needs, such as API keys and network access. The resulting figures do not compare with the simulator's.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ answer.flush()
 
 
 class Library:
-    """The public tool library in the folder `path`, which holds a folder for each kind of tools.
+    """The public tool library.
 
-    timeout: seconds a call may take.
+    Args:
+        path: its folder, which contains a folder for each kind of tool.
+        timeout: seconds after which a call counts as failed.
 
     Raises:
         ConfigError: there is no such folder.
@@ -51,10 +53,10 @@ class Library:
             raise ConfigError(f"no tool library at {path}: expected its folder {_ROOT}")
 
     def execute(self, call: Call, item: Item) -> Outcome:
-        """Run the call.
+        """Execute the call.
 
         Raises:
-            DataError: the copy does not have the tool.
+            DataError: the copy lacks the tool.
         """
         file = self._file(call.name, item)
         command = [sys.executable, "-c", _RUNNER, str(file), call.name]

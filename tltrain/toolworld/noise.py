@@ -1,4 +1,4 @@
-"""Errors in the trajectories: calls that fail visibly, and calls that succeed but silently differ from the gold."""
+"""Errors injected into the trajectories: calls that fail visibly, and calls that succeed but differ from the gold."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tltrain.toolworld.world import World
 from tltrain.trajectory import Call, Tool
 
 VISIBLE_SHARE, SILENT_SHARE = 0.17, 0.03
-"""Shares of all calls; a visible failure adds a call, a silent error replaces a gold call."""
+"""Shares of all calls. A visible failure is an additional call; a silent error replaces a gold call."""
 RETRY_FAILURE = 0.08
-"""Probability that a correction fails too."""
+"""Probability that the corrected call fails as well."""
 CORRECTION = 0.05
-"""Change of the error probability for each error too few or too many so far."""
+"""How much the error probability rises for each error below the target share, and falls for each above it."""
 VERBS = {
     "add": ("create", "insert"),
     "assign": ("give", "set"),
@@ -81,16 +81,18 @@ SYNONYMS = {
     "values": "numbers",
 }
 """Plausible alternatives to argument names."""
-SURPLUS: tuple[tuple[str, Any], ...] = (
+UNKNOWN_ARGUMENTS: tuple[tuple[str, Any], ...] = (
     *(("format", "json"), ("verbose", True), ("limit", 10), ("language", "en"), ("details", True), ("page", 1)),
     *(("include_all", True), ("timezone", "UTC"), ("sort", "asc"), ("confirm", True), ("reason", "requested")),
 )
-Damage = Callable[["Noise", Agent, Call], "Call | None"]
+"""Arguments that models make up, with a value; a tool that declares the name is left alone."""
+Corruption = Callable[["Noise", Agent, Call], "Call | None"]
+"""Turns a gold call into a wrong one; None where the call offers no opportunity for this kind of error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Spoiled:
-    """A wrong call, the kind of error, and the outcome."""
+class Attempt:
+    """A call as executed: the kind of its error, empty for a gold call, and its outcome."""
 
     call: Call
     error: str
@@ -98,9 +100,14 @@ class Spoiled:
 
 
 class Noise:
-    """Draws which calls go wrong and how. Errors that could not be made are made later, to reach the target shares.
+    """Chooses which calls are wrong, and how.
 
-    `share` sets the share of visible failures for every attempt; None keeps the default rates.
+    An error that a call offers no opportunity for is made up for later, so that the target shares are reached.
+
+    Args:
+        rng: the random generator, shared with the tasks.
+        silent: whether silent errors are injected.
+        share: share of calls that fail visibly, corrected calls included; None for the default rates.
     """
 
     def __init__(self, rng: Random, silent: bool, share: float | None = None) -> None:
@@ -111,10 +118,10 @@ class Noise:
         self._visible_deficit = self._silent_deficit = 0.0
         """Number of errors still missing from the target shares."""
         self._pending_silent: list[int] = []
-        """Silent errors still to be made, as indices into SILENT."""
+        """Kinds of the silent errors still to be injected, as indices into `SILENT`."""
 
-    def spoil(self, agent: Agent, world: World, call: Call, retry: bool) -> Spoiled | None:
-        """Return a call that fails visibly, to precede the gold call, or None if the gold call comes next."""
+    def visible_error(self, agent: Agent, world: World, call: Call, retry: bool) -> Attempt | None:
+        """A call that fails visibly, to be made before the gold call; None if the gold call is next."""
         if not retry:
             self._visible_deficit += self._visible
         if self.share is not None:
@@ -123,41 +130,42 @@ class Noise:
             probability = RETRY_FAILURE if retry else self._visible + CORRECTION * self._visible_deficit
         if self.rng.random() >= probability:
             return None
-        for error, damage in self.rng.sample(VISIBLE, len(VISIBLE)):
-            spoiled = self._attempt(agent, world, damage(self, agent, call), error, failing=True)
-            if spoiled is not None:
+        for error, corrupt in self.rng.sample(VISIBLE, len(VISIBLE)):
+            attempt = self._attempt(agent, world, corrupt(self, agent, call), error, failing=True)
+            if attempt is not None:
                 self._visible_deficit -= 1
-                return spoiled
+                return attempt
         return None
 
-    def mislead(self, agent: Agent, world: World, call: Call, last: bool) -> Spoiled | None:
-        """Return a working call other than the gold; its result may differ only in the `last` stage."""
+    def silent_error(self, agent: Agent, world: World, call: Call, last: bool) -> Attempt | None:
+        """A call that succeeds but is not the gold; None for no error. Its result differs in the `last` stage only."""
         self._silent_deficit += self._silent
         if self._silent and self.rng.random() < self._silent + CORRECTION * self._silent_deficit:
             self._silent_deficit -= 1
             self._pending_silent.append(self.rng.randrange(len(SILENT)))
         for kind in sorted(set(self._pending_silent)):
-            error, damage = SILENT[kind]
-            spoiled = self._attempt(agent, world, damage(self, agent, call), error, failing=False)
-            if spoiled is not None and (last or spoiled.outcome.result == self._result(agent, world, call)):
+            error, corrupt = SILENT[kind]
+            attempt = self._attempt(agent, world, corrupt(self, agent, call), error, failing=False)
+            if attempt is not None and (last or attempt.outcome.result == self._result(agent, world, call)):
                 self._pending_silent.remove(kind)
-                return spoiled
+                return attempt
         return None
 
     def _result(self, agent: Agent, world: World, call: Call) -> Any:
         with world.scratch():
             return run(agent.tools, world, call).result
 
-    def _attempt(self, agent: Agent, world: World, call: Call | None, error: str, failing: bool) -> Spoiled | None:
+    def _attempt(self, agent: Agent, world: World, call: Call | None, error: str, failing: bool) -> Attempt | None:
+        """The call and its outcome; None if it fails or succeeds against `failing`. The world does not change."""
         if call is None:
             return None
         with world.scratch():
             outcome = run(agent.tools, world, call)
-        return Spoiled(call, error, outcome) if outcome.failed is failing else None
+        return Attempt(call, error, outcome) if outcome.failed is failing else None
 
 
 def _hallucinated_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
-    """A similar tool that the agent lacks, or a plausible invented name."""
+    """A similar tool that the agent does not have, or a plausible made-up name."""
     service = FUNCTIONS[call.name].service
     verb, _, rest = call.name.partition("_")
     siblings = [name for name in service.functions if name not in agent.names and name.startswith(verb)]
@@ -170,7 +178,7 @@ def _hallucinated_tool(noise: Noise, agent: Agent, call: Call) -> Call | None:
 
 
 def _hallucinated_argument(noise: Noise, agent: Agent, call: Call) -> Call | None:
-    name, value = noise.rng.choice(SURPLUS)
+    name, value = noise.rng.choice(UNKNOWN_ARGUMENTS)
     if name in _tool(call).properties:
         return None
     return Call(call.name, {**plain_arguments(call), name: value})
@@ -269,19 +277,19 @@ def _tool(call: Call) -> Tool:
 
 
 def plain_arguments(call: Call) -> dict[str, Any]:
-    """Return the arguments of a generated call, which are always an object."""
+    """The arguments of a generated call, which are always an object."""
     assert isinstance(call.arguments, dict)
     return call.arguments
 
 
-VISIBLE: tuple[tuple[str, Damage], ...] = (
+VISIBLE: tuple[tuple[str, Corruption], ...] = (
     ("hallucinated_tool", _hallucinated_tool),
     ("hallucinated_argument", _hallucinated_argument),
     ("missing_argument", _missing_argument),
     ("misspelt_argument", _misspelt_argument),
     ("bad_value", _bad_value),
 )
-SILENT: tuple[tuple[str, Damage], ...] = (
+SILENT: tuple[tuple[str, Corruption], ...] = (
     ("wrong_tool_silent", _wrong_tool),
     ("redundant_argument_silent", _redundant_argument),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import string
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cache
 from random import Random
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -38,8 +38,8 @@ class Worded:
         object.__setattr__(self, "words", words)
 
 
-class Draw:
-    """Draws the values of a task. In pools of ten or more, every fifth value is reserved for the test splits."""
+class ValueSampler:
+    """Draws the argument values of a task. Of ten values or more, every fifth is reserved for the test splits."""
 
     def __init__(self, rng: Random, world: World, held_out: bool) -> None:
         self.rng, self.world, self.held_out = rng, world, held_out
@@ -113,14 +113,14 @@ def plain_values(slots: Slots) -> dict[str, Any]:
     return {name: value.value if isinstance(value, Worded) else value for name, value in slots.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolFunction:
     """An executable tool. `wordings` are request templates, of which `held_out` are reserved for tests."""
 
     service: Service
     function: Callable[..., Any]
     tool: Tool
-    draw: Callable[[Draw], Slots]
+    draw: Callable[[ValueSampler], Slots]
     wordings: tuple[str, ...]
     held_out: tuple[str, ...]
     answer: Answer
@@ -144,7 +144,7 @@ Step = tuple[str, Callable[[dict[str, Any], list[Any]], dict[str, Any]]]
 class Chain:
     """A request that takes several calls in sequence."""
 
-    draw: Callable[[Draw], Slots]
+    draw: Callable[[ValueSampler], Slots]
     steps: tuple[Step, ...]
     wordings: tuple[str, ...]
     held_out: tuple[str, ...]
@@ -158,6 +158,7 @@ class Service:
     topic: str
     style: Style
     tables: Builder | None = None
+    _: KW_ONLY
     functions: dict[str, ToolFunction] = field(default_factory=dict)
     chains: list[Chain] = field(default_factory=list)
     small_talk: tuple[tuple[str, str], ...] = ()
@@ -166,19 +167,32 @@ class Service:
     """Requests near the domain that none of its tools can do; slots: person, city, day, number."""
 
     def tool(
-        self, *, draw: Callable[[Draw], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...], answer: Answer
+        self,
+        *,
+        draw: Callable[[ValueSampler], Slots],
+        wordings: tuple[str, ...],
+        held_out: tuple[str, ...],
+        answer: Answer,
     ) -> Callable[[Function], Function]:
         """Declare a function `(world, …)` as a tool of this service."""
 
         def declare(function: Function) -> Function:
             tool = tool_of(function)
-            self.functions[tool.name] = ToolFunction(self, function, tool, draw, wordings, held_out, answer)
+            self.functions[tool.name] = ToolFunction(
+                service=self,
+                function=function,
+                tool=tool,
+                draw=draw,
+                wordings=wordings,
+                held_out=held_out,
+                answer=answer,
+            )
             return function
 
         return declare
 
     def chain(
-        self, *steps: Step, draw: Callable[[Draw], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...]
+        self, *steps: Step, draw: Callable[[ValueSampler], Slots], wordings: tuple[str, ...], held_out: tuple[str, ...]
     ) -> None:
         """Declare a request that takes several calls."""
         self.chains.append(Chain(draw, steps, wordings, held_out))
@@ -209,7 +223,7 @@ def _schema(hint: Any) -> dict[str, Any]:
 
 
 def each(rows: Sequence[Row], wording: str) -> str:
-    """The rows as `a, b and c`, each in the given wording; `none` where there are none."""
+    """The rows as `a, b and c`, each in the given wording; `none` if there are none."""
     texts = [wording.format_map(row) for row in rows]
     if not texts:
         return "none"

@@ -15,8 +15,8 @@ from tltrain.errors import ConfigError
 from tltrain.toolworld.agents import TRAINING_AGENTS, UNSEEN_AGENTS, Agent
 from tltrain.toolworld.dispatch import Outcome, run
 from tltrain.toolworld.library import FUNCTIONS, TRAINING_SERVICES, UNSEEN_SERVICES, open_world
-from tltrain.toolworld.noise import Noise, Spoiled, plain_arguments
-from tltrain.toolworld.service import Draw, fill, plain_values
+from tltrain.toolworld.noise import Attempt, Noise, plain_arguments
+from tltrain.toolworld.service import ValueSampler, fill, plain_values
 from tltrain.toolworld.small_talk import CLOSINGS, GENERAL, OPENINGS, PAIRS, REFUSALS, TRIPLES
 from tltrain.toolworld.world import FIRST_NAMES, LAST_NAMES, World
 from tltrain.trajectory import Call, Message, Trajectory
@@ -54,10 +54,10 @@ class ToolWorld:
 
 
 def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE, noise: float | None = None) -> ToolWorld:
-    """`size` training trajectories and `test_size` for each test split, from executing calls in a seeded world.
+    """Generate `size` training trajectories and `test_size` for each test split by executing calls in a seeded world.
 
     `Trajectory.extra["toolworld"]` describes each: `agent`, `kind`, `split`, `seed` (of the world, for
-    `open_world`), and `sites`, the calls that went wrong, as `{"message": …, "index": …, "error": …}` with the kinds of
+    `open_world`), and `sites`, the wrong calls, as `{"message": …, "index": …, "error": …}` with the kinds of
     `noise.VISIBLE` (their feedback reports it, the next reply corrects it) and of `noise.SILENT` (training split only).
 
     `noise` is the share of training calls that fail visibly, 0 to 0.8; None is the default share of 0.17 with its
@@ -71,16 +71,18 @@ def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE, noise:
     if size < 0 or test_size < 0:
         raise ConfigError(f"toolworld: sizes must not be negative, got {size} and {test_size}")
     world = open_world(seed)
-    taken: set[str] = set()
-    seen = _Author("test_seen", TRAINING_AGENTS, world, seed).write(test_size, taken)
-    unseen = _Author("test_unseen", UNSEEN_AGENTS, world, seed).write(test_size, taken)
-    return ToolWorld(_Author("train", TRAINING_AGENTS, world, seed, noise).write(size, taken), seen, unseen)
+    used_queries: set[str] = set()
+    seen = _SplitGenerator("test_seen", TRAINING_AGENTS, world, seed).write(test_size, used_queries)
+    unseen = _SplitGenerator("test_unseen", UNSEEN_AGENTS, world, seed).write(test_size, used_queries)
+    return ToolWorld(
+        _SplitGenerator("train", TRAINING_AGENTS, world, seed, noise).write(size, used_queries), seen, unseen
+    )
 
 
-def logs_of(agent: Agent, count: int, seed: int = 0) -> list[Trajectory]:
-    """`count` training trajectories of one agent, which may have any number of tools but needs those of a chain."""
+def agent_trajectories(agent: Agent, count: int, seed: int = 0) -> list[Trajectory]:
+    """Generate `count` training trajectories of one agent, which may have any number of tools but needs a chain's."""
     assert agent.chains, f"{agent.name} has the tools of no chain"
-    return _Author("train", [agent], open_world(seed), seed).write(count, set())
+    return _SplitGenerator("train", [agent], open_world(seed), seed).write(count, set())
 
 
 @dataclass(slots=True)
@@ -91,47 +93,47 @@ class _Task:
     answer: str = ""
 
 
-class _Author:
-    """Draws the tasks of one split."""
+class _SplitGenerator:
+    """Draws the tasks of one split and generates their trajectories."""
 
     def __init__(
         self, split: Split, agents: Sequence[Agent], world: World, seed: int, noise: float | None = None
     ) -> None:
         self.split, self.agents, self.world = split, agents, world
         self.rng = Random(f"{split} {seed}")
-        self.draw = Draw(self.rng, world, held_out=split == "test_seen")
+        self.draw = ValueSampler(self.rng, world, held_out=split == "test_seen")
         self.noise = Noise(self.rng, silent=split == "train", share=noise)
 
-    def write(self, count: int, taken: set[str]) -> list[Trajectory]:
-        """`count` trajectories; a query that is in `taken` is drawn again, up to a hundred times."""
+    def write(self, count: int, used_queries: set[str]) -> list[Trajectory]:
+        """`count` trajectories. A task whose query was used before is drawn again, up to a hundred times."""
         trajectories = []
         for number in range(1, count + 1):
-            agent, task = self._fresh_task(taken)
-            taken.add(task.query)
+            agent, task = self._unused_task(used_queries)
+            used_queries.add(task.query)
             name = f"toolworld-{self.split.replace('_', '-')}-{number:04d}"
             with self.world.scratch():
                 trajectories.append(_Episode(agent, self.world, self.noise).run(name, task, self.split))
         return trajectories
 
-    def _fresh_task(self, taken: set[str]) -> tuple[Agent, _Task]:
+    def _unused_task(self, used_queries: set[str]) -> tuple[Agent, _Task]:
         kind = self.rng.choices(list(SHARES), list(SHARES.values()))[0]
         agents = [agent for agent in self.agents if agent.chains] if kind == "chain" else self.agents
         for _ in range(100):
             agent = self.rng.choice(agents)
             task = self._task(kind, agent)
-            if task.query not in taken:
+            if task.query not in used_queries:
                 break
         return agent, task
 
     def _task(self, kind: Kind, agent: Agent) -> _Task:
-        makers: dict[Kind, Callable[[Agent], _Task]] = {
+        kinds: dict[Kind, Callable[[Agent], _Task]] = {
             "single": self._single,
             "chain": self._chain,
             "parallel": self._parallel,
             "none": self._none,
             "refusal": self._refusal,
         }
-        task = makers[kind](agent)
+        task = kinds[kind](agent)
         opening = self.rng.choice(OPENINGS) if self.rng.random() < 0.25 else ""
         closing = self.rng.choice(CLOSINGS) if self.rng.random() < 0.25 and kind != "none" else ""
         task.query = f"{opening}{task.query}{closing}"
@@ -141,13 +143,13 @@ class _Author:
         return {"train": wordings, "test_seen": held_out, "test_unseen": wordings + held_out}[self.split]
 
     def _share(self, *groups: Sequence[Any]) -> Any:
-        """Draw a value; every fourth of a group is reserved for the test splits, which own all unseen domains."""
+        """Draw a value. Every fourth of a group is reserved for the test splits, and so are all of unseen domains."""
         if self.split == "test_unseen" and groups != (GENERAL,):
             return self.rng.choice([value for group in groups for value in group])
-        kept = self.split != "train"
-        return self.rng.choice([value for group in groups for i, value in enumerate(group) if (i % 4 == 3) == kept])
+        reserved = self.split != "train"
+        return self.rng.choice([value for group in groups for i, value in enumerate(group) if (i % 4 == 3) == reserved])
 
-    def _ask(self, name: str) -> tuple[str, PlannedCall]:
+    def _request(self, name: str) -> tuple[str, PlannedCall]:
         function = FUNCTIONS[name]
         slots = function.draw(self.draw)
         wording = self.rng.choice(self._wordings(function.wordings, function.held_out))
@@ -156,7 +158,7 @@ class _Author:
         return query + "." * query.endswith('"'), (name, lambda results: arguments)
 
     def _single(self, agent: Agent) -> _Task:
-        query, planned = self._ask(self.rng.choice(agent.names))
+        query, planned = self._request(self.rng.choice(agent.names))
         return _Task("single", query, [[planned]])
 
     def _chain(self, agent: Agent) -> _Task:
@@ -171,15 +173,15 @@ class _Author:
         count = 2 if self.rng.random() < 0.8 else 3
         first = self.rng.choice(agent.names)
         names = [first] * count if self.rng.random() < 0.4 else self.rng.sample(agent.names, count)
-        requests = [self._ask(name) for name in names]
-        if self._entangled(agent, [Call(name, make([])) for _, (name, make) in requests]):
+        requests = [self._request(name) for name in names]
+        if self._interdependent(agent, [Call(name, make([])) for _, (name, make) in requests]):
             return self._parallel(agent)
         frame = self.rng.choice(PAIRS if count == 2 else TRIPLES)
         return _Task(
             "parallel", frame.format(*[query for query, _ in requests]), [[planned for _, planned in requests]]
         )
 
-    def _entangled(self, agent: Agent, calls: list[Call]) -> bool:
+    def _interdependent(self, agent: Agent, calls: list[Call]) -> bool:
         """Whether calls depend on each other: equal, about the same object, or failing in some order."""
         named: list[str] = []
         for call in calls:
@@ -201,15 +203,15 @@ class _Author:
 
     def _refusal(self, agent: Agent) -> _Task:
         if self.rng.random() < 0.5:
-            near = self._share(*[service.unsupported_requests for service in agent.services])
-            query = fill(near, self._common_slots(), self.rng)
+            wording = self._share(*[service.unsupported_requests for service in agent.services])
+            query = fill(wording, self._common_slots(), self.rng)
         else:
-            query, _ = self._ask(self.rng.choice(self._foreign(agent)))
+            query, _ = self._request(self.rng.choice(self._tools_of_others(agent)))
         topics = " and ".join(service.topic for service in agent.services)
         return _Task("refusal", query, answer=self.rng.choice(REFUSALS).format(topics=topics))
 
-    def _foreign(self, agent: Agent) -> list[str]:
-        """Tools of other services, except those that look up a name, which the agent's tools might do."""
+    def _tools_of_others(self, agent: Agent) -> list[str]:
+        """Tools of other services, except those that look up a name: the agent's own tools may be able to do that."""
         services = UNSEEN_SERVICES if self.split == "test_unseen" else TRAINING_SERVICES
         foreign = [service for service in services if service not in agent.services]
         functions = [function for service in foreign for function in service.functions.values()]
@@ -222,7 +224,7 @@ class _Author:
 
 
 class _Episode:
-    """Executes a task: calls and feedback in turn, including errors and their corrections."""
+    """Executes a task call by call, including wrong calls and their corrections."""
 
     def __init__(self, agent: Agent, world: World, noise: Noise) -> None:
         self.agent, self.world, self.noise = agent, world, noise
@@ -231,7 +233,7 @@ class _Episode:
         self.calls = 0
 
     def run(self, name: str, task: _Task, split: Split) -> Trajectory:
-        """Return the complete trajectory."""
+        """The complete trajectory."""
         self.messages.append(Message("user", task.query))
         results: list[Any] = []
         answers: list[str] = []
@@ -251,21 +253,19 @@ class _Episode:
         return Trajectory(tuple(self.messages), self.agent.tools, name, extra={"toolworld": label})
 
     def _answer(self, answers: list[str], task: _Task) -> str:
-        """The last reply, in the house style of the agents: a fixed opening for results and for small talk."""
+        """The last reply, in the style of all agents: a fixed opening for results and for small talk."""
         if answers:
             return f"Here you go: {' '.join(answers)}"
         return task.answer if task.kind == "refusal" else f"Sure. {task.answer}"
 
     def _stage(self, golds: list[Call], last: bool) -> list[tuple[Call, Outcome]]:
-        """Execute the calls of a reply; failed calls are corrected and repeated in further replies."""
+        """Execute the calls of a reply; failed calls are corrected in further replies."""
         done: list[tuple[Call, Outcome] | None] = [None] * len(golds)
         pending = list(range(len(golds)))
         again = False
         while pending:
-            spoiled = self._spoiled([golds[index] for index in pending], again)
-            attempts = [
-                spoiled.get(position) or self._gold(golds[index], last) for position, index in enumerate(pending)
-            ]
+            wrong = self._failing_call([golds[index] for index in pending], again)
+            attempts = [wrong.get(position) or self._gold(golds[index], last) for position, index in enumerate(pending)]
             self._reply(attempts)
             for attempt, index in zip(attempts, pending, strict=True):
                 if not attempt.outcome.failed:
@@ -274,23 +274,23 @@ class _Episode:
             again = True
         return [item for item in done if item is not None]
 
-    def _spoiled(self, calls: list[Call], again: bool) -> dict[int, Spoiled]:
-        """Return at most one failing call of a reply, by its position."""
+    def _failing_call(self, calls: list[Call], again: bool) -> dict[int, Attempt]:
+        """At most one failing call of a reply, by its position."""
         for position, call in enumerate(calls):
-            spoiled = self.noise.spoil(self.agent, self.world, call, again)
-            if spoiled is not None:
-                return {position: spoiled}
+            attempt = self.noise.visible_error(self.agent, self.world, call, again)
+            if attempt is not None:
+                return {position: attempt}
         return {}
 
-    def _gold(self, call: Call, last: bool) -> Spoiled:
-        """Execute the gold call or occasionally a silently wrong call, and keep its effects."""
-        misled = self.noise.mislead(self.agent, self.world, call, last)
-        chosen, error = (misled.call, misled.error) if misled else (call, "")
+    def _gold(self, call: Call, last: bool) -> Attempt:
+        """Execute the gold call, or occasionally a silently wrong one, and keep its effects on the world."""
+        wrong = self.noise.silent_error(self.agent, self.world, call, last)
+        chosen, error = (wrong.call, wrong.error) if wrong else (call, "")
         outcome = run(self.agent.tools, self.world, chosen)
         assert not outcome.failed, f"a gold call failed: {chosen} {outcome.feedback}"
-        return Spoiled(chosen, error, outcome)
+        return Attempt(chosen, error, outcome)
 
-    def _reply(self, attempts: list[Spoiled]) -> None:
+    def _reply(self, attempts: list[Attempt]) -> None:
         position = len(self.messages)
         calls = []
         for index, attempt in enumerate(attempts):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import NESTED
 from tltrain.toolworld.world import DAYS, Row, World, check_day, check_time, people
 
@@ -127,7 +127,7 @@ def find_event(world: World, title: str) -> Row:
     return world.require(f"no event titled {title}", sql, title)
 
 
-def _meeting(d: Draw) -> Slots:
+def _meeting(d: ValueSampler) -> Slots:
     title = f"{d.pick(('Kick-off', 'Interview', 'Handover', 'Planning', 'Retrospective', 'Demo'))} {d.number(2, 60)}"
     return {"title": title, "day": d.day(), "start": d.time(), "minutes": d.pick((15, 30, 45, 75, 90, 120))}
 

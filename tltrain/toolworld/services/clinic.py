@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import HTTP
 from tltrain.toolworld.world import DAYS, Row, World, check_day, check_time, people
 
@@ -46,7 +46,7 @@ def _check_patient(world: World, patient_id: str) -> None:
     world.require(f"patient {patient_id} is not registered", "SELECT id FROM patients WHERE id = ?", patient_id)
 
 
-def _patient(d: Draw) -> Slots:
+def _patient(d: ValueSampler) -> Slots:
     return {"patient_id": d.row("SELECT id FROM patients")["id"]}
 
 

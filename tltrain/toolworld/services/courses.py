@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated, Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import PYTHON
 from tltrain.toolworld.world import Row, World, people
 
@@ -44,7 +44,7 @@ def _course(world: World, course_id: str) -> Row:
     return row
 
 
-def _id(d: Draw) -> Slots:
+def _id(d: ValueSampler) -> Slots:
     return {"course_id": d.row("SELECT id FROM courses")["id"]}
 
 

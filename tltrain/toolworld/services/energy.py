@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated, Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import NESTED
 from tltrain.toolworld.world import DAYS, MONTHS, Row, World, check_day, check_month
 
@@ -48,7 +48,7 @@ def _used(world: World, meter_id: str, month: str) -> int:
     return int(world.require(f"no data for {month}", sql, meter_id, check_month(month))["kwh"])
 
 
-def _id(d: Draw) -> Slots:
+def _id(d: ValueSampler) -> Slots:
     return {"meter_id": d.row("SELECT id FROM meters")["id"]}
 
 

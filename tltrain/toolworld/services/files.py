@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated, Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots
+from tltrain.toolworld.service import Service, Slots, ValueSampler
 from tltrain.toolworld.styles import SHELL
 from tltrain.toolworld.world import DAYS, Row, World, people
 
@@ -56,7 +56,7 @@ def _check_folder(folder: str) -> None:
         raise NotADirectoryError(f"cannot open '{folder}': No such directory")
 
 
-def _path(d: Draw) -> Slots:
+def _path(d: ValueSampler) -> Slots:
     return d.row("SELECT path FROM files")
 
 

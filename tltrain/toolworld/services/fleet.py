@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated, Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import FLAG
 from tltrain.toolworld.world import DAYS, Row, World, check_day, people
 
@@ -38,7 +38,7 @@ def _vehicle(world: World, plate: str) -> Row:
     return world.require(f"no vehicle with plate {plate}", "SELECT * FROM vehicles WHERE plate = ?", plate)
 
 
-def _plate(d: Draw) -> Slots:
+def _plate(d: ValueSampler) -> Slots:
     return d.row("SELECT plate FROM vehicles")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated, Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import FLAG
 from tltrain.toolworld.world import Row, World
 
@@ -41,7 +41,7 @@ def _quantity(world: World, sku: str, warehouse: str) -> int:
     return int(world.require(f"no stock of {sku}", sql, sku, warehouse)["quantity"])
 
 
-def _sku(d: Draw) -> str:
+def _sku(d: ValueSampler) -> str:
     return str(d.row("SELECT sku FROM articles")["sku"])
 
 
@@ -164,7 +164,7 @@ def list_low_stock(world: World, warehouse: Warehouse, below: int = 15) -> list[
     return world.all(sql, warehouse, below)
 
 
-def _transfer(d: Draw) -> Slots:
+def _transfer(d: ValueSampler) -> Slots:
     source, target = d.rng.sample(WAREHOUSES, 2)
     return {"sku": _sku(d), "quantity": d.number(2, 12), "source": source, "target": target}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import PROSE
 from tltrain.toolworld.world import DAYS, Row, World, people
 
@@ -46,7 +46,7 @@ def _check_member(world: World, member_id: str) -> None:
     world.require(f"member {member_id} is unknown", "SELECT id FROM members WHERE id = ?", member_id)
 
 
-def _id(d: Draw) -> Slots:
+def _id(d: ValueSampler) -> Slots:
     return d.row("SELECT id AS book_id FROM books")
 
 

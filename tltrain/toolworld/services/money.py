@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated, Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, Worded
+from tltrain.toolworld.service import Service, Slots, ValueSampler, Worded
 from tltrain.toolworld.styles import BARE
 from tltrain.toolworld.world import DAYS, MONTHS, Row, World, check_day, check_month
 
@@ -27,7 +27,7 @@ def _tables(world: World, rng: Random) -> None:
 money = Service("money", "money matters", BARE, _tables)
 
 
-def _currencies(d: Draw) -> Slots:
+def _currencies(d: ValueSampler) -> Slots:
     source, target = d.rng.sample(tuple(PER_EURO), 2)
     return {"amount": d.decimal(5, 900), "source": _named(source), "target": _named(target)}
 

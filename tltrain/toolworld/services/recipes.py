@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import BARE
 from tltrain.toolworld.world import Row, World
 
@@ -48,7 +48,7 @@ def _dish(world: World, dish: str) -> Row:
     return row
 
 
-def _dish_slots(d: Draw) -> Slots:
+def _dish_slots(d: ValueSampler) -> Slots:
     return {"dish": d.pick(DISHES)}
 
 

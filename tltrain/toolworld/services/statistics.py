@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics as stats
 from random import Random
 
-from tltrain.toolworld.service import Draw, Service, Slots, Worded
+from tltrain.toolworld.service import Service, Slots, ValueSampler, Worded
 from tltrain.toolworld.styles import PYTHON
 from tltrain.toolworld.world import Row, World
 
@@ -25,7 +25,7 @@ def _tables(world: World, rng: Random) -> None:
 statistics = Service("statistics", "statistics", PYTHON, _tables)
 
 
-def _list(d: Draw) -> Slots:
+def _list(d: ValueSampler) -> Slots:
     numbers = [d.decimal(1, 60) for _ in range(d.number(4, 6))]
     if len(set(numbers)) == len(numbers):
         numbers[-1] = numbers[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, Worded
+from tltrain.toolworld.service import Service, Slots, ValueSampler, Worded
 from tltrain.toolworld.styles import JSON
 from tltrain.toolworld.world import World
 
@@ -42,11 +42,11 @@ WORDS = (
 text = Service("text", "short texts", JSON)
 
 
-def _sentence(d: Draw) -> Slots:
+def _sentence(d: ValueSampler) -> Slots:
     return {"text": d.pick(SENTENCES)}
 
 
-def _swap(d: Draw) -> Slots:
+def _swap(d: ValueSampler) -> Slots:
     sentence = d.pick(SENTENCES)
     words = [word for word in sentence.split() if len(word) > 3]
     return {"text": sentence, "old": d.rng.choice(words), "new": d.pick(OTHERS)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from tltrain.toolworld.service import Draw, Service, Slots, each
+from tltrain.toolworld.service import Service, Slots, ValueSampler, each
 from tltrain.toolworld.styles import HTTP_TEXT
 from tltrain.toolworld.world import CITIES, DAYS, Row, World, check_day, people
 
@@ -49,7 +49,7 @@ def _trip(kind: str) -> str:
     return f"SELECT DISTINCT origin, destination, day FROM connections WHERE kind = '{kind}'"
 
 
-def _search(world: World, kind: str, origin: str, destination: str, day: str, max_price: int) -> list[Row]:
+def _search(world: World, kind: str, *, origin: str, destination: str, day: str, max_price: int) -> list[Row]:
     for city in (origin, destination):
         if city not in CITIES:
             raise LookupError(f"unknown city {city}")
@@ -68,7 +68,7 @@ def _book(world: World, kind: str, connection: str, passenger: str) -> Row:
     return {"booking_id": booking, **row}
 
 
-def _traveller(d: Draw) -> Slots:
+def _traveller(d: ValueSampler) -> Slots:
     return d.row("SELECT DISTINCT passenger FROM bookings")
 
 
@@ -93,7 +93,7 @@ def _traveller(d: Draw) -> Slots:
 )
 def find_flights(world: World, origin: str, destination: str, day: Day, max_price: Euros = 999) -> list[Row]:
     """Find flights from one city to another on a day: planes to fly with, cheapest first."""
-    return _search(world, "flight", origin, destination, day, max_price)
+    return _search(world, "flight", origin=origin, destination=destination, day=day, max_price=max_price)
 
 
 @travel.tool(
@@ -117,7 +117,7 @@ def find_flights(world: World, origin: str, destination: str, day: Day, max_pric
 )
 def find_trains(world: World, origin: str, destination: str, day: Day, max_price: Euros = 999) -> list[Row]:
     """Find trains from one city to another on a day: rail connections, cheapest first."""
-    return _search(world, "train", origin, destination, day, max_price)
+    return _search(world, "train", origin=origin, destination=destination, day=day, max_price=max_price)
 
 
 @travel.tool(

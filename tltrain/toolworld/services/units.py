@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from tltrain.toolworld.service import Draw, Service, Slots, Worded
+from tltrain.toolworld.service import Service, Slots, ValueSampler, Worded
 from tltrain.toolworld.styles import PYTHON
 from tltrain.toolworld.world import World
 
@@ -40,8 +40,8 @@ WORDS = {
 }
 
 
-def _pair(names: tuple[str, ...], low: int = 2, high: int = 120) -> Callable[[Draw], Slots]:
-    def draw(d: Draw) -> Slots:
+def _pair(names: tuple[str, ...], low: int = 2, high: int = 120) -> Callable[[ValueSampler], Slots]:
+    def draw(d: ValueSampler) -> Slots:
         source, target = d.rng.sample(names, 2)
         said = {"source": Worded(source, *WORDS[source]), "target": Worded(target, *WORDS[target])}
         return {"value": d.decimal(low, high), **said}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import Annotated
 
-from tltrain.toolworld.service import Draw, Service, Slots
+from tltrain.toolworld.service import Service, Slots, ValueSampler
 from tltrain.toolworld.styles import JSON
 from tltrain.toolworld.world import CITIES, DAYS, MONTHS, Row, World, check_day, check_month
 
@@ -44,11 +44,11 @@ def _month(world: World, city: str, month: str, order: str) -> Row:
     return world.require(f"no records for {month}", sql, city, check_month(month) + "-%")
 
 
-def _city_and_day(d: Draw) -> Slots:
+def _city_and_day(d: ValueSampler) -> Slots:
     return {"city": d.city(), "day": d.day()}
 
 
-def _city_and_month(d: Draw) -> Slots:
+def _city_and_month(d: ValueSampler) -> Slots:
     return {"city": d.city(), "month": d.pick(MONTHS)}
 
 
