@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tltrain.engine import ranks
 from tltrain.engine.adapters import add_adapters, merged, save_adapter
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class AdapterActors(Actors):
 
     def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
         """See `Actors`."""
-        save_adapter(self.wrapped, POLICY, base, folder / "adapter")
+        ranks.on_first(lambda: save_adapter(self.wrapped, POLICY, base, folder / "adapter"))
         return merged(self.wrapped, POLICY, seed)
 
 
