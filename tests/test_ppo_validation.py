@@ -97,8 +97,8 @@ def test_held_back_prompts_are_not_trained_on(tmp_path: Path) -> None:
 
 
 def test_scores_and_standard_errors() -> None:
-    """Three of four greedy replies are right: 100 * sqrt(3/4 * 1/4 / 4). Means of samples 1, 0, -1, 0: variance 2/3. Two
-    of four prompts have a right sample."""
+    """Three of four greedy replies are right: 100 * sqrt(3/4 * 1/4 / 4). Means of samples 1, 0, -1, 0: variance 2/3.
+    Two of four prompts have a right sample."""
     call = Call("get_order", {"order_id": "A-1"})
     greedy = [judge([one], [[call]], ()) for one in (call, call, call, Call("get_order", {"order_id": "B"}))]
     rewards = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [0.0, 0.0]])
