@@ -63,8 +63,8 @@ def kill_at(hook: str, number: int) -> None:
     """From now on, kill this process where it gets to a hook for the `number`-th time.
 
     `step`: an update begins. `rollout`: replies are sampled and not yet trained on. `log`: its weights are changed, its
-    line is not written. `checkpoint`: half of the state is written. `rename`: a file or folder is complete and still has
-    its temporary name. `model`: the model's folder is written, without the tokenizer.
+    line is not written. `checkpoint`: half of the state is written. `rename`: a file or folder is complete and still
+    has its temporary name. `model`: the model's folder is written, without the tokenizer.
     """
     hooks: dict[str, tuple[Any, str, Callable[..., None]]] = {
         "step": (SFTTrainer, "training_step", lambda *_, **__: None),

@@ -166,12 +166,12 @@ class PPOTrainer:
         own = own_replies(drawn, self.config.samples)
         prompts = [prompt for prompt in drawn for _ in range(self.config.samples)]
         seeds = [mixed_seed(self.seed, number, index) for index in own]
-        replies, verdicts = self._reply([prompts[index] for index in own], self.config.temperature, seeds)
+        replies, verdicts = self.reply([prompts[index] for index in own], self.config.temperature, seeds)
         measured = self._measure([prompts[index] for index in own], replies)
         replies, verdicts, measured = (ranks.concatenated(part) for part in (replies, verdicts, measured))
         return self._rollout(prompts, replies, verdicts, measured, own)
 
-    def _reply(
+    def reply(
         self, prompts: Sequence[Prompt], temperature: float, seeds: Sequence[int] = ()
     ) -> tuple[list[Generated], list[Verdict]]:
         """The policy's replies to the prompts (greedy at temperature 0), and the judge's verdicts on them."""
@@ -209,9 +209,9 @@ class PPOTrainer:
         """Score the policy after rollout `number` on the held-back prompts, and remember it if it is the best. Samples
         are drawn with the same random seeds each time, which rollouts, numbered from 1, do not use."""
         samples, own = self.config.samples, own_replies(self.held, self.config.samples)
-        _, greedy = self._reply([self.held[index // samples] for index in own[::samples]], 0.0)
+        _, greedy = self.reply([self.held[index // samples] for index in own[::samples]], 0.0)
         seeds = [mixed_seed(self.seed, 0, index) for index in own]
-        _, sampled = self._reply([self.held[index // samples] for index in own], self.config.temperature, seeds)
+        _, sampled = self.reply([self.held[index // samples] for index in own], self.config.temperature, seeds)
         greedy, sampled = ranks.concatenated(greedy), ranks.concatenated(sampled)
         right = torch.tensor([verdict.CF for verdict in sampled]).view(-1, samples)
         scores = validation_scores(greedy, self._rewards(sampled).view(-1, samples), right)
