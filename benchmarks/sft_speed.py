@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from speed.figures import COUNTED, Measured, Size, check, compare, run_figures, side_figures, table
+from speed.launch import RunFailedError, call, report
 from speed.process import Job, Outcome
 from speed.size import model_folder, model_size
 from speed.workload import NAMES, Name, Row, distinct_tokens, make_logs, make_row
@@ -30,7 +30,6 @@ from tltrain import model as models
 from tltrain.encode import Encoder
 from tltrain.errors import TLTrainError
 
-HERE = Path(__file__).resolve().parent
 MODULES = {"ours": "speed.ours", "trl": "speed.theirs"}
 CHECKED = 2
 """Logs of the update that checks that both sides compute the same loss."""
@@ -48,10 +47,6 @@ TRL_CANDIDATES: tuple[dict[str, Any], ...] = (
 Triton, both of which need a GPU; with a single log per pass nothing is padded."""
 TUNED = 2
 """Logs per update of a trial, which has two updates: the first is not timed."""
-
-
-class RunFailedError(Exception):
-    """The process of a side failed; the message is the last line of its stderr."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,27 +144,6 @@ class Bench:
             job_file.write_text(json.dumps(asdict(replace(job, folder=folder))), encoding="utf-8")
             call(self.sides[side], MODULES[side], str(job_file), str(result))
             return Outcome(**json.loads(result.read_text(encoding="utf-8")))
-
-
-def call(python: str, module: str, *arguments: str) -> str:
-    """Run `python -m module` with the benchmark's modules on its path; returns its stdout.
-
-    Raises:
-        RunFailedError: the process failed.
-    """
-    path = os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(
-        [python, "-m", module, *arguments], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"{module} exited with status {done.returncode}"]
-        raise RunFailedError(lines[-1][:300])
-    return done.stdout
-
-
-def report(text: str) -> None:
-    """Print progress to stderr."""
-    print(f"{datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
 def _summary(run: dict[str, Any]) -> str:

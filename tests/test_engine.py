@@ -383,14 +383,31 @@ def test_a_reply_ends_with_its_stop_token() -> None:
     model = micro_model()
     prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
     stop_ids = list(range(40))
-    replies = generate(model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seed=3, batch_size=4)
+    replies = generate(
+        model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seeds=range(3, 3 + len(prompts)), batch_size=4
+    )
     assert any(reply.finished for reply in replies)
     for reply in replies:
         assert reply.finished == (reply.ids[-1] in stop_ids)
         assert not set(reply.ids[:-1]) & set(stop_ids)
         assert reply.finished or len(reply.ids) == 30
-    assert replies == generate(model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seed=3, batch_size=4)
-    assert replies != generate(model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seed=4, batch_size=4)
+    assert replies == generate(
+        model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seeds=range(3, 3 + len(prompts)), batch_size=4
+    )
+    assert replies != generate(
+        model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seeds=range(4, 4 + len(prompts)), batch_size=4
+    )
+
+
+def test_a_sampled_reply_depends_on_its_own_prompt_and_seed_only() -> None:
+    for model in (micro_model(), mamba()):
+        prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()] * 2
+        seeds = list(range(len(prompts)))
+        together = generate(model, prompts, [3], 20, temperature=1.0, seeds=seeds, batch_size=100)
+        parts = [generate(model, prompts[half::2], [3], 20, temperature=1.0, seeds=seeds[half::2]) for half in (0, 1)]
+        assert together[0::2] == parts[0]
+        assert together[1::2] == parts[1]
+        assert len(set(together)) > len(prompts) // 2
 
 
 def test_greedy_decoding_ignores_the_generation_configuration() -> None:
@@ -406,14 +423,16 @@ def test_greedy_decoding_ignores_the_generation_configuration() -> None:
 @pytest.mark.parametrize("seed", [2**32, 20251125 * 1_000_003 + 1, 2**70, -1])
 def test_seeds_of_any_size(seed: int) -> None:
     for model in (micro_model(), mamba()):
-        drawn = [generate(model, [[5, 6, 7]], [], 8, temperature=1.0, seed=number) for number in (seed, seed, seed + 1)]
+        drawn = [
+            generate(model, [[5, 6, 7]], [], 8, temperature=1.0, seeds=[number]) for number in (seed, seed, seed + 1)
+        ]
         assert drawn[0] == drawn[1] != drawn[2]
 
 
 def test_sampling_follows_the_distribution() -> None:
     model, prompt = micro_model(), [5, 6, 7]
     probabilities = (model(input_ids=torch.tensor([prompt])).logits[0, -1] / 0.7).softmax(-1)
-    replies = generate(model, [prompt] * 3000, [], 1, temperature=0.7, seed=1, batch_size=1000)
+    replies = generate(model, [prompt] * 3000, [], 1, temperature=0.7, seeds=range(3000), batch_size=1000)
     counts = torch.bincount(torch.tensor([reply.ids[0] for reply in replies]), minlength=400) / 3000
     best = int(probabilities.argmax())
     error = 4 * (probabilities[best] * (1 - probabilities[best]) / 3000).sqrt()

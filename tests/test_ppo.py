@@ -22,7 +22,7 @@ from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.errors import DataError
 from tltrain.ppo import trainer as loop
 from tltrain.ppo.prompts import draw_prompts
-from tltrain.ppo.rollouts import Rollout, summary
+from tltrain.ppo.rollouts import Rollout, padded_rows, summary
 from tltrain.ppo.trainer import PPOTrainer
 from tltrain.progress import no_progress
 
@@ -177,7 +177,7 @@ def test_the_critic_begins_at_zero_and_learns_the_returns(tmp_path: Path, lora: 
     assert all(torch.equal(a, b) for a, b in zip(policy, trained.actors.policy_parameters(), strict=True))
     moved = [not torch.equal(a, b) for a, b in zip(critic, trained.actors.critic_parameters(), strict=True)]
     assert sum(moved) > len(moved) / 2
-    later = trained.measure_replies(first.prompts, first.replies).values
+    later = padded_rows([row.values for row in trained.measure_replies(first.prompts, first.replies)])
     assert ((later - first.returns) * first.mask).square().sum() < first.returns.square().sum()
 
 
@@ -388,7 +388,8 @@ def test_replies_are_sampled_as_configured(tmp_path: Path, monkeypatch: pytest.M
     for number in (1, 2):
         run(trained, number)
     assert [(one["temperature"], one["stop"], one["most"]) for one in asked] == [(0.3, [STOP], 6)] * 2
-    assert asked[0]["seed"] != asked[1]["seed"]
+    seeds = [seed for one in asked for seed in one["seeds"]]
+    assert len(set(seeds)) == len(seeds) == 16
 
 
 def test_no_prompts_is_said(tmp_path: Path) -> None:

@@ -97,20 +97,24 @@ def test_held_back_prompts_are_not_trained_on(tmp_path: Path) -> None:
 
 
 def test_scores_and_standard_errors() -> None:
-    """Three of four greedy replies are right: 100 * sqrt(3/4 * 1/4 / 4). Means of samples 1, 0, -1, 0: variance 2/3."""
+    """Three of four greedy replies are right: 100 * sqrt(3/4 * 1/4 / 4). Means of samples 1, 0, -1, 0: variance 2/3.
+    Two of four prompts have a right sample."""
     call = Call("get_order", {"order_id": "A-1"})
     greedy = [judge([one], [[call]], ()) for one in (call, call, call, Call("get_order", {"order_id": "B"}))]
     rewards = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, -1.0], [0.0, 0.0]])
-    found = validation_scores(greedy, rewards)
+    right = rewards == 1
+    found = validation_scores(greedy, rewards, right)
     assert (found["prompts"], found["TS"], found["PI"], found["CF"], found["reward"]) == (4, 100, 100, 75, 0)
-    assert found["se"] == pytest.approx({"TS": 0, "PI": 0, "CF": 21.650635, "reward": (2 / 3 / 4) ** 0.5})
+    assert (found["samples"], found["pass@k"]) == (2, 50)
+    errors = {"TS": 0, "PI": 0, "CF": 21.650635, "reward": (2 / 3 / 4) ** 0.5, "pass@k": 25}
+    assert found["se"] == pytest.approx(errors)
 
 
 def test_the_start_every_second_and_the_last_policy_are_validated(tmp_path: Path) -> None:
     trainer(tmp_path).train()
     rows = lines(tmp_path)
     assert [row["rollout"] for row in rows] == [0, 2, 4, 5]
-    assert all(row["se"].keys() == {"TS", "PI", "CF", "reward"} for row in rows)
+    assert all(row["se"].keys() == {"TS", "PI", "CF", "reward", "pass@k"} for row in rows)
 
 
 @ADAPTERS_OR_NOT

@@ -17,8 +17,8 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from support.ranks_job import JOBS, KILL, call_as, train, train_as
-from support.small_run import write_run
+from support.ranks_job import JOBS, KILL, PPO_JOBS, call_as, train, train_as, train_ppo
+from support.small_run import SETTINGS, write_run
 
 from tltrain.engine.order import share
 
@@ -94,7 +94,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def two(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every job, in two processes."""
     folder = tmp_path_factory.mktemp("two")
-    assert end(start(context, 2, train_as, folder, list(JOBS))) == [0, 0], said(folder)
+    assert end(start(context, 2, train_as, folder, [*JOBS, *PPO_JOBS])) == [0, 0], said(folder)
     return folder
 
 
@@ -125,6 +125,25 @@ def test_two_processes_with_four_are_one_with_eight(two: Path, one: Callable[[st
     assert expected.keys() == found.keys()
     difference = torch.cat([(found[name] - expected[name]).flatten() for name in expected]).norm()
     assert difference < 1e-5 * torch.cat([value.flatten() for value in expected.values()]).norm()
+
+
+@pytest.mark.parametrize("job", PPO_JOBS)
+def test_ppo_in_two_processes_is_that_of_one(two: Path, tmp_path: Path, job: str) -> None:
+    """The same replies, token for token; rewards and losses; weights."""
+    train_ppo(tmp_path, **PPO_JOBS[job])
+    for name in ("rollouts.jsonl", "validation.jsonl"):
+        if (tmp_path / name).exists():
+            assert (two / job / name).read_text() == (tmp_path / name).read_text()
+    assert len(lines(tmp_path)) == 3
+    for row, other in zip(lines(tmp_path), lines(two / job), strict=True):
+        assert row.keys() == other.keys()
+        for name in row.keys() - {"seconds", "replies_per_second"}:
+            expected = pytest.approx(row[name], rel=1e-3, abs=1e-5) if isinstance(row[name], float) else row[name]
+            assert other[name] == expected, (row["rollout"], name)
+    expected, found = weights(tmp_path), weights(two / job)
+    change = torch.cat([(found[name] - expected[name]).flatten() for name in expected]).norm()
+    assert change < 1e-4 * torch.cat([value.flatten() for value in expected.values()]).norm()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in (two / job).iterdir())
 
 
 @pytest.mark.parametrize("job", [job for job in JOBS if "bf16" in job])
@@ -164,6 +183,8 @@ def test_shares_are_neighbours_and_even() -> None:
         (1, "held-out", [(0, "log 1"), (0, "log 2"), (0, "checkpoint 1"), (0, "checkpoint 2"), (0, "rename 2")]),
         (2, "fsdp", [(1, "step 2"), (0, "checkpoint 1"), (1, "log 2"), (0, "model 1")]),
         (2, "fsdp-lora", [(0, "rename 2"), (1, "step 2")]),
+        (1, "ppo", [(0, "rollout 2"), (0, "checkpoint 1"), (0, "rename 1"), (0, "model 1")]),
+        (2, "ppo-leave-one-out", [(1, "rollout 1"), (0, "checkpoint 1"), (1, "rollout 2"), (0, "model 1")]),
     ],
 )
 def test_killed_again_and_again_the_weights_are_the_same(
@@ -180,8 +201,9 @@ def test_killed_again_and_again_the_weights_are_the_same(
     expected, found = weights(reference), weights(folder / job)
     for name, value in expected.items():
         assert torch.equal(value, found[name]), name
+    times = {"seconds": 0, "replies_per_second": 0}
     for row, other in zip(lines(reference), lines(folder / job), strict=True):
-        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+        assert {**row, **times} == {**other, **times}
     assert not [path for path in (folder / job).iterdir() if "checkpoint" in path.name or path.name == "best.pt"]
 
 
@@ -201,22 +223,25 @@ def test_started_by_one_process_and_resumed_by_two(context: Any, one: Callable[[
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     settings = {"arms": ["sft"], "batch_size": 3, "group_size": 1, "checkpoint_every": 1}
-    return write_run(tmp_path, ppo=None, sft={**settings, "optimiser": {"learning_rate": 1e-2}})
+    ppo = {**SETTINGS["ppo"], "arm": "sft"}
+    return write_run(tmp_path, ppo=ppo, sft={**settings, "optimiser": {"learning_rate": 1e-2}})
 
 
-def test_sft_alone_runs_as_several_processes(context: Any, run: Path, tmp_path: Path) -> None:
+def test_a_run_as_two_processes(context: Any, run: Path, tmp_path: Path) -> None:
+    """Every stage: both train, the first alone evaluates, reports and writes."""
     folder, log = tmp_path / "run", tmp_path / "log"
-    arguments = [str(run), "--out", str(folder)]
-    assert end(start(context, 2, call_as, log, ["run", *arguments])) == [2, 2]
-    assert "launched as 2 processes, which only `tltrain sft` supports" in (log / "said.0").read_text()
-    assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [0, 0], said(log)
-    assert "sft sft: 4 of 4, loss" in (log / "said.0").read_text()
+    arguments = ["run", str(run), "--out", str(folder)]
+    assert end(start(context, 2, call_as, log, arguments)) == [0, 0], said(log)
+    text = (log / "said.0").read_text()
+    assert "sft sft: 4 of 4, loss" in text
+    assert "ppo: 2 of 2" in text
     assert (log / "said.1").read_text() == ""
-    assert (folder / "sft/sft/model/config.json").exists()
+    assert {row["model"] for row in json.loads((folder / "scores.json").read_text())} == {"base", "sft", "sft+irm"}
+    assert (folder / "ppo/model/config.json").exists() and (folder / "report.html").exists()
     values = yaml.safe_load(run.read_text())
     values["sft"]["batch_size"] = 4
     run.write_text(yaml.safe_dump(values))
-    assert end(start(context, 2, call_as, log, ["sft", *arguments])) == [2, 2]
+    assert end(start(context, 2, call_as, log, arguments)) == [2, 2]
     for rank in range(2):
         text = (log / f"said.{rank}").read_text()
         assert text == f"tltrain: {folder}: holds a run of another configuration: sft.batch_size was 3, is 4\n"

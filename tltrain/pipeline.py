@@ -66,11 +66,9 @@ class Pipeline:
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
         """Run the stages in order. Returns the rows of `scores.json`."""
         stages = tuple(stages)
-        if ranks.count() > 1:
-            return self._distributed(stages)
         scored = "eval" in stages and self.config.eval is not None
         if "audit" in stages and self.data.train:
-            self.audit()
+            ranks.on_first(self.audit)
         if scored:
             self.evaluate(self.base_name, self.config.model)
         for arm in self.config.sft.arms if self.config.sft else ():
@@ -84,20 +82,8 @@ class Pipeline:
             if scored:
                 self.evaluate(self.policy_name, str(self.folder / "ppo" / "model"))
         if "report" in stages:
-            write_significance(self.folder)
-            write_pages(self.folder)
-        return self.run.scores()
-
-    def _distributed(self, stages: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Run as one of several processes, which only SFT supports."""
-        if stages != ("sft",):
-            raise ConfigError(
-                f"launched as {ranks.count()} processes, which only `tltrain sft` supports; continue with "
-                "`tltrain run` or `tltrain ppo` in one process and the same run directory"
-            )
-        for arm in self.config.sft.arms if self.config.sft else ():
-            self.sft(arm)
-        return []
+            ranks.on_first(self.report)
+        return ranks.on_first(lambda: self.run.scores()) or []
 
     @property
     def base_name(self) -> str:
@@ -156,20 +142,25 @@ class Pipeline:
             )
             trainer.train()
 
+    def report(self) -> None:
+        """Compare the models and write the pages."""
+        write_significance(self.folder)
+        write_pages(self.folder)
+
     def ppo(self) -> None:
         """PPO with the judge's reward."""
         from tltrain.ppo.trainer import PPOTrainer
 
         assert self.config.ppo is not None
-        if (self.folder / "ppo" / "model").exists():
-            discard(self.folder / "ppo" / "checkpoint.pt")
+        if ranks.shared((self.folder / "ppo" / "model").exists()):
+            ranks.on_first(lambda: discard(self.folder / "ppo" / "checkpoint.pt"))
             return
         start = self.config.model
         if self.config.sft is not None:
             start = str(self.arm_model(self.config.ppo.arm))
             if not Path(start).exists():
                 raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
-        with self.run.stage("ppo"):
+        with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
             model = self.load(start)
             encoder = self.encoder(model)
             PPOTrainer(
@@ -182,12 +173,16 @@ class Pipeline:
                 dialect=self.config.dialect,
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
-                progress=self.progress("ppo"),
+                progress=self.progress("ppo") if ranks.rank() == 0 else no_progress,
                 base=start,
             ).train()
 
     def evaluate(self, name: str, path: str) -> None:
-        """Score the model at `path` on every test split; a model that does not exist yet is skipped."""
+        """Score the model at `path` on every test split, in the first process; a model that does not exist yet is
+        skipped."""
+        ranks.on_first(lambda: self._evaluate(name, path))
+
+    def _evaluate(self, name: str, path: str) -> None:
         if self.config.eval is None or all(self.evaluation.is_scored(name, test) for test in self.test_sets):
             return
         if path != self.config.model and not Path(path).exists():

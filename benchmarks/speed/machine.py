@@ -1,4 +1,4 @@
-"""Description of the machine: `python -m speed.machine DEVICE` prints it as JSON, with its peak speed in bf16."""
+"""Description of the machine: `python -m speed.machine DEVICE` prints it as JSON, with its peak speeds."""
 
 from __future__ import annotations
 
@@ -14,24 +14,38 @@ import torch
 
 SIZES = {"cpu": (1024, 2048, 4096), "cuda": (4096, 8192)}
 ROUNDS = 15
+MOST_SECONDS = 10
+"""About the longest that a size may take."""
 
 
-def matrix_peak(device: str) -> float:
-    """Peak floating-point operations per second of square bf16 matrix products: the fastest round of the best size."""
-    return max(_rate(size, device) for size in SIZES[device])
+def matrix_peak(device: str, dtype: torch.dtype = torch.bfloat16) -> float:
+    """Peak floating-point operations per second of square matrix products: the fastest round of the best size.
+
+    On a device that is too slow for the dtype, a CPU without bf16 instructions, the smallest size alone is measured.
+    """
+    rates: list[float] = []
+    for size in SIZES[device]:
+        rates.append(_rate(size, device, dtype))
+        if 2 * (2 * size) ** 3 * ROUNDS / rates[-1] > MOST_SECONDS:
+            break
+    return max(rates)
 
 
-def _rate(size: int, device: str) -> float:
-    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    left @ right
+def _rate(size: int, device: str, dtype: torch.dtype) -> float:
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    slowest = _seconds(left, right, device)
     best = float("inf")
-    for _ in range(ROUNDS):
-        _wait(device)
-        started = time.perf_counter()
-        left @ right
-        _wait(device)
-        best = min(best, time.perf_counter() - started)
+    for _ in range(ROUNDS if slowest * ROUNDS < MOST_SECONDS else 1):
+        best = min(best, _seconds(left, right, device))
     return 2 * size**3 / best
+
+
+def _seconds(left: torch.Tensor, right: torch.Tensor, device: str) -> float:
+    _wait(device)
+    started = time.perf_counter()
+    left @ right
+    _wait(device)
+    return time.perf_counter() - started
 
 
 def _wait(device: str) -> None:
@@ -47,6 +61,7 @@ def describe(device: str) -> dict[str, Any]:
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "peak_flops": matrix_peak(device),
+        "peak_flops_fp32": matrix_peak(device, torch.float32),
     }
 
 

@@ -17,8 +17,9 @@ from transformers import PreTrainedModel
 
 from support.micro import micro_model, micro_tokenizer, micro_trajectories
 from tltrain.cli import main
-from tltrain.config import HeldOutConfig, LoraConfig, OptimiserConfig, SFTConfig
+from tltrain.config import HeldOutConfig, LoraConfig, OptimiserConfig, PPOConfig, SFTConfig, ValidationConfig
 from tltrain.encode import Encoder
+from tltrain.ppo.trainer import PPOTrainer
 from tltrain.sft import SFTTrainer
 
 LORA = LoraConfig(rank=4, alpha=8)
@@ -39,7 +40,20 @@ JOBS: dict[str, dict[str, Any]] = {
     "fsdp-lora-bf16": {"fsdp": True, "lora": LORA, "dtype": torch.bfloat16},
     "fsdp-checkpointing": {"fsdp": True, "gradient_checkpointing": True},
 }
-
+PPO_JOBS: dict[str, dict[str, Any]] = {
+    "ppo": {"lora": LORA, "epochs": 2, "minibatches": 2, "critic_warmup": 1},
+    "ppo-weights": {"lora": None},
+    "ppo-leave-one-out": {
+        "lora": LORA,
+        "advantage": "leave_one_out",
+        "samples": 4,
+        "text_share": 0.25,
+        "dynamic_sampling": True,
+        "validation": ValidationConfig(share=0.3, every=1),
+    },
+    "ppo-few": {"lora": LORA, "prompts": 1, "group_size": 1},
+}
+"""`ppo-few` has fewer prompts a rollout than processes."""
 
 KILL = "TLTRAIN_TEST_KILL"
 """Environment variable with the moment, `HOOK NUMBER`, at which a process kills itself: see `kill_at`."""
@@ -48,12 +62,13 @@ KILL = "TLTRAIN_TEST_KILL"
 def kill_at(hook: str, number: int) -> None:
     """From now on, kill this process where it gets to a hook for the `number`-th time.
 
-    `step`: an update begins. `log`: its weights are changed, its line is not written. `checkpoint`: half of the state
-    is written. `rename`: a file or folder is whole and has still its temporary name. `model`: the model's folder is
-    written, without the tokenizer.
+    `step`: an update begins. `rollout`: replies are sampled and not yet trained on. `log`: its weights are changed, its
+    line is not written. `checkpoint`: half of the state is written. `rename`: a file or folder is complete and still
+    has its temporary name. `model`: the model's folder is written, without the tokenizer.
     """
     hooks: dict[str, tuple[Any, str, Callable[..., None]]] = {
         "step": (SFTTrainer, "training_step", lambda *_, **__: None),
+        "rollout": (PPOTrainer, "update", lambda *_, **__: None),
         "log": (SFTTrainer, "log", lambda *_, **__: None),
         "checkpoint": (torch, "save", lambda state, path: Path(path).write_bytes(b"half")),
         "rename": (Path, "replace", lambda *_: None),
@@ -92,6 +107,25 @@ def train(folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> SF
     return trainer
 
 
+def train_ppo(folder: Path, **config: Any) -> PPOTrainer:
+    """Three rollouts of four prompts, by default with two replies each, a checkpoint after each."""
+    tokenizer = micro_tokenizer()
+    encoder, rate = Encoder(tokenizer), OptimiserConfig(learning_rate=1e-2, weight_decay=0.0)
+    settings = {"rollouts": 3, "prompts": 4, "samples": 2, "group_size": 2, "max_new_tokens": 6, "checkpoint_every": 1}
+    settings |= {"policy": rate, "critic": rate, "temperature": 1.0, **config}
+    trainer = PPOTrainer(
+        micro_model(len(tokenizer)),
+        tokenizer,
+        prompts=[prompt for trajectory in micro_trajectories(16) for prompt in encoder.prompts(trajectory)],
+        stop_ids=encoder.stop_ids,
+        config=PPOConfig(**settings),
+        folder=folder,
+        seed=5,
+    )
+    trainer.train()
+    return trainer
+
+
 def train_as(environment: dict[str, str], folder: Path, jobs: list[str]) -> None:
     """In a process of its own, with the environment that a launcher gives; its output goes to a file."""
     warnings.simplefilter("error")
@@ -100,7 +134,10 @@ def train_as(environment: dict[str, str], folder: Path, jobs: list[str]) -> None
         kill_at(hook, int(number))
     with _launched(environment, folder):
         for job in jobs:
-            train(folder / job, **JOBS[job])
+            if job in PPO_JOBS:
+                train_ppo(folder / job, **PPO_JOBS[job])
+            else:
+                train(folder / job, **JOBS[job])
 
 
 def call_as(environment: dict[str, str], folder: Path, arguments: list[str]) -> None:

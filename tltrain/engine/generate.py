@@ -207,7 +207,7 @@ def generate(
     max_new_tokens: int,
     *,
     temperature: float = 0.0,
-    seed: int = 0,
+    seeds: Sequence[int] = (),
     batch_size: int = 32,
     progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
@@ -219,32 +219,27 @@ def generate(
         stop_ids: token ids that end a reply.
         max_new_tokens: a longer reply is truncated and not marked as finished.
         temperature: 0 decodes greedily; otherwise tokens are sampled from softmax(logits / temperature).
-        seed: of the sampling; the same prompts, seed and batch size give the same replies.
+        seeds: random seed of each prompt's reply, any integers; needed for sampling only. A reply depends on its
+            prompt and seed alone, not on the other prompts of its batch (beyond rounding errors in the logits).
         batch_size: most replies decoded together.
         progress: called after each batch with its number of replies.
 
     Returns:
         The replies, in the order of the prompts.
     """
+    assert temperature == 0 or len(seeds) == len(prompts), "sampling needs a seed for each prompt"
     replies: dict[int, Generated] = {}
-    for number, batch in enumerate(batches(model, prompts, batch_size)):
-        chosen, batch_seed = [prompts[index] for index in batch], _seed(seed * 1_000_003 + number)
+    for batch in batches(model, prompts, batch_size):
+        chosen, own_seeds = [prompts[index] for index in batch], [seeds[index] if seeds else 0 for index in batch]
         if prefix_sharing_obstacle(model) is None:
-            generator = torch.Generator(device=model.device).manual_seed(batch_seed)
-            finished = _decode(
-                model,
-                chosen,
-                set(stop_ids),
-                max_new_tokens=max_new_tokens,
-                temperature=temperature,
-                generator=generator,
-            )
+            draw = _Draw(temperature, own_seeds, max_new_tokens, model.device)
+            finished = _decode(model, chosen, set(stop_ids), max_new_tokens, draw)
         else:
             finished = [
                 _generate_separately(
-                    model, prompt, stop_ids, max_new_tokens=max_new_tokens, temperature=temperature, seed=batch_seed
+                    model, prompt, stop_ids, max_new_tokens=max_new_tokens, temperature=temperature, seed=own_seed
                 )
-                for prompt in chosen
+                for prompt, own_seed in zip(chosen, own_seeds, strict=True)
             ]
         replies.update(zip(batch, finished, strict=True))
         if progress is not None:
@@ -260,6 +255,8 @@ def batches(model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size
     """
     if prefix_sharing_obstacle(model) is not None:
         return [[index] for index in range(len(prompts))]
+    if not prompts:
+        return []
     sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in prompts]
     groups = group_by_budget(sequences, max(CACHE_BYTES // _token_bytes(model), 1))
     return [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
@@ -292,7 +289,7 @@ def _generate_separately(
     )
     ids = torch.tensor([list(prompt)], device=model.device)
     with torch.random.fork_rng(), _without_generation_defaults(model):
-        torch.manual_seed(_seed(seed + len(prompt)))
+        torch.manual_seed(_seed(seed))
         output = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
     reply = tuple(output[0, len(prompt) :].tolist())
     return Generated(reply, reply[-1] in set(stop_ids))
@@ -315,6 +312,42 @@ def _seed(number: int) -> int:
     return number % 2**64
 
 
+class _Draw:
+    """Draws the next tokens of a batch of B replies, each with random numbers of its own.
+
+    Args:
+        temperature: 0 for greedy decoding.
+        seeds: random seeds of the B replies.
+        count: tokens to be drawn for each reply, at most.
+        device: of the logits.
+    """
+
+    def __init__(self, temperature: float, seeds: Sequence[int], count: int, device: torch.device) -> None:
+        self.temperature = temperature
+        if temperature:
+            generators = (torch.Generator().manual_seed(_seed(seed)) for seed in seeds)
+            uniform = [torch.rand(count, dtype=torch.float64, generator=generator) for generator in generators]
+            self.uniform = torch.stack(uniform).to(device)  # (B, count)
+
+    def __call__(self, logits: torch.Tensor, replies: Sequence[int], number: int) -> torch.Tensor:
+        """Draw token `number` of some of the replies.
+
+        Args:
+            logits: (b, vocabulary).
+            replies: their b indices in the batch.
+            number: of the token, from 0.
+
+        Returns:
+            (b,) token ids: the most likely ones, or samples by inversion of the cumulative distribution.
+        """
+        if not self.temperature:
+            return logits.argmax(-1)
+        # Double precision: in fp32 the sum over a vocabulary of 150,000 loses its least likely tokens.
+        cumulative = (logits.float() / self.temperature).softmax(-1).double().cumsum(-1)
+        drawn = self.uniform[replies, number, None] * cumulative[:, -1:]
+        return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+
+
 def _groups(prompts: Sequence[Sequence[int]]) -> list[range]:
     """Group consecutive prompts, given in the order of their token ids: the prompts of a group share at least half of
     the prefix that its first two share."""
@@ -332,10 +365,8 @@ def _decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     stop_ids: set[int],
-    *,
     max_new_tokens: int,
-    temperature: float,
-    generator: torch.Generator,
+    draw: _Draw,
 ) -> list[Generated]:
     logits, layout = _prefill(model, prompts, max_new_tokens)
     replies: list[list[int]] = [[] for _ in prompts]
@@ -343,7 +374,7 @@ def _decode(
     active = list(range(len(prompts)))  # replies in the layout; finished replies remain until a copy is worth it
     with tree_attention(model, layout):  # once, since switching a model's attention costs milliseconds
         for number in range(max_new_tokens):
-            sampled = _sample(logits, temperature, generator)
+            sampled = draw(logits, active, number)
             for index, token in zip(active, sampled.tolist(), strict=True):
                 if not finished[index]:
                     replies[index].append(token)
@@ -393,11 +424,3 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int
     for node in plan_passes(tree, PREFILL_TOKENS):
         run(node, ())
     return torch.cat(parts)[row_of.to(model.device)], _DecodeLayout(tree, cached, _groups(prompts), room)
-
-
-def _sample(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
-    """Logits (B, vocabulary) -> (B,) token ids."""
-    if temperature == 0:
-        return logits.argmax(-1)
-    probabilities = (logits.float() / temperature).softmax(-1)
-    return torch.multinomial(probabilities, 1, generator=generator)[:, 0]

@@ -183,7 +183,7 @@ def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all:
     """A tree of all sequences, or a tree per sequence if the model cannot share prefixes."""
     linear_output(model)  # its trial pass must not run inside a tree's pass
     if prefix_sharing_obstacle(model) is None:
-        return [TokenTree(sequences, keep_all)]
+        return [TokenTree(sequences, keep_all)] if sequences else []
     return [TokenTree([sequence], keep_all, index) for index, sequence in enumerate(sequences)]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
@@ -16,6 +17,8 @@ from torch import distributed
 from tltrain.errors import ConfigError, TLTrainError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=2)
+"""How long ranks wait for each other: while rank 0 evaluates a model, the others do nothing."""
 
 
 def join(device: str) -> str:
@@ -41,7 +44,7 @@ def join(device: str) -> str:
 
     if not distributed.is_initialized():
         atexit.register(_leave)
-    state = PartialState(cpu=torch.device(device).type == "cpu")
+    state = PartialState(cpu=torch.device(device).type == "cpu", timeout=PATIENCE)
     return str(state.device)
 
 
@@ -93,6 +96,15 @@ def on_first(act: Callable[[], T]) -> T | None:
     if message := shared(None if error is None else str(error)):
         raise error or TLTrainError(message)
     return result
+
+
+def concatenated(values: list[T]) -> list[T]:
+    """The values of all ranks, in the order of the ranks. They must be picklable, tensors on the CPU."""
+    if count() == 1:
+        return values
+    parts: list[list[T]] = [[] for _ in range(count())]
+    distributed.all_gather_object(parts, values)
+    return [value for part in parts for value in part]
 
 
 def summed(values: Sequence[float], device: torch.device) -> list[float]:

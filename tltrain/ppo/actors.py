@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from tltrain.engine import ranks
 from tltrain.engine.adapters import add_adapters, merged, save_adapter
+from tltrain.engine.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from tltrain.config import LoraConfig
+    from tltrain.config import LoraConfig, OptimiserConfig
 
 POLICY, CRITIC = "policy", "critic"
+HEAD_RATE = 10.0
+"""Learning rate of the value head relative to the backbone's: the head starts from zero, not from the SFT model."""
 
 
 class Actors(ABC):
@@ -88,7 +92,7 @@ class AdapterActors(Actors):
 
     def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
         """See `Actors`."""
-        save_adapter(self.wrapped, POLICY, base, folder / "adapter")
+        ranks.on_first(lambda: save_adapter(self.wrapped, POLICY, base, folder / "adapter"))
         return merged(self.wrapped, POLICY, seed)
 
 
@@ -130,3 +134,12 @@ def value_head(model: PreTrainedModel) -> torch.nn.Linear:
     torch.nn.init.zeros_(head.weight)
     torch.nn.init.zeros_(head.bias)
     return head
+
+
+def make_optimiser(
+    settings: OptimiserConfig, parameters: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
+) -> Optimiser:
+    """The optimiser of a backbone's parameters and of the parameters of its value head, which may be none."""
+    groups = [(parameters, settings.learning_rate), (head, settings.learning_rate * HEAD_RATE)]
+    betas = (settings.beta1, settings.beta2)
+    return Optimiser([group for group in groups if group[0]], betas, settings.weight_decay, settings.clip_norm)

@@ -8,7 +8,8 @@ from itertools import chain
 from tltrain.config import PPOConfig
 from tltrain.data import held_openings, opening
 from tltrain.encode import Prompt
-from tltrain.engine.order import batches
+from tltrain.engine import ranks
+from tltrain.engine.order import batches, share
 from tltrain.errors import ConfigError, DataError
 from tltrain.sft import prefix_key
 
@@ -65,3 +66,10 @@ def _draw(
         order = list(chain(*batches(keys, config.prompts, config.group_size, seed + epoch)))
         drawn += [indices[position] for position in order[offset : offset + count - len(drawn)]]
     return drawn
+
+
+def own_replies(prompts: Sequence[Prompt], samples: int) -> range:
+    """Indices of the replies that this process computes, of `samples` replies to each of the prompts."""
+    lengths = [len(prompt.ids) for prompt in prompts]
+    own = share(range(len(prompts)), lengths, ranks.rank(), ranks.count())
+    return range(own[0] * samples, (own[-1] + 1) * samples) if own else range(0)

@@ -6,9 +6,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from tltrain.encode import Prompt
 from tltrain.engine.generate import Generated
@@ -16,18 +17,16 @@ from tltrain.engine.tree import TokenSequence
 from tltrain.judging import Verdict
 from tltrain.ppo import maths
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 class Measured(NamedTuple):
-    """What the models say about N replies before an update: all (N, L) on the CPU, 0 on padding.
-
-    `old` and `reference` are log-probabilities at the sampling temperature, `values` the critic's, and `mask` is 1 on
-    the tokens of a reply. What the configuration does not need is None.
-    """
+    """What was measured for each token of a reply before the update, (L',) for its L' tokens; None: not needed."""
 
     old: torch.Tensor | None
     reference: torch.Tensor | None
     values: torch.Tensor | None
-    mask: torch.Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +35,8 @@ class Rollout:
 
     `old` and `reference` are log-probabilities at the sampling temperature, `values` the critic's, all before the
     update; each is None where the configuration does not need it. `returns` is None without a critic. `used` are the
-    indices of the replies that the update trains on. The `samples` replies of a prompt are neighbours.
+    indices of the replies that the update trains on, `own` those that this process computes. The `samples` replies of a
+    prompt are neighbours.
     """
 
     prompts: list[Prompt]
@@ -50,6 +50,7 @@ class Rollout:
     advantages: torch.Tensor
     returns: torch.Tensor | None
     used: list[int]
+    own: range
     samples: int
 
     def sequences(self, chosen: Sequence[int]) -> list[TokenSequence]:
@@ -62,10 +63,30 @@ def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
     return TokenSequence([*prompt.ids, *reply.ids], len(prompt.ids), [1.0] * len(reply.ids))
 
 
+def padded_rows(rows: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """N rows of any length -> (N, L); None if they were not measured."""
+    measured = [row for row in rows if row is not None]
+    return pad_sequence(measured, batch_first=True) if measured else None
+
+
+def readable_replies(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
+    """The sampled replies with their rewards, for `rollouts.jsonl`."""
+    return [
+        {
+            "prompt": prompt.name,
+            "text": tokenizer.decode(reply.ids),
+            "ids": list(reply.ids),
+            "reward": verdict.reward,
+            "finding": verdict.finding,
+        }
+        for prompt, reply, verdict in zip(rollout.prompts, rollout.replies, rollout.verdicts, strict=True)
+    ]
+
+
 def mixed_seed(*numbers: int) -> int:
-    """A stable seed below 2**43 from integers of any size, small enough for `generate` to derive its own from."""
+    """A random seed of 32 bits, all that torch's generator on CPUs uses, from integers of any size."""
     digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") % 2**43
+    return int.from_bytes(digest[:4], "big")
 
 
 def rewards_differ(rewards: torch.Tensor, samples: int) -> torch.Tensor:

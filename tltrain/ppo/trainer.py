@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +14,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from tltrain import dialects
 from tltrain import model as models
-from tltrain.config import OptimiserConfig, PPOConfig
+from tltrain.config import PPOConfig
 from tltrain.encode import Prompt
 from tltrain.encode.decoding import decode_reply
+from tltrain.engine import ranks
 from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
 from tltrain.engine.generate import Generated, generate
-from tltrain.engine.optimiser import Optimiser, cosine
+from tltrain.engine.optimiser import cosine
 from tltrain.engine.outputs import LogProbs, TokenOutput, Values
 from tltrain.engine.passes import backward, measure
 from tltrain.engine.tree import Predicted
@@ -27,21 +29,30 @@ from tltrain.files import append_json_line, discard
 from tltrain.judging import Verdict
 from tltrain.judging.replies import judge_reply
 from tltrain.ppo import maths
-from tltrain.ppo.actors import Actors, AdapterActors, FullActors
-from tltrain.ppo.prompts import draw_prompts, hold_back
-from tltrain.ppo.rollouts import Measured, Rollout, mixed_seed, reply_sequence, rewards_differ, summary
+from tltrain.ppo.actors import Actors, AdapterActors, FullActors, make_optimiser
+from tltrain.ppo.prompts import draw_prompts, hold_back, own_replies
+from tltrain.ppo.rollouts import (
+    Measured,
+    Rollout,
+    mixed_seed,
+    padded_rows,
+    readable_replies,
+    reply_sequence,
+    rewards_differ,
+    summary,
+)
 from tltrain.ppo.validation import validation_scores
 from tltrain.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-HEAD_RATE = 10.0
-"""Learning rate of the value head relative to the backbone's: the head starts from zero, not from the SFT model."""
-
 
 class PPOTrainer:
     """Trains a policy with PPO, starting from an SFT model.
+
+    Launched as several processes, each samples, judges and measures the replies to its own prompts and computes their
+    part of every gradient. Replies and the result are those of a single process, up to rounding errors.
 
     Args:
         model: the SFT model; changed in place.
@@ -96,20 +107,16 @@ class PPOTrainer:
             if config.lora is None
             else AdapterActors(model, config.lora, seed, self.with_critic)
         )
-        self.policy_optimiser = _optimiser(config.policy, self.actors.policy_parameters(), [])
+        self.policy_optimiser = make_optimiser(config.policy, self.actors.policy_parameters(), [])
         if self.with_critic:
-            self.critic_optimiser = _optimiser(
-                config.critic, self.actors.critic_parameters(), list(self.actors.head.parameters())
-            )
+            head = list(self.actors.head.parameters())
+            self.critic_optimiser = make_optimiser(config.critic, self.actors.critic_parameters(), head)
 
     def train(self) -> PreTrainedModel:
         """Run all rollouts that are not done yet; saves and returns the policy (the best one, with validation)."""
-        checkpoint, metrics = self.folder / "checkpoint.pt", self.folder / "metrics.jsonl"
-        samples = self.folder / "rollouts.jsonl"
+        checkpoint = self.folder / "checkpoint.pt"
         done = self._resume(load_checkpoint(checkpoint))
-        cut_metrics(metrics, "rollout", done)
-        cut_metrics(samples, "rollout", done)
-        cut_metrics(self.folder / "validation.jsonl", "rollout", done if done else -1)
+        ranks.on_first(lambda: self._cut_lines(done))
         if self.held and not done:
             self.validate(0)
         for number in range(done + 1, self.config.rollouts + 1):
@@ -119,33 +126,50 @@ class PPOTrainer:
             seconds = time.perf_counter() - started
             speed = {"seconds": seconds, "replies_per_second": len(rollout.replies) / seconds}
             line = {"rollout": number, **summary(rollout), **losses, **speed}
-            append_json_line(samples, {"rollout": number, "replies": self._readable(rollout)})
-            append_json_line(metrics, line)
+            ranks.on_first(partial(self._log, rollout, line))
             kl = line["kl"]
-            shown = "" if kl is None else f", KL {kl:.3f}"
-            self.progress(f"reward {line['reward']:.2f}{shown}", number, self.config.rollouts)
             stop = self.config.max_kl is not None and kl is not None and kl > self.config.max_kl
             if self._validation_is_due(number, last=stop or number == self.config.rollouts):
                 self.validate(number)
             if stop:
                 break
             if number % self.config.checkpoint_every == 0 and number < self.config.rollouts:
-                save_checkpoint(checkpoint, self.state(number))
+                state = self.state(number)
+                ranks.on_first(partial(save_checkpoint, checkpoint, state))
         if self.best is not None:
             self.policy_optimiser.load_weights(self.best["weights"])
         policy = self.actors.finish(self.folder, self.base, self.seed)
-        models.save(policy, self.tokenizer, self.folder / "model")
-        discard(checkpoint)
+        ranks.on_first(lambda: models.save(policy, self.tokenizer, self.folder / "model"))
+        ranks.on_first(lambda: discard(checkpoint))
         return policy
+
+    def _cut_lines(self, done: int) -> None:
+        """Remove what was logged after the checkpoint that training resumes from."""
+        for name in ("metrics.jsonl", "rollouts.jsonl"):
+            cut_metrics(self.folder / name, "rollout", done)
+        cut_metrics(self.folder / "validation.jsonl", "rollout", done if done else -1)
+
+    def _log(self, rollout: Rollout, line: dict[str, Any]) -> None:
+        replies = readable_replies(rollout, self.tokenizer)
+        append_json_line(self.folder / "rollouts.jsonl", {"rollout": line["rollout"], "replies": replies})
+        append_json_line(self.folder / "metrics.jsonl", line)
+        shown = "" if line["kl"] is None else f", KL {line['kl']:.3f}"
+        self.progress(f"reward {line['reward']:.2f}{shown}", line["rollout"], self.config.rollouts)
 
     def collect(self, number: int) -> Rollout:
         """Rollout `number` (from 1) before its update: sampled replies, verdicts, log-probabilities and advantages."""
-        drawn = draw_prompts(self.prompts, number, self.config, self.seed)
-        prompts = [self.prompts[index] for index in drawn for _ in range(self.config.samples)]
-        replies, verdicts = self._reply(prompts, self.config.temperature, mixed_seed(self.seed, number))
-        return self._rollout(prompts, replies, verdicts, self._rewards(verdicts))
+        drawn = [self.prompts[index] for index in draw_prompts(self.prompts, number, self.config, self.seed)]
+        own = own_replies(drawn, self.config.samples)
+        prompts = [prompt for prompt in drawn for _ in range(self.config.samples)]
+        seeds = [mixed_seed(self.seed, number, index) for index in own]
+        replies, verdicts = self.reply([prompts[index] for index in own], self.config.temperature, seeds)
+        measured = self.measure_replies([prompts[index] for index in own], replies)
+        replies, verdicts, measured = (ranks.concatenated(part) for part in (replies, verdicts, measured))
+        return self._rollout(prompts, replies, verdicts, measured, own)
 
-    def _reply(self, prompts: list[Prompt], temperature: float, seed: int) -> tuple[list[Generated], list[Verdict]]:
+    def reply(
+        self, prompts: Sequence[Prompt], temperature: float, seeds: Sequence[int] = ()
+    ) -> tuple[list[Generated], list[Verdict]]:
         """The policy's replies to the prompts (greedy at temperature 0), and the judge's verdicts on them."""
         replies = generate(
             self.actors.policy(),
@@ -153,7 +177,7 @@ class PPOTrainer:
             self.stop_ids,
             self.config.max_new_tokens,
             temperature=temperature,
-            seed=seed,
+            seeds=seeds,
             batch_size=self.config.prompts * self.config.samples,
         )
         verdicts = [
@@ -179,23 +203,32 @@ class PPOTrainer:
 
     def validate(self, number: int) -> None:
         """Score the policy after rollout `number` on the held-back prompts, and remember it if it is the best. Samples
-        are drawn with the same random seed each time, which rollouts, numbered from 1, do not use."""
-        samples = self.config.samples
-        _, greedy = self._reply(self.held, 0.0, 0)
-        repeated = [prompt for prompt in self.held for _ in range(samples)]
-        _, sampled = self._reply(repeated, self.config.temperature, mixed_seed(self.seed, 0))
-        scores = validation_scores(greedy, self._rewards(sampled).view(-1, samples))
-        append_json_line(self.folder / "validation.jsonl", {"rollout": number, **scores})
+        are drawn with the same random seeds each time, which rollouts, numbered from 1, do not use."""
+        samples, own = self.config.samples, own_replies(self.held, self.config.samples)
+        _, greedy = self.reply([self.held[index // samples] for index in own[::samples]], 0.0)
+        seeds = [mixed_seed(self.seed, 0, index) for index in own]
+        _, sampled = self.reply([self.held[index // samples] for index in own], self.config.temperature, seeds)
+        greedy, sampled = ranks.concatenated(greedy), ranks.concatenated(sampled)
+        right = torch.tensor([verdict.CF for verdict in sampled]).view(-1, samples)
+        scores = validation_scores(greedy, self._rewards(sampled).view(-1, samples), right)
+        line = {"rollout": number, **scores}
+        ranks.on_first(lambda: append_json_line(self.folder / "validation.jsonl", line))
         if self.best is None or (scores["CF"], scores["reward"]) > (self.best["CF"], self.best["reward"]):
             weights = [weight.detach().cpu().clone() for weight in self.policy_optimiser.weights]
             self.best = {"rollout": number, "CF": scores["CF"], "reward": scores["reward"], "weights": weights}
 
     def _rollout(
-        self, prompts: list[Prompt], replies: list[Generated], verdicts: list[Verdict], rewards: torch.Tensor
+        self,
+        prompts: list[Prompt],
+        replies: list[Generated],
+        verdicts: list[Verdict],
+        measured: Sequence[Measured],
+        own: range,
     ) -> Rollout:
-        """Add log-probabilities, values, advantages and returns to the replies and their rewards (N,)."""
-        config = self.config
-        old, reference, values, mask = self.measure_replies(prompts, replies)
+        """Put the replies of all processes together, and add advantages and returns."""
+        config, rewards = self.config, self._rewards(verdicts)
+        old, reference, values = (padded_rows(column) for column in zip(*measured, strict=True))
+        mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
         returns = None
         if values is None:
             penalty = torch.zeros_like(rewards)
@@ -223,6 +256,7 @@ class PPOTrainer:
             advantages=advantages,
             returns=returns,
             used=used,
+            own=own,
             samples=config.samples,
         )
 
@@ -245,12 +279,15 @@ class PPOTrainer:
             if self.with_critic:
                 share = cosine((number - 1) * updates + index, config.rollouts * updates, config.critic.warmup)
                 totals["value_grad_norm"] += self.critic_optimiser.step(1.0, share)
+        summed = [name for name in totals if not name.endswith("_grad_norm")]  # the others are equal on all ranks
+        values = ranks.summed([totals[name] for name in summed], self.actors.policy().device)
+        totals.update(zip(summed, values, strict=True))
         return {name: value / updates for name, value in totals.items()}
 
     def accumulate_gradients(
         self, rollout: Rollout, chosen: list[int], *, with_policy: bool = True
     ) -> dict[str, float]:
-        """Add the gradients of one update over the chosen replies to the weights of policy and critic.
+        """Add this process's part of the gradients of one update over the chosen replies to policy and critic.
 
         Args:
             rollout: the replies, with log-probabilities, advantages and returns.
@@ -258,20 +295,21 @@ class PPOTrainer:
             with_policy: whether the policy has a part in the update, and not the critic alone.
 
         Returns:
-            `policy_loss`, `clip_fraction` and, with a critic, `value_loss`: means over the chosen replies' tokens.
+            `policy_loss`, `clip_fraction` and, with a critic, `value_loss`: this process's part of the means
+            over the chosen replies' tokens.
         """
         losses = {"policy_loss": 0.0, "clip_fraction": 0.0}
         if with_policy:
             losses = self._policy_backward(rollout, chosen)
         if self.with_critic:
-            losses["value_loss"] = self._value_backward(rollout, chosen) if chosen else 0.0
+            losses["value_loss"] = self._value_backward(rollout, chosen)
         return losses
 
     def _policy_backward(self, rollout: Rollout, chosen: list[int]) -> dict[str, float]:
         """The clipped policy loss, as the mean over the tokens of the chosen replies. A reply whose advantages are all
         zero has no gradient and is skipped."""
         config, total = self.config, rollout.mask[chosen].sum()
-        trained = [index for index in chosen if rollout.advantages[index].any()]
+        trained = [index for index in chosen if index in rollout.own and rollout.advantages[index].any()]
         clip_fraction = 0.0
 
         def loss(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
@@ -299,6 +337,9 @@ class PPOTrainer:
         """The clipped value loss, as the mean over the tokens of the chosen replies."""
         assert rollout.values is not None and rollout.returns is not None, "only called with a critic"
         tensors, total = (rollout.values, rollout.returns, rollout.mask), rollout.mask[chosen].sum()
+        chosen = [index for index in chosen if index in rollout.own]
+        if not chosen:
+            return 0.0
 
         def loss(values: torch.Tensor, predicted: Predicted) -> torch.Tensor:
             old, returns, mask = (_at(tensor, chosen, predicted) for tensor in tensors)
@@ -315,19 +356,20 @@ class PPOTrainer:
         ).loss
 
     @torch.no_grad()
-    def measure_replies(self, prompts: list[Prompt], replies: list[Generated]) -> Measured:
-        """Log-probabilities and values of each reply to its prompt, by the models as they are now.
+    def measure_replies(self, prompts: Sequence[Prompt], replies: Sequence[Generated]) -> list[Measured]:
+        """Log-probabilities and values of each reply, on the CPU.
 
         What is not needed is None: the reference without KL penalty and limit, values without a critic, and the old
         log-probabilities where a rollout has a single update, for which the policy is still the one that sampled.
         """
         sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
 
-        def read(model: PreTrainedModel, reader: TokenOutput) -> torch.Tensor:
-            return pad_sequence(measure(model, sequences, reader, self.max_tree_tokens), batch_first=True)
+        def read(model: PreTrainedModel, output: TokenOutput) -> Sequence[torch.Tensor | None]:
+            return measure(model, sequences, output, self.max_tree_tokens)
 
         logprobs = LogProbs(self.config.temperature)
-        old = reference = values = None
+        old: Sequence[torch.Tensor | None] = [None] * len(replies)
+        reference = values = old
         if self.with_reference or self.config.epochs * self.config.minibatches > 1:
             old = read(self.actors.policy(), logprobs)
         if self.with_reference:
@@ -335,20 +377,7 @@ class PPOTrainer:
                 reference = read(model, logprobs)
         if self.with_critic:
             values = read(self.actors.critic(), Values(self.actors.head))
-        mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
-        return Measured(old, reference, values, mask)
-
-    def _readable(self, rollout: Rollout) -> list[dict[str, Any]]:
-        return [
-            {
-                "prompt": prompt.name,
-                "text": self.tokenizer.decode(reply.ids),
-                "ids": list(reply.ids),
-                "reward": verdict.reward,
-                "finding": verdict.finding,
-            }
-            for prompt, reply, verdict in zip(rollout.prompts, rollout.replies, rollout.verdicts, strict=True)
-        ]
+        return [Measured(*row) for row in zip(old, reference, values, strict=True)]
 
     def state(self, done: int) -> dict[str, Any]:
         """What `checkpoint.pt` holds after `done` rollouts: trained weights, moments, and the best policy if any."""
@@ -369,11 +398,3 @@ class PPOTrainer:
 def _at(values: torch.Tensor, chosen: Sequence[int], predicted: Predicted) -> torch.Tensor:
     """Of (N, L), the values at the predicted tokens of the chosen rows, as (1, R')."""
     return values[torch.tensor(chosen)[predicted.owner], predicted.offset][None]
-
-
-def _optimiser(
-    settings: OptimiserConfig, parameters: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
-) -> Optimiser:
-    groups = [(parameters, settings.learning_rate), (head, settings.learning_rate * HEAD_RATE)]
-    betas = (settings.beta1, settings.beta2)
-    return Optimiser([group for group in groups if group[0]], betas, settings.weight_decay, settings.clip_norm)
