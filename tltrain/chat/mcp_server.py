@@ -96,7 +96,7 @@ def _listed(portal: BlockingPortal, connection: Connection, name: str, warn: Cal
     try:
         return _valid(portal.call(connection.list_tools), name, warn)
     except ServerError as error:
-        raise ToolError(f"{name}: it {fault}") from None
+        raise ToolError(f"{name}: it {error}") from None
 
 
 def _readable(error: BaseException, connection: Connection, name: str) -> Exception:
@@ -105,7 +105,7 @@ def _readable(error: BaseException, connection: Connection, name: str) -> Except
     if isinstance(error, ConfigError):
         return error
     fault = error if isinstance(error, ServerError) else connection.fault or f"failed: {one_line(error)}"
-    return ToolError(f"{name}: it {error}")
+    return ToolError(f"{name}: it {fault}")
 
 
 @contextmanager
