@@ -19,7 +19,7 @@ from tltrain.dialects import Dialect, Parsed
 from tltrain.evaluation.inference import InferenceBackend
 from tltrain.evaluation.predictions import Prediction
 from tltrain.judging.replies import parse_reply
-from tltrain.trajectory import Call, Message, Trajectory
+from tltrain.trajectory import Arguments, Call, Message, Trajectory
 
 MAX_CALLS = 10
 """Calls that are executed for one user turn, unless another limit is given."""
@@ -88,8 +88,8 @@ class Speaker:
         predictions = [one for batch in self.backend.complete({0: prompt}, frozenset()) for one in batch]
         (reply,) = predictions
         if reply.calls is not None or not reply.finished:
-            return reply, reply.parse(prompt.tools)
-        return reply, parse_reply(reply.text, True, self.dialect, prompt.tools)
+            return reply, _valid_unicode(reply.parse(prompt.tools))
+        return reply, _valid_unicode(parse_reply(reply.text, True, self.dialect, prompt.tools))
 
 
 @dataclass
@@ -173,6 +173,18 @@ class Conversation:
 
     def _trajectory(self, messages: Sequence[Message]) -> Trajectory:
         return Trajectory(tuple(messages), self.toolbox.tools)
+
+
+def _valid_unicode(parsed: Parsed) -> Parsed:
+    """Without lone surrogates, which JSON escapes can bring into texts and arguments."""
+    calls = tuple(replace(call, name=without_surrogates(call.name), arguments=_valid(call.arguments))
+                  for call in parsed.calls)  # fmt: skip
+    return replace(parsed, calls=calls, text=without_surrogates(parsed.text))
+
+
+def _valid(arguments: Arguments) -> Arguments:
+    found: Arguments = json.loads(without_surrogates(json.dumps(arguments, ensure_ascii=False)))
+    return found
 
 
 def _last_message(parsed: Parsed) -> Message:

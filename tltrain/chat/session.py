@@ -16,6 +16,12 @@ from tltrain.files import append_json_line
 HELP = "/tools lists the tools, /clear starts a new conversation, /exit or Ctrl-D ends"
 
 
+def check_writable(path: Path) -> None:
+    """Raise OSError now, not after the conversation, if the file cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.open("a").close()
+
+
 class Session:
     """Conversations that share the user's turns.
 
@@ -31,9 +37,6 @@ class Session:
         self.conversations, self.display, self.save = tuple(conversations), display, save
         self.saved = 0
         """Trajectories written so far."""
-        if save is not None:
-            save.parent.mkdir(parents=True, exist_ok=True)
-            save.open("a").close()  # an unwritable file is an error now, not after the conversation
 
     def ask(self, query: str) -> list[list[Event]]:
         """A user turn: the events of each model's turn."""

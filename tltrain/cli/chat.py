@@ -75,7 +75,10 @@ def try_model(
     silence_libraries()
     from tltrain.chat.conversation import Conversation
     from tltrain.chat.display import Display
-    from tltrain.chat.session import Session
+    from tltrain.chat.session import Session, check_writable
+
+    if save is not None:
+        check_writable(save)
 
     with ExitStack() as stack:
         boxes = [_toolbox(stack, tools, tools_seed, mcp, mcp_timeout) for _ in range(1 if compare is None else 2)]
