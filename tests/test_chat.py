@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 from support.commands import call, mistake
-from support.micro import save_micro
+from support.micro import micro_model, micro_tokenizer, save_micro
 from support.scripted import Scripted, calling, scripted
 from support.small_run import write_run
 
@@ -25,6 +25,7 @@ from tltrain.chat.text import excerpt, one_line, visible, without_surrogates
 from tltrain.chat.toolbox import MAX_RESULT, limited, toolworld_tools
 from tltrain.config import EvaluationConfig
 from tltrain.dialects import hermes, python
+from tltrain.encode import Encoder
 from tltrain.errors import ConfigError, ModelError
 from tltrain.evaluation.predictions import Prediction, no_reply
 from tltrain.trajectory import Call, Message, Tool
@@ -169,7 +170,7 @@ def test_the_system_prompt_can_be_replaced_or_left_out() -> None:
 def test_toolworlds_tools_are_those_of_an_agent_by_seed() -> None:
     first, second = toolworld_tools(), toolworld_tools()
     assert first.tools == second.tools and first.examples == second.examples and first.system
-    assert len({toolworld_tools(seed=seed).tools for seed in range(4)}) > 1
+    assert len({toolworld_tools(seed=seed).name for seed in range(4)}) > 1
 
 
 @pytest.mark.parametrize(("names", "expected"), [(["weather_desk_1"], 5), (["get_weather", "get_stock"], 2)])
@@ -269,7 +270,7 @@ def test_hostile_text_is_shown_as_text(width: int, terminal: bool) -> None:
     plain = re.sub(r"\x1b\[[\d;]*m", "", out)  # our own colours
     assert terminal == ("\x1b[" in out)
     assert "\x1b" not in plain and "\u202e" not in plain
-    assert plain.count("[red]owned[/red]") == 4 and "\\x1b[2J" in plain and "\\u202e" in plain
+    assert plain.count("[red]owned[/red]") == 5 and "\\x1b[2J" in plain and "\\u202e" in plain
     assert "not well-formed" in plain
 
 
@@ -316,13 +317,25 @@ def test_a_saved_session_is_training_data(tmp_path: Path) -> None:
     assert first.id != second.id and second.messages[-1] == Message("assistant", "Hi.")
     code, out, err = call("audit", tmp_path / "new" / "mine.jsonl", "--out", tmp_path / "audit", "--json")
     result = json.loads(out)
-    assert code == 0 and result["calls"]["number"] == 2 and result["calls"]["failed"] == 1, err
+    assert code == 0 and result["calls"]["total"] == 2 and result["calls"]["failed"] == 1, err
 
 
+def test_a_saved_session_is_encoded_for_training(tmp_path: Path) -> None:
+    one = conversation(calling("get_weather", city="Oslo"), CALL, "It was grey.", '<tool_call>{"name"')
+    session = Session([one], save=tmp_path / "mine.jsonl")
+    for query in ("How was the weather?", "And now?"):
+        session.ask(query)
+    session.finish()
+    (trajectory,) = formats.read(tmp_path / "mine.jsonl")
+    steps = Encoder(micro_tokenizer()).steps(trajectory)
+    assert [step.masked for step in steps] == [True, False, False, True]
+
+
+@pytest.mark.slow
 def test_a_run_trains_on_saved_sessions(tmp_path: Path) -> None:
     write_run(tmp_path)
     save = tmp_path / "mine.jsonl"
-    for _ in range(4):
+    for _ in range(2):
         session = Session([conversation(CALL, "It was grey.", toolbox=Echo())], save=save)
         session.ask("How was the weather?")
         session.finish()
@@ -379,8 +392,6 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_dialect_is_that_of_the_models_template(micro: Path, tmp_path: Path) -> None:
     config = EvaluationConfig(max_new_tokens=4, dtype="float32", device="cpu")
     assert load_speaker("m", str(micro), config).dialect is hermes
-    from support.micro import micro_model, micro_tokenizer
-
     tokenizer = micro_tokenizer()
     tokenizer.chat_template = python.CHAT_TEMPLATE
     micro_model(len(tokenizer)).save_pretrained(tmp_path)
