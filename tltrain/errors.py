@@ -36,5 +36,9 @@ class TemplateError(ModelError):
     """A chat template does not fit the training of single replies."""
 
 
+class ToolError(TLTrainError):
+    """Tools that a model is to call cannot be loaded, or the server that executes them fails."""
+
+
 class RunError(TLTrainError):
     """A run directory cannot be resumed or written."""
