@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parents[1]
 ROOMS = (
     *("errors", "trajectory", "progress", "files", "json_schema", "wheels", "arms"),
     *("dialects", "formats", "toolworld", "judging", "audit", "encode", "engine"),
-    *("model", "config", "data", "run_directory", "sft", "ppo"),
+    *("model_folder", "model", "config", "data", "run_directory", "sft", "ppo"),
     *("testsets", "evaluation", "report"),
     *("conversion", "inspection", "demo", "pipeline", "cli", "__main__"),
 )

@@ -56,6 +56,18 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def equal_modes(folder: Path) -> None:
+    """Give all files of a folder the permissions that new files get; libraries that write through temporary files leave
+    some readable by their owner only."""
+    probe = folder / temporary_name("mode")
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that the device is full (safetensors hides the number in its text)."""
     return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "os error 28" in str(error)

@@ -53,7 +53,9 @@ class Pipeline:
     def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
+        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(
+            config.model, config.dialect, config.allow_code
+        )
         self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
         self.warned_about_sharing = False
@@ -150,7 +152,9 @@ class Pipeline:
                 seed=self.config.seed,
                 progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
                 reload=lambda: models.load_model(
-                    self.config.model, models.resolve_dtype(self.config.dtype, self.device)
+                    self.config.model,
+                    models.resolve_dtype(self.config.dtype, self.device),
+                    allow_code=self.config.allow_code,
                 ),
                 base=self.config.model,
             )
@@ -226,13 +230,15 @@ class Pipeline:
             dtype=self.config.dtype,
             device=self.config.device,
             seed=self.config.seed,
+            allow_code=self.config.allow_code,
         )
         return Evaluation(config, self.run, progress=self.progress)
 
     def load(self, name: str, base: Base | None = None) -> PreTrainedModel:
         """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
-        model = models.load_model(name, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
+        dtype = models.resolve_dtype(self.config.dtype, self.device)
+        model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
