@@ -179,6 +179,7 @@ OPTIONS = {
     "price_in": ["--price-in", "7"],
     "price_out": ["--price-out", "7"],
     "general": ["--general", "mmlu"],
+    "allow_code": ["--allow-code"],
     "as_json": ["--json"],
 }
 """A value other than that of `MODES` for each option of `eval`."""

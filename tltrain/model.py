@@ -16,11 +16,12 @@ from tltrain.dialects import hermes
 from tltrain.engine.memory import set_up_memory
 from tltrain.errors import ConfigError, DataError, ModelError
 from tltrain.files import file_sha256
-from tltrain.model_folder import ALLOW_CODE, end_ids, refuse_code, save
+from tltrain.model_folder import ALLOW_CODE, CARD, end_ids, refuse_code, save
 from tltrain.wheels import find_wheel
 
 __all__ = [
     "BUILTIN",
+    "CARD",
     "cache_folder",
     "cpu_has_bfloat16",
     "end_ids",

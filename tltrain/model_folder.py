@@ -19,6 +19,8 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 """Names of files of weights that are unpickled, which can call any function."""
 FOREIGN = ("_model_name_or_path", "_name_or_path", "name_or_path", "is_local", "local_files_only")
 """Entries of configuration files that say where and how the base model was loaded."""
+CARD = "README.md"
+"""The model card, which is written after the model and updated with its scores."""
 ALLOW_CODE = "set allow_code (--allow-code) if you trust its author"
 """How a refused model can be loaded nevertheless."""
 LONGEST = 10**9

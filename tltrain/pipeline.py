@@ -30,6 +30,7 @@ from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
+from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
 from tltrain.sft import SFTTrainer
@@ -53,9 +54,7 @@ class Pipeline:
     def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(
-            config.model, config.dialect, config.allow_code
-        )
+        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
         self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
         self.warned_about_sharing = False
@@ -138,6 +137,7 @@ class Pipeline:
         folder, lora = self.folder / "sft" / arm, self.config.sft.lora
         if ranks.shared(self.arm_model(arm).exists()):
             ranks.on_first(lambda: discard_checkpoints(folder))  # the process may have been killed before
+            ranks.on_first(lambda: write_cards(self.folder))
             return
         with self.run.stage(f"sft {arm}") if ranks.rank() == 0 else nullcontext():
             model = self.load(self.config.model, lora.base if lora else None)
@@ -159,6 +159,7 @@ class Pipeline:
                 base=self.config.model,
             )
             trainer.train()
+            ranks.on_first(lambda: write_cards(self.folder))
 
     def ppo(self) -> None:
         """PPO with the judge's reward."""
@@ -167,6 +168,7 @@ class Pipeline:
         assert self.config.ppo is not None
         if (self.folder / "ppo" / "model").exists():
             discard(self.folder / "ppo" / "checkpoint.pt")
+            write_cards(self.folder)
             return
         start = self.config.model
         if self.config.sft is not None:
@@ -189,6 +191,7 @@ class Pipeline:
                 progress=self.progress("ppo"),
                 base=start,
             ).train()
+            write_cards(self.folder)
 
     def evaluate(self, name: str, path: str) -> None:
         """Score the model at `path` on every test split; a model that does not exist yet is skipped."""
@@ -200,6 +203,7 @@ class Pipeline:
             self.evaluation.use(name, local_backend(self.load(path), self.tokenizer, self.evaluation.config))
             for test in self.test_sets:
                 self.evaluation.score(name, path, test)
+            write_cards(self.folder)
 
     @cached_property
     def test_sets(self) -> list[TestSet]:

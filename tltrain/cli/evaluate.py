@@ -39,7 +39,9 @@ Dtype = Annotated[
 ]
 AllowCode = Annotated[
     bool,
-    typer.Option("--allow-code", help="Also load models with Python code or pickled weights; they can execute anything."),
+    typer.Option(
+        "--allow-code", help="Also load models with Python code or pickled weights; they can execute anything."
+    ),
 ]
 EndpointModel = Annotated[str | None, typer.Option(help="The model's name, where the URL of an endpoint has none.")]
 
