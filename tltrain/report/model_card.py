@@ -25,7 +25,7 @@ PARSERS: dict[str, tuple[tuple[str, str], ...]] = {
     "mistral": (("", "mistral"),),
     "gemma": (("<start_function_call>", "functiongemma"), ("<|tool_call>", "gemma4")),
 }
-"""vLLM's `--tool-call-parser` by dialect: the first whose text occurs in the chat template. Other dialects have none."""
+"""vLLM's `--tool-call-parser` by dialect: the first whose text occurs in the template. Other dialects have none."""
 
 
 def write_cards(run: Path) -> None:
@@ -168,8 +168,8 @@ def _serve(dialect: str, template: str) -> str:
     return (
         "```sh\ntransformers serve path/to/this/folder\n"
         f"vllm serve path/to/this/folder --enable-auto-tool-choice --tool-call-parser {parser}\n```\n\n"
-        f"Calls are written in tltrain's dialect `{dialect}`. tltrain's `docs/SERVING.md` has llama.cpp and Ollama, and "
-        "says which server parses which dialect."
+        f"Calls are written in tltrain's dialect `{dialect}`. tltrain's `docs/SERVING.md` says how to serve with "
+        "llama.cpp and Ollama, and which server parses which dialect."
     )
 
 
