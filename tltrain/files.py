@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,8 @@ def append_json_line(path: Path, value: Any) -> None:
                     line = line[stream.write(line) :]
                 os.fsync(stream.fileno())
             except OSError:
-                stream.truncate(before)
+                with suppress(OSError):  # a device cannot be cut
+                    stream.truncate(before)
                 raise
     except OSError as error:
         if (reason := no_space(error)) is not None:
