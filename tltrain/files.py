@@ -37,7 +37,8 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             temporary.replace(path)
     except BaseException as error:
-        discard(temporary)
+        with suppress(OSError):  # the first error says more
+            discard(temporary)
         if (reason := no_space(error)) is not None:
             raise RunError(f"{path}: {reason}") from error
         raise

@@ -121,8 +121,9 @@ def _data(config: Mapping[str, Any], digests: Mapping[str, str], encoding: Mappi
         noise = "the default" if data.get("noise") is None else data["noise"]
         lines = [f"- toolworld, generated: {data.get('size')} trajectories, noise {noise}, seed {config.get('seed')}"]
     else:
-        own = {path: digest for path, digest in digests.items() if Path(path).is_relative_to(train)}
-        lines = [f"- `{Path(path).name}`, SHA-256 `{digest}`" for path, digest in own.items()]
+        root = Path(train).resolve()
+        own = {path: digest for path, digest in digests.items() if Path(path).resolve().is_relative_to(root)}
+        lines = [f"- `{Path(path).name}`, SHA-256 `{digest}`" for path, digest in own.items()] or [f"- `{root.name}`"]
     counts = [f"{key.replace('_', ' ')}: {value:,}" for key, value in encoding.items() if isinstance(value, int)]
     return "\n".join([*lines, *(["- of its replies and tokens: " + ", ".join(counts)] if counts else [])])
 
@@ -165,8 +166,9 @@ def _serve(dialect: str, template: str) -> str:
             f"Calls are written in tltrain's dialect `{dialect}`, for which vLLM has no parser: a server returns the "
             f"calls as text, which `tltrain eval URL --dialect {dialect}` and `tltrain.dialects` can read."
         )
+    own_server = "transformers serve path/to/this/folder\n" if dialect in ("hermes", "qwen") else ""
     return (
-        "```sh\ntransformers serve path/to/this/folder\n"
+        f"```sh\n{own_server}"
         f"vllm serve path/to/this/folder --enable-auto-tool-choice --tool-call-parser {parser}\n```\n\n"
         f"Calls are written in tltrain's dialect `{dialect}`. tltrain's `docs/SERVING.md` says how to serve with "
         "llama.cpp and Ollama, and which server parses which dialect."
