@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from support.small_run import SETTINGS, call, write_run
 
-from tltrain.files import read_json, temporary_name
+from tltrain.errors import RunError
+from tltrain.files import append_json_line, read_json_lines, temporary_name
 
 resource = pytest.importorskip("resource")
 
@@ -120,19 +121,20 @@ def test_a_run_survives_a_disk_that_is_full_in_every_stage(config: Path, finishe
     assert contents(out) == contents(finished)
 
 
-def test_an_appended_line_that_does_not_fit_leaves_the_lines_before_it(config: Path, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    folder, options = config.parent, ("--max-new-tokens", 4, "--batch-size", 1, "--dtype", "float32")
-    path = out / "predictions/model.seen.seen.jsonl"
-    command = ("eval", folder / "model", "--data", folder / "data/seen.jsonl", "--out", out, *options)
-    with DISK.full(path):
-        code, stdout, stderr = call(*command)
-    assert (code, stdout) == (2, ""), stderr
-    assert f"{path}: " in stderr.splitlines()[-1]
-    assert path.read_text() == ""
-    code, _, stderr = call(*command)
-    assert code == 0, stderr
-    assert [row["n"] for row in read_json(out / "scores.json")] == [len(path.read_text().splitlines())]
+def test_an_appended_line_that_fits_in_part_only_leaves_the_lines_before_it(tmp_path: Path) -> None:
+    path = tmp_path / "lines.jsonl"
+    append_json_line(path, {"number": 1})
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 3, limits[1]))
+    try:
+        with pytest.raises(RunError) as raised:
+            append_json_line(path, {"number": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(raised.value) == f"{path}: {REASONS[1]}"
+    assert path.read_bytes() == before
+    append_json_line(path, {"number": 3})
+    assert [line["number"] for line in read_json_lines(path)] == [1, 3]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
