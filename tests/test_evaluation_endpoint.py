@@ -10,15 +10,16 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 from support.small_run import call
-from support.trained_micro import known, save_trained, write_bfcl
+from support.trained_micro import functions, known, save_trained, trained, write_bfcl
 
+from tltrain import model as models
 from tltrain.errors import ConfigError
 from tltrain.evaluation.endpoint import Answer, Endpoint, messages, parse_endpoint
 from tltrain.files import read_json, read_json_lines
@@ -64,8 +65,8 @@ def free_port() -> int:
 class Server:
     """`transformers serve` of a model in `folder/learnt`, with test items beside it."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
-        save_trained(folder / "learnt", kind)
+    def __init__(self, folder: Path, kind: str, save: Callable[[Path, str], object] = save_trained) -> None:
+        save(folder / "learnt", kind)
         write_bfcl(folder, known())
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}/v1"
@@ -148,6 +149,51 @@ def test_calls_that_a_server_leaves_in_the_text_are_read_in_the_dialect(tmp_path
     assert row["CF"] == 100
     lines = read_json_lines(tmp_path / "run/predictions/remote.bfcl.exec.jsonl")
     assert not any("calls" in line for line in lines) and "<tool_call>" in lines[0]["text"]
+
+
+def save_as_a_run_does(folder: Path, kind: str) -> None:
+    models.save(*trained(kind), folder)
+
+
+@pytest.mark.slow
+def test_a_saved_model_answers_with_tool_calls_and_has_the_local_scores(tmp_path: Path) -> None:
+    """A LLaMA-like model, whose calls the server tells apart only by what tltrain saves with its tokenizer."""
+    pytest.importorskip("fastapi")
+    pytest.importorskip("uvicorn")
+    from openai import OpenAI
+
+    wrong = [
+        ("What is order A-1?", "cancel_order(order_id='A-1')"),
+        ("Please cancel A-2.", "get_order(order_id='A-2')"),
+    ]
+    with Server(tmp_path, "llama", save_as_a_run_does) as server:
+        write_bfcl(tmp_path, known() + wrong)
+        server.wait()
+        tools = [{"type": "function", "function": function} for function in functions()]
+        for tool in tools:
+            tool["function"]["parameters"]["type"] = "object"
+        asked = [{"role": "user", "content": "What is order A-1?"}]
+        client = OpenAI(base_url=server.url, api_key="none")
+        reply = client.chat.completions.create(
+            model=str(tmp_path / "learnt"),
+            messages=asked,
+            tools=tools,
+            max_tokens=48,  # type: ignore[arg-type]
+        )
+        remote = f"served={server.url}#{tmp_path / 'learnt'}"
+        code, _, err = call("eval", f"local={tmp_path / 'learnt'}", remote, *options(tmp_path, "run"))
+    choice = reply.choices[0]
+    assert (choice.finish_reason, choice.message.content or "") == ("tool_calls", "")
+    (found,) = choice.message.tool_calls or []
+    assert (found.type, found.function.name) == ("function", "get_order")  # type: ignore[union-attr]
+    assert json.loads(found.function.arguments) == {"order_id": "A-1"}  # type: ignore[union-attr]
+    assert code == 0, err
+    local, served = read_json(tmp_path / "run/scores.json")
+    same = ("n", "TS", "PI", "CF", "accuracy", "errors", "unparseable", "truncated", "too_long", "refused")
+    assert {key: local.get(key) for key in same} == {key: served.get(key) for key in same}
+    assert local["CF"] == 75, "6 of 8 golds are what the model has learnt"
+    lines = read_json_lines(tmp_path / "run/predictions/served.bfcl.exec.jsonl")
+    assert all(line["calls"] for line in lines), "parsed by the server"
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from tltrain.errors import DataError, RunError
 from tltrain.files import (
     append_json_line,
     file_sha256,
-    is_disk_full,
+    no_space,
     read_json,
     read_json_lines,
     replacing,
@@ -118,8 +118,8 @@ def test_the_error_of_a_full_disk_names_the_file(tmp_path: Path, error: Exceptio
 
 
 def test_other_errors_are_not_mistaken_for_a_full_disk() -> None:
-    assert not is_disk_full(OSError(errno.EACCES, "Permission denied"))
-    assert not is_disk_full(ValueError("no space"))
+    assert no_space(OSError(errno.EACCES, "Permission denied")) is None
+    assert no_space(ValueError("no space")) is None
 
 
 FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

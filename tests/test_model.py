@@ -194,7 +194,7 @@ def test_a_cached_hub_model_asks_nothing(micro: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *_: str(micro / "config.json"))
     loaded: list[str] = []
 
-    def from_pretrained(name: str) -> Any:
+    def from_pretrained(name: str, **_: Any) -> Any:
         loaded.append(name)
         return micro_tokenizer()
 

@@ -57,7 +57,7 @@ def test_the_run_directory_is_complete(finished: Finished) -> None:
     arms = [f"sft/{arm}/{name}" for arm in ("sft", "mae+pkt") for name in ("encoding.json", "metrics.jsonl")]
     predictions = [f"predictions/{row}.train.{split}.jsonl" for row in ROWS for split in ("seen", "unseen")]
     parts = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-    models = [f"{model}/{part}" for model in MODELS for part in (*parts, "chat_template.jinja")]
+    models = [f"{model}/{part}" for model in MODELS for part in (*parts, "chat_template.jinja", "README.md")]
     top = ["config.yaml", "data.json", "environment.json", "audit.json", "stages.json", "scores.json", "report.html"]
     top += ["comparison.json", "comparison.md", "comparison.html"]
     ppo = ["ppo/metrics.jsonl", "ppo/rollouts.jsonl"]
@@ -79,6 +79,20 @@ def test_every_model_is_scored_on_every_split(finished: Finished) -> None:
         lines = read_json_lines(finished.folder / "predictions" / f"{row['model']}.train.{row['split']}.jsonl")
         assert row["n"] == len(lines) == sum(row["errors"].values()) > 0
         assert row["items"] >= row["n"]
+
+
+def test_every_trained_model_has_a_card_with_its_scores_and_equal_permissions(finished: Finished) -> None:
+    scores = read_json(finished.folder / "scores.json")
+    digest = read_json(finished.folder / "data.json")[str(finished.config.parent / "data/train.jsonl")]
+    for model, row in zip(MODELS, ROWS[1:], strict=True):
+        card = (finished.folder / model / "README.md").read_text()
+        assert digest in card and "has not been evaluated" not in card
+        for one in scores:
+            if one["model"] == row:
+                cells = [f"{one[metric]:.1f} ± {one['se'][metric]:.1f}" for metric in ("TS", "PI", "CF")]
+                assert f"| train {one['split']} | **this model** | {' | '.join(cells)} | {one['n']} |" in card
+    parts = [path for path in finished.folder.rglob("*") if path.parent.name in ("model", "adapter")]
+    assert len({path.stat().st_mode for path in parts}) == 1
 
 
 def test_the_environment_tells_what_ran(finished: Finished) -> None:

@@ -25,7 +25,7 @@ REPOSITORY = Path(__file__).parents[1]
 ROOMS = (
     *("errors", "trajectory", "progress", "files", "json_schema", "wheels", "arms"),
     *("dialects", "formats", "toolworld", "judging", "audit", "encode", "engine"),
-    *("model", "config", "data", "run_directory", "sft", "ppo"),
+    *("model_folder", "model", "config", "data", "run_directory", "sft", "ppo"),
     *("testsets", "evaluation", "report"),
     *("conversion", "inspection", "demo", "pipeline", "chat", "cli", "__main__"),
 )
@@ -181,6 +181,7 @@ OPTIONS = {
     "price_in": ["--price-in", "7"],
     "price_out": ["--price-out", "7"],
     "general": ["--general", "mmlu"],
+    "allow_code": ["--allow-code"],
     "as_json": ["--json"],
 }
 """A value other than that of `MODES` for each option of `eval`."""

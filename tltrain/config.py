@@ -260,6 +260,8 @@ class RunConfig(_Section):
 
     model: str = "smollm2-135m"
     """The built-in model, a folder, or the name of a model on the Hugging Face Hub."""
+    allow_code: bool = False
+    """Also load models with Python code or pickled weights, which can execute anything; refused by default."""
     data: DataConfig = DataConfig()
     """Training and test trajectories."""
     dialect: str = "hermes"
@@ -319,6 +321,8 @@ class EvaluationConfig(_Section):
     """`cpu`, `cuda` …; by default a GPU if there is one."""
     seed: int = 0
     """Random seed for sampling items."""
+    allow_code: bool = False
+    """Also load models with Python code or pickled weights, which can execute anything; refused by default."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ def replacing(path: Path) -> Iterator[Path]:
     An existing folder at `path` is moved aside first and then removed. If the process is killed in between, the next
     call finds the old folder and restores it first.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary, aside = path.with_name(temporary_name(path.name)), path.with_name(f".{path.name}.old")
-    if aside.exists() and not path.exists():
-        aside.rename(path)
-    discard(temporary)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if aside.exists() and not path.exists():
+            aside.rename(path)
+        discard(temporary)
         yield temporary
         if path.is_dir():
             discard(aside)
@@ -37,9 +37,10 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             temporary.replace(path)
     except BaseException as error:
-        discard(temporary)
-        if is_disk_full(error):
-            raise RunError(f"{path}: no space left on the device") from error
+        with suppress(OSError):  # the first error says more
+            discard(temporary)
+        if (reason := no_space(error)) is not None:
+            raise RunError(f"{path}: {reason}") from error
         raise
 
 
@@ -56,9 +57,27 @@ def discard(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def is_disk_full(error: BaseException) -> bool:
-    """Whether an error says that the device is full (safetensors hides the number in its text)."""
-    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "os error 28" in str(error)
+def equal_modes(folder: Path) -> None:
+    """Give all files of a folder the permissions that new files get; libraries that write through temporary files leave
+    some readable by their owner only."""
+    probe = folder / temporary_name("mode")
+    probe.touch()
+    mode = probe.stat().st_mode & 0o777
+    probe.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
+
+
+def no_space(error: BaseException) -> str | None:
+    """What an error says if a file could not be written for want of space, else None (safetensors and tokenizers hide
+    the number in their text)."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT) or "os error 28" in str(error):
+        return "no space left on the device"
+    if number == errno.EFBIG or "os error 27" in str(error):
+        return "the file is larger than the file system or the process may write"
+    return None
 
 
 def file_sha256(*paths: Path) -> str:
@@ -113,14 +132,25 @@ def read_json_lines(path: Path) -> list[Any]:
 
 
 def append_json_line(path: Path, value: Any) -> None:
-    """Append one line in one write, on disk when this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Append one line, on disk when this returns; if it does not fit, nothing of it is left.
+
+    Raises:
+        RunError: no space is left.
+    """
+    line = (json.dumps(value, ensure_ascii=False) + "\n").encode()
     try:
-        with path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(value, ensure_ascii=False) + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as stream:
+            before = stream.tell()
+            try:
+                while line:  # a full disk may take a part of it
+                    line = line[stream.write(line) :]
+                os.fsync(stream.fileno())
+            except OSError:
+                with suppress(OSError):  # a device cannot be cut
+                    stream.truncate(before)
+                raise
     except OSError as error:
-        if is_disk_full(error):
-            raise RunError(f"{path}: no space left on the device") from error
+        if (reason := no_space(error)) is not None:
+            raise RunError(f"{path}: {reason}") from error
         raise

@@ -15,8 +15,25 @@ from tltrain import dialects
 from tltrain.dialects import hermes
 from tltrain.engine.memory import set_up_memory
 from tltrain.errors import ConfigError, DataError, ModelError
-from tltrain.files import file_sha256, replacing
+from tltrain.files import file_sha256
+from tltrain.model_folder import ALLOW_CODE, CARD, end_ids, refuse_code, save
 from tltrain.wheels import find_wheel
+
+__all__ = [
+    "BUILTIN",
+    "CARD",
+    "cache_folder",
+    "cpu_has_bfloat16",
+    "end_ids",
+    "fetch_builtin",
+    "knows_tools",
+    "load_model",
+    "load_tokenizer",
+    "quantisation_options",
+    "resolve",
+    "resolve_dtype",
+    "save",
+]
 
 if TYPE_CHECKING:
     import torch
@@ -110,23 +127,27 @@ def _convert(weights: Path, folder: Path) -> None:
     save(clean, tokenizer, folder)
 
 
-def load_tokenizer(name: str, dialect: str | None = None) -> PreTrainedTokenizerBase:
+def load_tokenizer(name: str, dialect: str | None = None, allow_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. Where its chat template knows no tools, it gets that of the dialect, or hermes' own.
 
     Args:
         name: the built-in model, a folder, or a hub name.
         dialect: the dialect that replies will be parsed in; None if no replies are parsed.
+        allow_code: also load models with Python code or pickled weights, which can execute anything.
 
     Raises:
-        ModelError: there is no tokenizer, it is not a fast one, or its template writes calls in another dialect.
+        ModelError: there is no tokenizer, it is not a fast one, its template writes calls in another dialect, or the
+            model has code that is not allowed.
     """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name)
+    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name, allow_code)
     if not tokenizer.is_fast:
         raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
     if not knows_tools(tokenizer):
         tokenizer.chat_template = dialects.CHAT_TEMPLATES.get(dialect or "", hermes.CHAT_TEMPLATE)
+    if isinstance(tokenizer.chat_template, str):
+        tokenizer.chat_template = dialects.with_marks(tokenizer.chat_template)
     template = tokenizer.chat_template
     if dialect in dialects.TEXT_FORMS and isinstance(template, str) and not dialects.reads(dialect, template):
         written = dialects.detect(template)
@@ -172,7 +193,11 @@ def cpu_has_bfloat16() -> bool:
 
 
 def load_model(
-    name: str, dtype: torch.dtype | None = None, device: str = "cpu", base: Literal["4bit", "8bit"] | None = None
+    name: str,
+    dtype: torch.dtype | None = None,
+    device: str = "cpu",
+    base: Literal["4bit", "8bit"] | None = None,
+    allow_code: bool = False,
 ) -> PreTrainedModel:
     """A causal language model, in `dtype` (None: fp32), in evaluation mode.
 
@@ -181,9 +206,10 @@ def load_model(
         dtype: of the weights; of the computations if they are quantised.
         device: the device to load it on.
         base: quantise its linear layers to so many bits, for adapters over them.
+        allow_code: also load models with Python code or pickled weights, which can execute anything.
 
     Raises:
-        ModelError: there is no such model or its files cannot be read.
+        ModelError: there is no such model, its files cannot be read, or it has code that is not allowed.
         ConfigError: it cannot be quantised here.
     """
     import torch
@@ -194,7 +220,8 @@ def load_model(
     options: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if base is not None:
         options |= quantisation_options(base, dtype or torch.float32, device)
-    model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **options)
+    options["use_safetensors"] = None if allow_code else True
+    model, found = _load(AutoModelForCausalLM, name, allow_code, dtype=dtype or torch.float32, **options)
     wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if wrong:
         raise ModelError(f"model {name}: {len(wrong)} weights are not in its files, or of another shape: {wrong[0]}, …")
@@ -222,19 +249,17 @@ def quantisation_options(base: str, dtype: torch.dtype, device: str) -> dict[str
     return {"quantization_config": how, "device_map": {"": device}}
 
 
-def end_ids(model: PreTrainedModel) -> list[int]:
-    """Ids that end a reply, as the model's generation configuration names them."""
-    end = model.generation_config.eos_token_id if model.generation_config else None
-    return [] if end is None else end if isinstance(end, list) else [end]
-
-
-def _load(kind: Any, name: str, **options: Any) -> Any:
+def _load(kind: Any, name: str, allow_code: bool, **options: Any) -> Any:
     source = resolve(name)
     if not Path(source).is_dir():
         _check_hub(name)
+    elif not allow_code:
+        refuse_code(name, Path(source))
     try:
-        return kind.from_pretrained(source, **options)
+        return kind.from_pretrained(source, trust_remote_code=allow_code, **options)
     except Exception as error:  # broken files make the libraries raise anything, bare exceptions too
+        if not allow_code and "trust_remote_code" in str(error):
+            raise ModelError(f"model {name}: needs Python code from the hub; {ALLOW_CODE}") from error
         raise ModelError(f"model {name}: cannot be loaded: {_short(error)}") from error
 
 
@@ -261,14 +286,3 @@ def _short(error: Exception) -> str:
     """The beginning of an error's message on one line, with the error's type if the message alone says little."""
     text = textwrap.shorten(str(error), 240, placeholder=" …")
     return f"{type(error).__name__} {text}".rstrip() if not text or isinstance(error, KeyError) else text
-
-
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Save as a Hugging Face folder, whole or not at all.
-
-    Raises:
-        RunError: no space is left.
-    """
-    with replacing(folder) as temporary:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)

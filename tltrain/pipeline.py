@@ -30,6 +30,7 @@ from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
+from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
 from tltrain.sft import SFTTrainer
@@ -53,7 +54,7 @@ class Pipeline:
     def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
+        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
         self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
         self.warned_about_sharing = False
@@ -122,6 +123,7 @@ class Pipeline:
         folder, lora = self.folder / "sft" / arm, self.config.sft.lora
         if ranks.shared(self.arm_model(arm).exists()):
             ranks.on_first(lambda: discard_checkpoints(folder))  # the process may have been killed before
+            ranks.on_first(lambda: write_cards(self.folder))
             return
         with self.run.stage(f"sft {arm}") if ranks.rank() == 0 else nullcontext():
             model = self.load(self.config.model, lora.base if lora else None)
@@ -136,11 +138,14 @@ class Pipeline:
                 seed=self.config.seed,
                 progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
                 reload=lambda: models.load_model(
-                    self.config.model, models.resolve_dtype(self.config.dtype, self.device)
+                    self.config.model,
+                    models.resolve_dtype(self.config.dtype, self.device),
+                    allow_code=self.config.allow_code,
                 ),
                 base=self.config.model,
             )
             trainer.train()
+            ranks.on_first(lambda: write_cards(self.folder))
 
     def report(self) -> None:
         """Compare the models and write the pages."""
@@ -154,6 +159,7 @@ class Pipeline:
         assert self.config.ppo is not None
         if ranks.shared((self.folder / "ppo" / "model").exists()):
             ranks.on_first(lambda: discard(self.folder / "ppo" / "checkpoint.pt"))
+            ranks.on_first(lambda: write_cards(self.folder))
             return
         start = self.config.model
         if self.config.sft is not None:
@@ -176,6 +182,7 @@ class Pipeline:
                 progress=self.progress("ppo") if ranks.rank() == 0 else no_progress,
                 base=start,
             ).train()
+            ranks.on_first(lambda: write_cards(self.folder))
 
     def evaluate(self, name: str, path: str) -> None:
         """Score the model at `path` on every test split, in the first process; a model that does not exist yet is
@@ -191,6 +198,7 @@ class Pipeline:
             self.evaluation.use(name, local_backend(self.load(path), self.tokenizer, self.evaluation.config))
             for test in self.test_sets:
                 self.evaluation.score(name, path, test)
+            write_cards(self.folder)
 
     @cached_property
     def test_sets(self) -> list[TestSet]:
@@ -221,13 +229,15 @@ class Pipeline:
             dtype=self.config.dtype,
             device=self.config.device,
             seed=self.config.seed,
+            allow_code=self.config.allow_code,
         )
         return Evaluation(config, self.run, progress=self.progress)
 
     def load(self, name: str, base: Base | None = None) -> PreTrainedModel:
         """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
-        model = models.load_model(name, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
+        dtype = models.resolve_dtype(self.config.dtype, self.device)
+        model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)

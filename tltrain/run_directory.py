@@ -8,7 +8,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -19,7 +19,7 @@ import psutil
 from tltrain.config import EvaluationConfig, RunConfig, read_config
 from tltrain.engine.memory import peak_memory_mb, start_peak
 from tltrain.errors import RunError
-from tltrain.files import discard, is_disk_full, read_json, temporary_name, write_json, write_text
+from tltrain.files import discard, no_space, read_json, temporary_name, write_json, write_text
 
 PACKAGES = ("tltrain", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pydantic")
 
@@ -39,7 +39,7 @@ class RunDirectory:
             self._lock()
             self._open(config)
         except OSError as error:
-            reason = "no space left on the device" if is_disk_full(error) else str(error.strerror or error)
+            reason = no_space(error) or str(error.strerror or error)
             raise RunError(f"{folder}: {reason}") from error
 
     def _lock(self) -> None:
@@ -94,14 +94,20 @@ class RunDirectory:
         started = time.perf_counter()
         try:
             yield
-        finally:
-            rows = self._stages()
-            row = next((row for row in rows if row["stage"] == name), None)
-            if row is None:
-                rows.append(row := {"stage": name, "seconds": 0.0, "peak_memory_mb": 0.0})
-            row["seconds"] = round(row["seconds"] + time.perf_counter() - started, 1)
-            row["peak_memory_mb"] = round(max(row["peak_memory_mb"], peak_memory_mb()))
-            write_json(self.folder / "stages.json", rows)
+        except BaseException:
+            with suppress(RunError):  # if the disk is full, the first error says so
+                self._record(name, time.perf_counter() - started)
+            raise
+        self._record(name, time.perf_counter() - started)
+
+    def _record(self, name: str, seconds: float) -> None:
+        rows = self._stages()
+        row = next((row for row in rows if row["stage"] == name), None)
+        if row is None:
+            rows.append(row := {"stage": name, "seconds": 0.0, "peak_memory_mb": 0.0})
+        row["seconds"] = round(row["seconds"] + seconds, 1)
+        row["peak_memory_mb"] = round(max(row["peak_memory_mb"], peak_memory_mb()))
+        write_json(self.folder / "stages.json", rows)
 
     def _stages(self) -> list[dict[str, Any]]:
         path = self.folder / "stages.json"

@@ -14,7 +14,7 @@ from tltrain.chat.text import without_surrogates
 from tltrain.errors import ConfigError
 from tltrain.toolworld.agents import TRAINING_AGENTS, UNSEEN_AGENTS, Agent
 from tltrain.toolworld.library import FUNCTIONS, SERVICES
-from tltrain.toolworld.service import Draw, fill
+from tltrain.toolworld.service import ValueSampler, fill
 from tltrain.toolworld.world import World
 from tltrain.trajectory import Call, Tool
 
@@ -83,7 +83,7 @@ class ToolworldTools:
     def examples(self) -> tuple[str, ...]:
         """Requests in wordings and with values that do not occur in toolworld's training split."""
         rng = Random(f"examples {self.seed}")
-        draw = Draw(rng, self.world, held_out=True)
+        draw = ValueSampler(rng, self.world, held_out=True)
         functions = [FUNCTIONS[tool.name] for tool in rng.sample(self.tools, min(3, len(self.tools)))]
         return tuple(fill(rng.choice(one.held_out or one.wordings), one.draw(draw), rng) for one in functions)
 

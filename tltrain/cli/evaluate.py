@@ -37,6 +37,12 @@ Dtype = Annotated[
     str,
     typer.Option(help="bfloat16, float32, or auto: bfloat16 where the device supports it."),
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code", help="Also load models with Python code or pickled weights; they can execute anything."
+    ),
+]
 EndpointModel = Annotated[str | None, typer.Option(help="The model's name, where the URL of an endpoint has none.")]
 
 
@@ -59,6 +65,7 @@ def evaluate(
     batch_size: BatchSize = 64,
     dtype: Dtype = "auto",
     endpoint_model: EndpointModel = None,
+    allow_code: AllowCode = False,
     library: Annotated[
         str | None, typer.Option(help="Folder of ToolEyes' own tool library, instead of the simulator.")
     ] = None,
@@ -81,6 +88,7 @@ def evaluate(
         raise ConfigError("--max-steps limits queries whose calls are executed: it has no use without --bench")
     values = {"data": data if bench else None, "limit": limit, "dialect": dialect, "seed": seed}
     values |= {"max_length": max_length, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
+    values |= {"allow_code": allow_code}
     values |= {"library": library} if max_steps is None else {"library": library, "max_steps": max_steps}
     from tltrain.config import EvaluationConfig, parse_config
     from tltrain.evaluation.selection import load_trajectories, name_models
@@ -123,6 +131,7 @@ def analyze(
     batch_size: BatchSize = 64,
     dtype: Dtype = "auto",
     endpoint_model: EndpointModel = None,
+    allow_code: AllowCode = False,
     concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
     as_json: Json = False,
 ) -> None:
@@ -132,6 +141,7 @@ def analyze(
 
     values = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
     values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
+    values |= {"allow_code": allow_code}
     if (out / "config.yaml").exists():  # settings of multi-step sets, which are not analysed
         found = read_config(out / "config.yaml", EvaluationConfig)
         values |= {"library": found.library, "max_steps": found.max_steps}

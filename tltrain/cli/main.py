@@ -15,7 +15,7 @@ import tltrain.cli.evaluate
 import tltrain.cli.train  # noqa: F401  each module registers its commands
 from tltrain.cli.app import app
 from tltrain.errors import TLTrainError
-from tltrain.files import is_disk_full
+from tltrain.files import no_space
 
 UsageError: Any = typer.BadParameter.__mro__[1]
 """What typer raises for every wrong option or argument."""
@@ -27,16 +27,26 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(given, prog_name="tltrain", standalone_mode=False)
+        sys.stdout.flush()  # a full disk behind a redirection shows here, and not after the exit code
     except TLTrainError as error:
         _fail(str(error))
     except OSError as error:
-        if error.filename is None and not is_disk_full(error):
+        reason = no_space(error)
+        if error.filename is None and reason is None:
             raise
-        _fail(f"{error.filename or 'output'}: {error.strerror}")
+        if error.filename is None:
+            _discard_output()
+        _fail(f"{error.filename or 'output'}: {reason or error.strerror}")
     except UsageError as error:
         command = error.ctx.command_path if error.ctx else "tltrain"
         _fail(f"{error.format_message().rstrip('.')}; see `{command} --help`")
     sys.exit(code)
+
+
+def _discard_output() -> None:
+    """Let the interpreter's last flush of the standard output succeed: what is left cannot be written."""
+    if sys.stdout is sys.__stdout__ and sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from tltrain.dialects import detection, gemma, hermes, llama3, mistral, python, qwen, react
@@ -12,7 +13,7 @@ from tltrain.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["CHAT_TEMPLATES", "NAMES", "TEXT_FORMS", "Dialect", "Parsed", "detect", "get", "reads"]
+__all__ = ["CHAT_TEMPLATES", "NAMES", "TEXT_FORMS", "Dialect", "Parsed", "detect", "get", "reads", "with_marks"]
 
 TEXT_FORMS: dict[str, Dialect] = {
     "hermes": hermes,
@@ -26,6 +27,11 @@ TEXT_FORMS: dict[str, Dialect] = {
 NAMES = (*TEXT_FORMS, "native")
 CHAT_TEMPLATES = {"hermes": hermes.CHAT_TEMPLATE, "python": python.CHAT_TEMPLATE}
 """For models without one; dialects that are not listed belong to models that have their own."""
+_UNMARKED = {
+    "d58aca45e35edd0382f10a226b0abbae9ba45346e28a6a5d9de0827e68e94132": "hermes",
+    "36a11d13b9488f94092e277f8ce4ac9a991b820c0093e4ec38e5f2db1eaf2681": "python",
+}
+"""SHA-256 of `CHAT_TEMPLATES` as earlier versions wrote them: they render the same text, but mark no replies."""
 
 
 def get(name: str, tokenizer: PreTrainedTokenizerBase | None = None) -> Dialect:
@@ -42,6 +48,12 @@ def get(name: str, tokenizer: PreTrainedTokenizerBase | None = None) -> Dialect:
     if name not in TEXT_FORMS:
         raise ConfigError(f"unknown dialect {name!r}: expected one of {', '.join(NAMES)}")
     return TEXT_FORMS[name]
+
+
+def with_marks(chat_template: str) -> str:
+    """The template with replies marked as `{% generation %}` if it is an unmarked one of ours; others unchanged."""
+    name = _UNMARKED.get(hashlib.sha256(chat_template.encode()).hexdigest())
+    return chat_template if name is None else CHAT_TEMPLATES[name]
 
 
 def detect(chat_template: str) -> str | None:

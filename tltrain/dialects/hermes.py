@@ -39,6 +39,12 @@ CHAT_TEMPLATE = """\
 {%- set arguments = function.arguments if function.arguments is string else function.arguments | tojson -%}
 {{- '<tool_call>\\n{"name": ' ~ function.name | tojson ~ ', "arguments": ' ~ arguments ~ '}\\n</tool_call>' -}}
 {%- endmacro -%}
+{%- macro turn(message) -%}
+{{- message.content or '' -}}
+{%- for call in message.tool_calls or [] -%}
+{{- ('\\n' if message.content or not loop.first else '') ~ written(call) -}}
+{%- endfor -%}
+{%- endmacro -%}
 {%- set given = messages and messages[0].role == 'system' -%}
 {%- if tools and not given -%}
 {{- system('') -}}
@@ -46,12 +52,14 @@ CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {%- if loop.first and given -%}
 {{- system(message.content or '') -}}
+{%- elif message.role == 'assistant' -%}
+{{- '<|im_start|>assistant\\n' -}}
+{%- generation -%}
+{{- turn(message) ~ '<|im_end|>' -}}
+{%- endgeneration -%}
+{{- '\\n' -}}
 {%- else -%}
-{{- '<|im_start|>' ~ message.role ~ '\\n' ~ (message.content or '') -}}
-{%- for call in message.tool_calls or [] -%}
-{{- ('\\n' if message.content or not loop.first else '') ~ written(call) -}}
-{%- endfor -%}
-{{- '<|im_end|>\\n' -}}
+{{- '<|im_start|>' ~ message.role ~ '\\n' ~ turn(message) ~ '<|im_end|>\\n' -}}
 {%- endif -%}
 {%- endfor -%}
 {%- if add_generation_prompt -%}
@@ -62,8 +70,25 @@ CHAT_TEMPLATE = """\
 
 Each tool is a line of JSON (name, description, parameters) in the system turn. `arguments` may be an object or a string
 of JSON, which is written unchanged. The rendering of a history with the generation prompt is a prefix of the
-rendering with the reply.
+rendering with the reply. Each reply with its stop token is marked as `{% generation %}`, from which `transformers` and
+trainers that use it compute the mask of assistant tokens.
 """
+
+RESPONSE_TEMPLATE = {
+    "start_anchor": "<|im_start|>assistant\n",
+    "defaults": {"role": "assistant"},
+    "fields": {
+        "tool_calls": {
+            "open_pattern": rf"\s*{OPEN}",
+            "close": CLOSE,
+            "content": "json",
+            "repeats": True,
+            "transform": {"type": "function", "function": "{content}"},
+        },
+        "content": {"close_pattern": r"\s*<\|(?:im_end|endoftext)\|>", "content": "text"},
+    },
+}
+"""Parses replies of `CHAT_TEMPLATE` in `transformers` (`tokenizer.parse_response`, 5.17), and so in its server."""
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:

@@ -109,13 +109,17 @@ CHAT_TEMPLATE = """\
 {%- if loop.first and given -%}
 {{- system(message.content or '') -}}
 {%- elif message.role == 'assistant' -%}
-{{- 'Assistant: ' -}}
+{{- 'Assistant:' -}}
+{%- generation -%}
+{{- ' ' -}}
 {%- for call in message.tool_calls or [] -%}
 {{- ('\\n' if not loop.first else '') ~ written(call) -}}
 {%- else -%}
 {{- message.content or '' -}}
 {%- endfor -%}
-{{- eos_token | default('') ~ '\\n' -}}
+{{- eos_token | default('') -}}
+{%- endgeneration -%}
+{{- '\\n' -}}
 {%- else -%}
 {{- roles[message.role] | default(message.role) ~ ': ' ~ (message.content or '') ~ '\\n' -}}
 {%- endif -%}
@@ -125,7 +129,8 @@ CHAT_TEMPLATE = """\
 {%- endif -%}
 """
 """The prompt of the paper as a Jinja chat template: tools as signatures with docstrings, turns labelled `System:`,
-`User:`, `Assistant:` and `Output:`. It renders calls as `format` writes them, except that names are never quoted."""
+`User:`, `Assistant:` and `Output:`. It renders calls as `format` writes them, except that names are never quoted. Each
+reply with its stop token is marked as `{% generation %}`."""
 
 
 def format(calls: Sequence[Call], text: str = "") -> str:

@@ -16,7 +16,7 @@ from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 
-from tltrain.files import replacing
+from tltrain.files import equal_modes, replacing
 
 if TYPE_CHECKING:
     import torch
@@ -72,6 +72,7 @@ def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) 
         weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
         save_file(weights, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(temporary)
+        equal_modes(temporary)
 
 
 def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:

@@ -9,9 +9,11 @@ from typing import Any
 import torch
 
 from tltrain.errors import RunError
-from tltrain.files import discard, is_disk_full, read_json_lines, replacing, write_json_lines
+from tltrain.files import discard, read_json_lines, replacing, write_json_lines
 
 PREFIX, STATE = "checkpoint-", "state.pt"
+WRITE_ERRORS = ("file write failed", "unexpected pos", "iostream error")
+"""What torch says when a file cannot be written; the number of the system's error is lost."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -82,7 +84,7 @@ def _save(state: dict[str, Any], target: Path, path: Path) -> None:
     """Write to `target`; errors name `path`."""
     try:
         torch.save(state, target)
-    except RuntimeError as error:  # torch's writer replaces the error of the system by its own
-        if is_disk_full(error) or "file write failed" in str(error) or "unexpected pos" in str(error):
+    except RuntimeError as error:
+        if any(text in str(error) for text in WRITE_ERRORS):
             raise RunError(f"{path}: no space left on the device") from error
         raise

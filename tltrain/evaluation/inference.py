@@ -156,6 +156,7 @@ def load_backend(name: str, config: EvaluationConfig) -> LocalBackend:
     from tltrain.engine.devices import pick_device
 
     device = pick_device(config.device)
-    tokenizer = models.load_tokenizer(name, config.dialect)
-    model = models.load_model(name, models.resolve_dtype(config.dtype, device), device)
+    tokenizer = models.load_tokenizer(name, config.dialect, config.allow_code)
+    dtype = models.resolve_dtype(config.dtype, device)
+    model = models.load_model(name, dtype, device, allow_code=config.allow_code)
     return local_backend(model, tokenizer, config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from tltrain import model as models
@@ -11,6 +12,7 @@ from tltrain.config import EvaluationConfig
 from tltrain.errors import ConfigError
 from tltrain.evaluation.endpoint import Endpoint
 from tltrain.evaluation.selection import Model
+from tltrain.model_folder import refuse_code
 
 
 def require_lm_eval() -> None:
@@ -60,7 +62,10 @@ def _model(model: Model, config: EvaluationConfig) -> dict[str, Any]:
         return {"model": "local-chat-completions", "model_args": arguments, "apply_chat_template": True}
     from tltrain.engine.devices import pick_device
 
-    arguments = {"pretrained": models.resolve(model), "dtype": config.dtype}
+    folder = models.resolve(model)
+    if Path(folder).is_dir() and not config.allow_code:
+        refuse_code(model, Path(folder))
+    arguments = {"pretrained": folder, "dtype": config.dtype, "trust_remote_code": config.allow_code}
     return {
         "model": "hf",
         "model_args": arguments,

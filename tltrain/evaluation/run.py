@@ -165,6 +165,7 @@ class Evaluation:
             found[f"model {name}"] = f"{model.url}#{model.model}"
         elif Path(path := models.resolve(model)).is_dir():
             files = {str(Path(file).relative_to(path)): digest for file, digest in file_digests([Path(path)]).items()}
+            files.pop(models.CARD, None)  # the model card is updated with the scores
             found[f"model {name}"] = hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
         else:
             found[f"model {name}"] = path
