@@ -37,7 +37,11 @@ def test_to_the_same_format_nothing_changes(data: str, tmp_path: Path) -> None:
     done = convert_file(data, "openai", str(tmp_path / "out.jsonl"))
     assert lines(tmp_path / "out.jsonl") == [SAMPLE]
     assert (done.written, done.problems, done.encoding) == (1, [], None)
-    assert done.to_json() == {"written": 1, "skipped": [], "encoding": None}
+    assert done.to_json() == {
+        "written": 1,
+        "skipped": [],
+        **dict.fromkeys(("encoding", "left_out", "dropped_texts", "dataset_info", "usage")),
+    }
 
 
 @pytest.mark.parametrize(
