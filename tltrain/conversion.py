@@ -1,5 +1,5 @@
-"""`tltrain convert`: from any format that can be read to any that can be written: trajectories, tokens with weights, and
-prompts with golds."""
+"""`tltrain convert`: from any format that can be read to any that can be written: trajectories, tokens with weights,
+and prompts with golds."""
 
 from __future__ import annotations
 
