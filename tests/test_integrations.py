@@ -51,10 +51,11 @@ def ambiguous_trajectories() -> list[Trajectory]:
     """Queries for which the trained micro model knows several calls, of which only one is right."""
     schema = {"type": "object", "properties": {"order_id": {"type": "string"}}, "required": ["order_id"]}
     tools = tuple(Tool(name, "", schema) for name in NAMES)
-    return [
-        Trajectory((Message("user", AMBIGUOUS.format(order)), Message("assistant", None, (Call(NAMES[0], {"order_id": order}),))), tools)
-        for order in ORDERS
-    ]  # fmt: skip
+    trajectories = []
+    for order in ORDERS:
+        right = Message("assistant", None, (Call(NAMES[0], {"order_id": order}),))
+        trajectories.append(Trajectory((Message("user", AMBIGUOUS.format(order)), right), tools))
+    return trajectories
 
 
 def test_a_grpo_step_of_trl_with_our_reward(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_verl_reads_our_rows_and_calls_our_score(data: str, model: str, tmp_path
 
     convert_file(data, "verl", str(tmp_path / "verl.jsonl"), model=model)
     tokenizer = models.load_tokenizer(model)
-    options = OmegaConf.create({"cache_dir": str(tmp_path / "cache"), "max_prompt_length": 1000})
+    options = OmegaConf.create({"cache_dir": str(tmp_path / "cache"), "filter_overlong_prompts": False})
     rows = RLHFDataset(data_files=str(tmp_path / "verl.jsonl"), tokenizer=tokenizer, config=options)
     encoder = Encoder(tokenizer)
     prompts = [prompt.ids for trajectory in micro_trajectories(8) for prompt in encoder.prompts(trajectory)]
@@ -166,7 +167,7 @@ def test_verl_reads_our_rows_and_calls_our_score(data: str, model: str, tmp_path
     score = get_custom_reward_fn(verl_config())
     assert score is not None
     assert (
-        score(row["data_source"], WRONG_VALUE, row["reward_model"]["ground_truth"], row["extra_info"])["score"] == 0.5
+        score(row["data_source"], WRONG_VALUE, row["reward_model"]["ground_truth"], row["extra_info"])["score"] == -0.25
     )
 
     async def managed(text: str) -> Any:
@@ -176,7 +177,7 @@ def test_verl_reads_our_rows_and_calls_our_score(data: str, model: str, tmp_path
         tensors = {"prompts": ids, "responses": ids, "attention_mask": torch.ones_like(ids)}
         return await manager.run_single(DataProto.from_dict(tensors, columns))
 
-    for text, reward, right in ((RIGHT, 1, 1), (WRONG_VALUE, 0.5, 0), ("<tool_call>", -2, 0)):
+    for text, reward, right in ((RIGHT, 1, 1), (WRONG_VALUE, -0.25, 0), ("<tool_call>", -2, 0)):
         found = asyncio.run(managed(text + tokenizer.eos_token))
         assert found["reward_score"] == reward
         assert found["reward_extra_info"]["acc"] == right
@@ -215,7 +216,7 @@ def test_ms_swift_reads_our_rows_and_calls_our_reward(data: str, tmp_path: Path)
 
     assert rewarded(RIGHT, "stop") == 1
     assert rewarded(RIGHT, "length") == -2
-    assert rewarded(WRONG_VALUE, "stop") == 0.5
+    assert rewarded(WRONG_VALUE, "stop") == -0.25
     assert rewarded("<tool_call>", "stop") == -2
     with pytest.raises(DataError, match="no column 'solution'"):
         reward([RIGHT])
@@ -224,12 +225,12 @@ def test_ms_swift_reads_our_rows_and_calls_our_reward(data: str, tmp_path: Path)
 def test_ms_swift_leaves_failed_replies_out_of_the_loss(data: str, model: str, tmp_path: Path) -> None:
     pytest.importorskip("swift.template")
     from swift.dataset import load_dataset
+    from swift.model import get_model_processor
     from swift.template import get_template
 
     convert_file(data, "ms-swift", str(tmp_path / "sft.jsonl"))
     rows, _ = load_dataset(str(tmp_path / "sft.jsonl"), split_dataset_ratio=0)
-    tokenizer = models.load_tokenizer(model)
-    tokenizer.model_info = tokenizer.model_meta = None
+    _, tokenizer = get_model_processor(model, load_model=False, model_type="llama", template_type="chatml")
     template = get_template(tokenizer, template_type="chatml", agent_template="hermes")
     template.set_mode("train")
     encoded = template.encode(dict(rows[1]))
