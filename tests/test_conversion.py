@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,7 @@ def test_what_a_template_cannot_render_is_skipped(data: str, model: str, tmp_pat
     template = tokenizer.chat_template
     refusal = "{% for m in messages if m.content == 'Where?' %}{{ raise_exception('no such order') }}{% endfor %}"
     tokenizer.chat_template = refusal + template
+    shutil.copytree(model, tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     odd: dict[str, Any] = json.loads(json.dumps(SAMPLE))
     odd["messages"][0]["content"] = "Where?"
