@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import call
 from support.micro import save_micro
 from support.order_sample import SAMPLE
 
@@ -212,3 +213,15 @@ def test_what_a_template_cannot_render_is_skipped(data: str, model: str, tmp_pat
     assert all(str(problem).startswith(f"{data}:2: message ") for problem in done.problems)
     with pytest.raises(DataError, match=f"{data}:2: message .*no such order"):
         convert_file(data, to, str(out), model=str(tmp_path / "model"), strict=True)
+
+
+def test_what_to_do_next_is_printed_as_it_is(data: str, tmp_path: Path) -> None:
+    code, out, err = call("convert", data, "--to", "llama-factory", "--out", tmp_path / "[b]orders.jsonl")
+    assert (code, out) == (0, "")
+    start = 'entry for dataset_info.json: {"[b]orders": {"file_name": "[b]orders.jsonl", '
+    assert err.splitlines()[1].startswith(start)
+    code, out, err = call("convert", data, "--to", "ms-swift-grpo", "--out", tmp_path / "rows.jsonl", "--json")
+    assert (code, err) == (0, "")
+    plugins, path, *rest = json.loads(out)["usage"].split()
+    assert (plugins, rest) == ("--external_plugins", ["--reward_funcs", "tool_call"])
+    assert Path(path).is_file()
