@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch
 from datasets import load_dataset
 from transformers import AutoModelForCausalLM
 from trl import GRPOConfig, GRPOTrainer
@@ -36,6 +37,8 @@ def main(logs: str, model: str = "smollm2-135m", steps: str = "10") -> None:
             max_completion_length=128,
             logging_steps=1,
             report_to="none",
+            bf16=torch.cuda.is_available(),
+            use_cpu=not torch.cuda.is_available(),
         ),
         train_dataset=load_dataset("json", data_files=str(out / "prompts.jsonl"), split="train"),
         processing_class=tokenizer,
