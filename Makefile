@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: install demo table test test-slow check format
+.PHONY: install demo table test test-slow test-integrations check format
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -33,6 +33,21 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow
+
+# verl and ms-swift want other versions of transformers and datasets than tltrain, and than each other: each gets an
+# environment of its own. verl is installed without its dependencies, of which its reward and data loaders need these.
+VERL := $(VENV)-verl
+SWIFT := $(VENV)-swift
+test-integrations: install
+	$(BIN)/python -m pytest tests/test_integrations.py -k trl
+	$(PYTHON) -m venv $(VERL)
+	$(VERL)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(VERL)/bin/python -m pip install --quiet --no-deps 'verl==0.9.1' 'tensordict==0.10.0' 'torchdata==0.11.0'
+	$(VERL)/bin/python -m pip install --quiet hydra-core codetiming 'ray>=2.41' aiohttp orjson cloudpickle pyvers
+	$(VERL)/bin/python -m pytest tests/test_integrations.py -k verl
+	$(PYTHON) -m venv $(SWIFT)
+	$(SWIFT)/bin/python -m pip install --quiet --editable . 'pytest>=9,<10' 'hypothesis>=6.130,<7' 'ms-swift==4.6.0'
+	$(SWIFT)/bin/python -m pytest tests/test_integrations.py -k swift
 
 check: install
 	$(BIN)/ruff format --check tltrain tests benchmarks

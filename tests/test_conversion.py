@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.commands import call
 from support.micro import save_micro
 from support.order_sample import SAMPLE
 
@@ -37,7 +39,11 @@ def test_to_the_same_format_nothing_changes(data: str, tmp_path: Path) -> None:
     done = convert_file(data, "openai", str(tmp_path / "out.jsonl"))
     assert lines(tmp_path / "out.jsonl") == [SAMPLE]
     assert (done.written, done.problems, done.encoding) == (1, [], None)
-    assert done.to_json() == {"written": 1, "skipped": [], "encoding": None}
+    assert done.to_json() == {
+        "written": 1,
+        "skipped": [],
+        **dict.fromkeys(("encoding", "left_out", "dropped_texts", "dataset_info", "usage")),
+    }
 
 
 @pytest.mark.parametrize(
@@ -126,3 +132,96 @@ def test_the_input_is_never_overwritten(data: str, tmp_path: Path) -> None:
 def test_tokens_need_a_model(data: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--to trl: needs --model"):
         convert_file(data, "trl", str(tmp_path / "out.jsonl"))
+
+
+# Text beside calls
+
+
+def with_text(path: Path) -> str:
+    """Two samples, of which the first has text beside a call."""
+    chatty: dict[str, Any] = json.loads(json.dumps(SAMPLE))
+    chatty["messages"][1]["content"] = "I will look."
+    path.write_text("".join(json.dumps(sample) + "\n" for sample in (chatty, SAMPLE)), encoding="utf-8")
+    return str(path)
+
+
+def test_text_that_llama_factory_cannot_store_is_skipped_or_dropped(tmp_path: Path) -> None:
+    data, out = with_text(tmp_path / "data.jsonl"), tmp_path / "out.jsonl"
+    done = convert_file(data, "llama-factory", str(out))
+    assert (done.written, done.dropped_texts) == (1, None)
+    assert done.summary().splitlines() == [
+        "1 trajectories written, 1 skipped",
+        "  1 skipped: messages[…].content: LLaMA-Factory cannot store text beside calls",
+        "  --drop-text writes these calls without the text",
+    ]
+    done = convert_file(data, "llama-factory", str(out), drop_text=True)
+    assert (done.written, done.problems, done.dropped_texts) == (2, [], 1)
+    assert done.summary().splitlines() == ["2 trajectories written, 0 skipped", "  1 texts beside calls dropped"]
+    first, second = formats.read(out)
+    assert first.messages == second.messages
+    assert first.messages[1].calls and first.messages[-1].content == "It was sent.", "other texts stay"
+
+
+def test_the_entry_of_dataset_info(data: str, tmp_path: Path) -> None:
+    done = convert_file(data, "llama-factory", str(tmp_path / "orders.jsonl"))
+    columns = {"messages": "conversations", "system": "system", "tools": "tools"}
+    entry = {"file_name": "orders.jsonl", "formatting": "sharegpt", "columns": columns}
+    assert done.to_json()["dataset_info"] == {"orders": entry}
+    (line,) = lines(tmp_path / "orders.jsonl")
+    assert set(line) <= {*columns.values(), "id"}
+
+
+# Prompts
+
+
+def test_prompts_with_golds(data: str, model: str, tmp_path: Path) -> None:
+    done = convert_file(data, "trl-grpo", str(tmp_path / "out.jsonl"), model=model)
+    assert done.summary() == "2 prompts written; 1 replies are no golds (failed or labelled 0); 0 records skipped"
+    assert done.usage is not None and "reward_funcs=ToolCallReward(tokenizer)" in done.usage
+    rows = lines(tmp_path / "out.jsonl")
+    assert [json.loads(row["golds"]) for row in rows] == [
+        [[{"name": "get_order", "arguments": {"order_id": "A-1001"}}]],
+        [[]],
+    ]
+    assert all(list(map(type, row.values())) == [str] * 5 for row in rows), "Arrow keeps text as it is"
+    convert_file(data, "verl", str(tmp_path / "verl.jsonl"), model=model)
+    assert [row["extra_info"]["index"] for row in lines(tmp_path / "verl.jsonl")] == [0, 1]
+    with pytest.raises(ConfigError, match="--no-mask: verl holds golds"):
+        convert_file(data, "verl", str(tmp_path / "verl.jsonl"), model=model, mask=False)
+
+
+@pytest.mark.parametrize("to", ["trl", "trl-grpo"])
+def test_what_a_template_cannot_render_is_skipped(data: str, model: str, tmp_path: Path, to: str) -> None:
+    tokenizer = models.load_tokenizer(model)
+    template = tokenizer.chat_template
+    refusal = "{% for m in messages if m.content == 'Where?' %}{{ raise_exception('no such order') }}{% endfor %}"
+    tokenizer.chat_template = refusal + template
+    shutil.copytree(model, tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    odd: dict[str, Any] = json.loads(json.dumps(SAMPLE))
+    odd["messages"][0]["content"] = "Where?"
+    out = tmp_path / "out.jsonl"
+    for number, samples in enumerate(([odd], [SAMPLE, odd])):
+        Path(data).write_text("".join(json.dumps(sample) + "\n" for sample in samples), encoding="utf-8")
+        if number == 0:
+            with pytest.raises(DataError, match=f"{data}:1: nothing could be written: message .*no such order"):
+                convert_file(data, to, str(out), model=str(tmp_path / "model"))
+            assert not out.exists()
+    done = convert_file(data, to, str(out), model=str(tmp_path / "model"))
+    assert done.written == len(lines(out)) > 0
+    assert "skipped: message […]: the chat template fails: no such order" in done.summary()
+    assert all(str(problem).startswith(f"{data}:2: message ") for problem in done.problems)
+    with pytest.raises(DataError, match=f"{data}:2: message .*no such order"):
+        convert_file(data, to, str(out), model=str(tmp_path / "model"), strict=True)
+
+
+def test_what_to_do_next_is_printed_as_it_is(data: str, tmp_path: Path) -> None:
+    code, out, err = call("convert", data, "--to", "llama-factory", "--out", tmp_path / "[b]orders.jsonl")
+    assert (code, out) == (0, "")
+    start = 'entry for dataset_info.json: {"[b]orders": {"file_name": "[b]orders.jsonl", '
+    assert err.splitlines()[1].startswith(start)
+    code, out, err = call("convert", data, "--to", "ms-swift-grpo", "--out", tmp_path / "rows.jsonl", "--json")
+    assert (code, err) == (0, "")
+    plugins, path, *rest = json.loads(out)["usage"].split()
+    assert (plugins, rest) == ("--external_plugins", ["--reward_funcs", "tool_call"])
+    assert Path(path).is_file()

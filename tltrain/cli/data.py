@@ -74,27 +74,42 @@ def audit(
 @app.command()
 def convert(
     data: DataPath,
-    to: Annotated[str, typer.Option(help="openai, ms-swift, llama-factory, steps or trl.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="Trajectories: openai, ms-swift or llama-factory. Tokens: steps or trl. "
+            "Prompts with golds: trl-grpo, verl or ms-swift-grpo."
+        ),
+    ],
     out: Annotated[str, typer.Option(help="File to write, or - for the standard output.")],
     format: FormatName = None,
     tools: ToolsFile = None,
-    model: Annotated[str | None, typer.Option(help="Whose tokens `steps` and `trl` are in.")] = None,
+    model: Annotated[str | None, typer.Option(help="Whose tokens, or whose prompts, to write.")] = None,
     mask: Annotated[
         bool | None, typer.Option("--mask/--no-mask", help="Weight 0 on failed replies; by default for ms-swift.")
     ] = None,
+    drop_text: Annotated[
+        bool, typer.Option("--drop-text", help="Drop the text beside calls, which llama-factory cannot store.")
+    ] = False,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Any format to another; `steps` and `trl` are tokens with their masks and weights."""
+    """Any format to another, to tokens with their masks and weights, or to prompts with golds."""
     from tltrain.conversion import convert_file
 
-    done = convert_file(data, to, out, format=format, tools=tools, model=model, strict=strict, mask=mask)
+    done = convert_file(
+        data, to, out, format=format, tools=tools, model=model, strict=strict, mask=mask, drop_text=drop_text
+    )
     for problem in done.problems[:10]:
-        stderr.print(f"skipped {problem}", highlight=False, soft_wrap=True)
+        print_status(f"skipped {problem}")
     if as_json:
         print(json.dumps(done.to_json(), ensure_ascii=False), file=sys.stderr if out == "-" else sys.stdout)
-    else:
-        stderr.print(done.summary(), highlight=False)
+        return
+    print_status(done.summary())
+    if done.dataset_info is not None:
+        print_status(f"entry for dataset_info.json: {json.dumps(done.dataset_info, ensure_ascii=False)}")
+    if done.usage is not None:
+        print_status(done.usage)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from tltrain.formats.reading import Problem, read, read_tools
 from tltrain.formats.table import FORMATS, STEP_WRITERS, WRITERS, format_name
 from tltrain.formats.tools import infer_tools
-from tltrain.formats.writing import convert, write, write_steps
+from tltrain.formats.writing import convert, path_and_line, write, write_records, write_steps
 
 __all__ = [
     "FORMATS",
@@ -19,8 +19,10 @@ __all__ = [
     "convert",
     "format_name",
     "infer_tools",
+    "path_and_line",
     "read",
     "read_tools",
     "write",
+    "write_records",
     "write_steps",
 ]

@@ -36,6 +36,8 @@ from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "conversations", "system", "tools"))
 _TURN = frozenset(("from", "value", "weight"))
+TEXT_BESIDE_CALLS = "LLaMA-Factory cannot store text beside calls"
+"""Why a trajectory cannot be written."""
 _THINK = re.compile(r"<think>\n?(.*?)\n?</think>\s*", re.DOTALL)
 
 
@@ -126,10 +128,16 @@ def write(trajectory: Trajectory, failed: Collection[int] = ()) -> dict[str, Any
     return {**record, "conversations": turns, "tools": jsonio.dumps(functions)}
 
 
+def dataset_info(file_name: str) -> dict[str, Any]:
+    """The description of a written file in LLaMA-Factory's `dataset_info.json`, without the name of the data set."""
+    columns = {"messages": "conversations", "system": "system", "tools": "tools"}
+    return {"file_name": file_name, "formatting": "sharegpt", "columns": columns}
+
+
 def _turn(message: Message, weight: float | None) -> dict[str, Any]:
     extra = {} if weight is None else {"weight": weight}
     if message.calls and message.content:
-        raise FieldError("content", "LLaMA-Factory cannot store text beside calls")
+        raise FieldError("content", TEXT_BESIDE_CALLS)
     if message.calls:
         values = [{"name": call.name, "arguments": call.arguments} for call in message.calls]
         value = thought_before(message) + jsonio.dumps(values if len(values) > 1 else values[0])

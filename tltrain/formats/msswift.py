@@ -7,7 +7,9 @@ reply. OpenAI messages (`tool_calls`) can be read as well.
 
 `loss_scale` is written to the messages of replies that have a weight, and is 0 for failed replies; a thought is written
 as a `<think>` block before the text. Writing loses the separation of thought and text, call ids, feedback names, empty
-text beside calls, consecutive replies (ms-swift joins them), `parallel_tool_calls` and unknown fields.
+text beside calls, consecutive replies (ms-swift joins them), `parallel_tool_calls` and unknown fields. ms-swift weighs
+whole messages: masks of single parallel calls (MAE) and weights of key tokens (PKT) cannot be written; and a
+`loss_scale` other than 0 and 1 counts only with `--is_binary_loss_scale false`.
 """
 
 from __future__ import annotations

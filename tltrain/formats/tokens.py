@@ -32,7 +32,8 @@ def step_record(step: Step) -> dict[str, Any]:
 def trl_record(step: Step) -> dict[str, Any]:
     """A record with TRL's `input_ids` and `labels`, which have the same length.
 
-    Prompt tokens and reply tokens of weight 0 have the label -100. Weights other than 0 and 1 are lost.
+    Prompt tokens and reply tokens of weight 0 have the label -100. Weights other than 0 and 1 (those of PKT) are lost:
+    TRL's labels say only whether a token is learnt. A failed reply has no label but -100, and adds nothing to the loss.
     """
     weighted = zip(step.reply_ids, step.weights, strict=True)
     labels = [token if weight else IGNORED for token, weight in weighted]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tltrain.errors import DataError
 from tltrain.files import replacing
@@ -46,7 +46,7 @@ def write(
             try:
                 yield _line(trajectory, record, failed(trajectory) if failed else ())
             except DataError as error:
-                path, line = _path_and_line(trajectory.source)
+                path, line = path_and_line(trajectory.source)
                 if strict:
                     raise DataError(error.reason, path, line) from None
                 if problems is not None:
@@ -59,7 +59,12 @@ def write_steps(steps: Iterable[Step], target: str | Path | TextIO, format: str 
     """Write steps as JSON Lines to a target of `write`, as "steps" (ids and weights) or "trl" (`labels`); return their
     number."""
     record = STEP_WRITERS[format_name(format, STEP_WRITERS)]
-    return _write_lines((jsonio.dumps(record(step)) for step in steps), target)
+    return write_records((record(step) for step in steps), target)
+
+
+def write_records(records: Iterable[dict[str, Any]], target: str | Path | TextIO) -> int:
+    """Write records as JSON Lines to a target of `write`; return their number. Raises DataError as `write` does."""
+    return _write_lines(map(jsonio.dumps, records), target)
 
 
 def convert(
@@ -78,7 +83,8 @@ def convert(
     return write(found, target, to, failed=failed, strict=strict, problems=problems)
 
 
-def _path_and_line(source: str | None) -> tuple[str | None, int | None]:
+def path_and_line(source: str | None) -> tuple[str | None, int | None]:
+    """The path and line number in a trajectory's `source`; the line is None if there is none in it."""
     path, _, line = (source or "").rpartition(":")
     return (path, int(line)) if path and line.isdecimal() else (source, None)
 
