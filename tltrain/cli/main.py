@@ -13,7 +13,7 @@ import tltrain.cli.data
 import tltrain.cli.evaluate
 import tltrain.cli.train  # noqa: F401  each module registers its commands
 from tltrain.cli.app import app
-from tltrain.errors import TLTrainError
+from tltrain.errors import ConfigError, TLTrainError
 from tltrain.files import is_disk_full
 
 UsageError: Any = typer.BadParameter.__mro__[1]
@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(given, prog_name="tltrain", standalone_mode=False)
+    except ConfigError as error:
+        _fail(*error.mistakes)
     except TLTrainError as error:
         _fail(str(error))
     except OSError as error:
@@ -38,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _fail(message: str) -> NoReturn:
-    print(f"tltrain: {' '.join(message.split())}", file=sys.stderr)
+def _fail(*messages: str) -> NoReturn:
+    """End the process with exit code 2 and a line for each message."""
+    for message in messages:
+        print(f"tltrain: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
