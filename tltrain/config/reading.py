@@ -120,12 +120,14 @@ def _with(values: dict[str, Any], kind: type[Section] | None, location: Location
         return {**values, key: value}
     known = kind.model_fields.get(key) if kind else None
     default = known.get_default(call_default_factory=True) if known and not known.is_required() else None
-    inner = values[key] if key in values else default
+    inner = values.get(key, default)
     if isinstance(inner, Section):
         inner = inner.model_dump(exclude_unset=True)
     section = kind.section(key) if kind else None
     if inner is None and key in values and section:
-        raise ConfigError(f"--set {option}: {key} is null in the configuration; `--set {key}={{}}` before it enables it")
+        raise ConfigError(
+            f"--set {option}: {key} is null in the configuration; `--set {key}={{}}` before it enables it"
+        )
     if inner is not None and not isinstance(inner, dict):
         raise ConfigError(f"--set {option}: {key} is a single value, not a section")
     return {**values, key: _with(inner or {}, section, tuple(rest), value, option)}
