@@ -43,24 +43,31 @@ STAGES = ("audit", "sft", "ppo", "eval", "report")
 
 
 class Pipeline:
-    """A run: its configuration, its data and its run directory. Stages that are complete are skipped.
+    """A run: its configuration, its data and its run directory. Stages that are complete are skipped; with `overwrite`,
+    a run that the directory already holds is moved aside first.
 
     Raises:
         ConfigError, DataError: the model, the dialect or the data cannot be used.
         RunError: the run directory belongs to another run (see `RunDirectory`).
     """
 
-    def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        progress: ProgressFactory = no_progress_factory,
+        overwrite: bool = False,
+    ) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
         self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
         self.warned_about_sharing = False
-        ranks.on_first(self._open)
+        ranks.on_first(lambda: self._open(overwrite))
 
-    def _open(self) -> None:
-        self.run = RunDirectory(self.folder, self.config)
+    def _open(self, overwrite: bool) -> None:
+        self.run = RunDirectory(self.folder, self.config, overwrite)
         self.run.check_data(digests(self.config.data))
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
