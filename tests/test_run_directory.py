@@ -68,7 +68,7 @@ def test_paths_written_differently_are_equal(tmp_path: Path, monkeypatch: pytest
     run.check_data({"./logs.jsonl": "1", str(tmp_path / "test.jsonl"): "2"})
     with pytest.raises(RunError, match=r"input files changed since this run started: \./logs\.jsonl"):
         run.check_data({"./logs.jsonl": "3"})
-    with pytest.raises(RunError, match="data.train was 'logs.jsonl', is 'other.jsonl'"):
+    with pytest.raises(RunError, match=r"data\.train was 'logs\.jsonl', is 'other\.jsonl'"):
         RunDirectory(tmp_path / "run", config("m", "other.jsonl", "test.jsonl"))
     RunDirectory(tmp_path / "builtin", RunConfig())
     with pytest.raises(RunError, match=r"data.train was 'toolworld', is './toolworld'"):
@@ -93,7 +93,7 @@ def test_overwrite_leaves_a_folder_that_holds_no_run(tmp_path: Path, name: str) 
     folder = tmp_path / "project"
     folder.mkdir()
     (folder / name).write_text("seed: 3\n")
-    with pytest.raises(RunError, match="not a run directory .* so it is not overwritten"):
+    with pytest.raises(RunError, match=r"not a run directory .* so it is not overwritten"):
         RunDirectory(folder, RunConfig(), overwrite=True)
     assert (folder / name).read_text() == "seed: 3\n"
     assert [path.name for path in tmp_path.iterdir()] == ["project"]

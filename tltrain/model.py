@@ -135,6 +135,26 @@ def load_tokenizer(name: str, dialect: str | None = None) -> PreTrainedTokenizer
     return tokenizer
 
 
+def detect_dialect(name: str) -> str | None:
+    """The dialect in which a model's chat template writes calls, see `template_dialect`.
+
+    Raises:
+        ModelError: there is no such model, or it has no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    return template_dialect(_load(AutoTokenizer, name))
+
+
+def template_dialect(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The dialect in which a tokenizer's chat template writes calls: `hermes` where it knows no tools, since
+    `load_tokenizer` then replaces it; None where no known dialect can read it."""
+    template = tokenizer.chat_template
+    if not knows_tools(tokenizer):
+        return "hermes"
+    return dialects.detect(template) if isinstance(template, str) else None
+
+
 def knows_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the chat template writes out the tools it is given."""
     if not tokenizer.chat_template:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import typer
 import tltrain.cli.data
 import tltrain.cli.evaluate
 import tltrain.cli.train  # noqa: F401  each module registers its commands
-from tltrain.cli.app import app
+from tltrain.cli.app import MISTAKE, app, stderr
 from tltrain.errors import ConfigError, TLTrainError
 from tltrain.files import is_disk_full
 
@@ -24,12 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Entry point of `tltrain`; ends the process."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    stderr.quiet = False
     try:
-        code = app(given, prog_name="tltrain", standalone_mode=False)
+        code = command_line()(given, prog_name="tltrain", standalone_mode=False)
+        sys.stdout.flush()
     except ConfigError as error:
         _fail(*error.mistakes)
     except TLTrainError as error:
         _fail(str(error))
+    except BrokenPipeError:  # such as `tltrain judge … | head -1`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
+        code = 0
     except OSError as error:
         if error.filename is None and not is_disk_full(error):
             raise
@@ -40,8 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
+def command_line() -> Any:
+    """All commands; each takes `--quiet` as `tltrain` itself does."""
+    group: Any = typer.main.get_command(app)
+    quiet = next(parameter for parameter in group.params if parameter.name == "quiet")
+    for command in group.commands.values():
+        option = copy.copy(quiet)
+        option.help = "Print results and errors only: no progress, no notes."
+        command.params.append(option)
+    return group
+
+
 def _fail(*messages: str) -> NoReturn:
     """End the process with exit code 2 and a line for each message."""
     for message in messages:
         print(f"tltrain: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(MISTAKE)
