@@ -98,7 +98,7 @@ def evaluate(
 ) -> None:
     """Evaluate models on public test sets (--bench) or on your own trajectories (--data).
 
-    With your own trajectories, every assistant reply without a failed call is a test item: the model is given the conversation before it and has to make the same calls.
+    Every reply of your trajectories that has no failed call is an item: the model gets all messages before it.
     """
     values = {"limit": limit, "seed": seed, "max_length": max_length, "max_new_tokens": max_new_tokens}
     values |= {"batch_size": batch_size, "dtype": dtype, "library": library, "max_steps": max_steps}
@@ -149,7 +149,7 @@ def analyze(
 ) -> None:
     """Show which kinds of errors models make on test sets, and which tokens decide whether a call is right.
 
-    Uses the replies that `tltrain eval` saved with the same options, and generates those that are missing.
+    Replies that `tltrain eval` saved with the same options are used; missing ones are generated.
     """
     from tltrain.config import EvaluationConfig, read_config
 
