@@ -243,7 +243,25 @@ def quantisation_options(base: str, dtype: torch.dtype, device: str) -> dict[str
 
 def end_ids(model: PreTrainedModel) -> list[int]:
     """Ids that end a reply, as the model's generation configuration names them."""
-    end = model.generation_config.eos_token_id if model.generation_config else None
+    return _end_ids(model.generation_config.eos_token_id if model.generation_config else None)
+
+
+def configured_end_ids(name: str) -> list[int]:
+    """What `end_ids` gives for the model of that name, without loading its weights.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        end = GenerationConfig.from_pretrained(resolve(name)).eos_token_id
+    except OSError:  # without a generation_config.json, transformers takes these ids from the model's configuration
+        end = GenerationConfig.from_model_config(_load(AutoConfig, name)).eos_token_id
+    return _end_ids(end)
+
+
+def _end_ids(end: int | list[int] | None) -> list[int]:
     return [] if end is None else end if isinstance(end, list) else [end]
 
 

@@ -29,7 +29,7 @@ from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
-from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
+from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
 from tltrain.sft import SFTTrainer
@@ -61,7 +61,8 @@ class Pipeline:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
-        self.data: Data = load_data(config.data, config.seed)
+        with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
+            self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
         self.warned_about_sharing = False
         ranks.on_first(lambda: self._open(overwrite))
@@ -91,8 +92,9 @@ class Pipeline:
             if scored:
                 self.evaluate(self.policy_name, str(self.folder / "ppo" / "model"))
         if "report" in stages:
-            write_significance(self.folder)
-            write_pages(self.folder)
+            with showing(self.progress, "report"):
+                write_significance(self.folder)
+                write_pages(self.folder)
         return self.run.scores()
 
     def _distributed(self, stages: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -156,6 +158,7 @@ class Pipeline:
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
                 progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
+                encoding_progress=self.progress(f"sft {arm}: encoding") if ranks.rank() == 0 else no_progress,
                 reload=lambda: models.load_model(
                     self.config.model, models.resolve_dtype(self.config.dtype, self.device)
                 ),
@@ -179,10 +182,11 @@ class Pipeline:
         with self.run.stage("ppo"):
             model = self.load(start)
             encoder = self.encoder(model)
+            trajectories = counted(self.data.train, self.progress("ppo: encoding"), "trajectories")
             PPOTrainer(
                 model,
                 self.tokenizer,
-                prompts=list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in self.data.train)),
+                prompts=list(chain.from_iterable(map(encoder.prompts, trajectories))),
                 stop_ids=encoder.stop_ids,
                 config=self.config.ppo,
                 folder=self.folder / "ppo",
@@ -239,7 +243,8 @@ class Pipeline:
     def load(self, name: str, base: Base | None = None) -> PreTrainedModel:
         """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
-        model = models.load_model(name, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
+        with showing(self.progress if ranks.rank() == 0 else no_progress_factory, "loading the model"):
+            model = models.load_model(name, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_LINES = 20.0
 """Where stderr is no terminal."""
+WORTH_A_LINE = 2.0
+"""Seconds that a stage without parts takes at least to be mentioned there."""
 STAGE_WIDTH = 24
 """Columns of a stage's name where there is room for more than one stage's line."""
 SHORTEST_NAME = 4
@@ -26,12 +28,13 @@ BAR_WIDTHS = range(8, 31)
 
 
 @contextmanager
-def show_progress(console: Console) -> Iterator[Stages]:
-    """Inside the block, stages show their progress."""
+def show_progress(console: Console, enabled: bool = True) -> Iterator[Stages]:
+    """Inside the block, stages show their progress, if it is enabled."""
     # A batch may take minutes, so the speed is that of the whole stage, not of its last seconds.
-    shown = console.is_terminal and not console.quiet
-    with Progress(Line(console), console=console, disable=not shown, speed_estimate_period=1e9) as bars:
-        yield Stages(console, bars)
+    shown = enabled and console.is_terminal and not console.quiet
+    options = {"console": console, "disable": not shown, "redirect_stdout": False, "speed_estimate_period": 1e9}
+    with Progress(Line(console), **options) as bars:
+        yield Stages(console if enabled else Console(quiet=True), bars)
 
 
 class Stages:
@@ -48,17 +51,24 @@ class Stages:
 
         def show(what: str, done: int, total: int) -> None:
             nonlocal last, first
-            self.bars.update(task, completed=done, total=total or None, what=what)
+            visible = bool(what) or not done  # a stage without parts that is done has nothing to show
+            self.bars.update(task, completed=done, total=total or None, what=what, visible=visible)
             now = time.monotonic()
             first = first or (now, done)
-            if not self.console.is_terminal and (done == total or now - last >= SECONDS_BETWEEN_LINES):
+            if self.console.is_terminal:
+                return
+            if what and (0 < done == total or now - last >= SECONDS_BETWEEN_LINES):
                 last = now
                 left = _time_left(now - first[0], done - first[1], total - done)
                 count = f"{done} of {total}" if total else str(done)
-                line = f"{stage}: {count}, {what}, {now - started:.0f} s{left}"
-                self.console.print(line, highlight=False, soft_wrap=True)
+                self._print(f"{stage}: {count}, {what}, {now - started:.0f} s{left}")
+            elif not what and done and now - started >= WORTH_A_LINE:
+                self._print(f"{stage}: {now - started:.0f} s")
 
         return show
+
+    def _print(self, line: str) -> None:
+        self.console.print(line, highlight=False, soft_wrap=True)
 
 
 class Line(ProgressColumn):
@@ -93,7 +103,7 @@ def progress_line(
     Count and time left are always there. The bar is left out first, then the time elapsed, then what is counted (its
     last parts first), and the stage's name is shortened; `total` and `left` are None where they are not known.
     """
-    count = f"{done}" if total is None else f"{done}/{total}"
+    count = f"{done}/{total}" if total is not None else str(done or "")
     remaining = f"{_clock(left)} left" if left is not None else ""
     needed = [part for part in (count, remaining) if part]
     room = width - sum(len(part) + 2 for part in needed) + 2

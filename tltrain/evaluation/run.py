@@ -27,7 +27,7 @@ from tltrain.evaluation.scoring import score, with_verdicts
 from tltrain.evaluation.selection import Model, data_folder
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import append_json_line, discard, read_json, write_json, write_json_lines
-from tltrain.progress import ProgressFactory, no_progress_factory
+from tltrain.progress import ProgressFactory, no_progress_factory, showing
 from tltrain.run_directory import RunDirectory
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.simulator import Simulator
@@ -152,7 +152,8 @@ class Evaluation:
         """The inference backend of a model; one is kept at a time."""
         if name not in self._backends:
             self._backends.clear()
-            self._backends[name] = self._load(name, model)
+            with showing(self.progress, f"loading {name}"):
+                self._backends[name] = self._load(name, model)
         return self._backends[name]
 
     def use(self, name: str, backend: LocalBackend) -> None:
