@@ -101,7 +101,7 @@ def convert(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Convert trajectories from any supported format to another; `steps` and `trl` are tokens with masks and weights."""
+    """Convert trajectories from one format to another; `steps` and `trl` are tokens with masks and weights."""
     from tltrain.conversion import convert_file
 
     done = convert_file(data, to, out, format=format, tools=tools, model=model, strict=strict, mask=mask)
@@ -140,10 +140,10 @@ def inspect(
     if data is None:
         if format or tools:
             raise ConfigError("--format and --tools: set `data.format` and `data.tools` in the configuration")
-        from tltrain.config import read_config
+        from tltrain.config import RunConfig, read_config
         from tltrain.inspection import inspect_run
 
-        config = read_config(_config_file(source), overrides=settings or ())
+        config = read_config(_config_file(source), RunConfig, settings or ())
         sample = inspect_run(config, arm, index=index, location=at)
     else:
         if arm or settings:

@@ -100,7 +100,8 @@ def evaluate(
 
     Every reply of your trajectories that has no failed call is an item: the model gets all messages before it.
     """
-    values = {"limit": limit, "seed": seed, "max_length": max_length, "max_new_tokens": max_new_tokens}
+    values: dict[str, Any] = {"limit": limit, "seed": seed, "max_length": max_length}
+    values |= {"max_new_tokens": max_new_tokens}
     values |= {"batch_size": batch_size, "dtype": dtype, "library": library, "max_steps": max_steps}
     values |= {"data": data, "bench": bench} if bench else {"trajectories": data}
     plan = _evaluation_plan(config, values, settings or [])

@@ -32,8 +32,9 @@ def show_progress(console: Console, enabled: bool = True) -> Iterator[Stages]:
     """Inside the block, stages show their progress, if it is enabled."""
     # A batch may take minutes, so the speed is that of the whole stage, not of its last seconds.
     shown = enabled and console.is_terminal and not console.quiet
-    options = {"console": console, "disable": not shown, "redirect_stdout": False, "speed_estimate_period": 1e9}
-    with Progress(Line(console), **options) as bars:
+    with Progress(
+        Line(console), console=console, disable=not shown, redirect_stdout=False, speed_estimate_period=1e9
+    ) as bars:
         yield Stages(console if enabled else Console(quiet=True), bars)
 
 

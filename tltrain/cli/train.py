@@ -38,10 +38,10 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run the whole pipeline on the built-in model and data, on a CPU."""
-    from tltrain.config import parse_config
+    from tltrain.config import RunConfig, parse_config
     from tltrain.demo import MINUTES, demo_config
 
-    config = parse_config(demo_config(size, seed).model_dump(), "demo", overrides=settings or ())
+    config = parse_config(demo_config(size, seed).model_dump(), "demo", RunConfig, settings or ())
     print_status(
         f"The whole pipeline on a 135M model and toolworld: about {3 + (MINUTES - 3) * size:.0f} minutes on 2 CPU "
         "cores with bf16 instructions (the first run also fetches the model, 93 MB). "

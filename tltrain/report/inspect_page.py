@@ -56,8 +56,8 @@ def inspect_page(sample: Mapping[str, Any]) -> str:
 
 def _dropped(reply: Mapping[str, Any]) -> str:
     return (
-        f"Message {reply['message']}: its prompt has {reply['prompt_tokens']:,} tokens, which leaves no room for a reply "
-        f"within the limit of {reply['limit']:,} (max_length). It is neither trained on nor evaluated."
+        f"Message {reply['message']}: its prompt has {reply['prompt_tokens']:,} tokens, which leaves no room for a "
+        f"reply within the limit of {reply['limit']:,} (max_length). It is neither trained on nor evaluated."
     )
 
 
