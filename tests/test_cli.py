@@ -265,7 +265,7 @@ def test_a_folder_that_is_no_run(place: Path, tmp_path: Path) -> None:
 
 def test_a_run_whose_configuration_was_spoilt(place: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model: [")
-    assert mistake("run", place / "small.yaml", "--out", tmp_path).startswith(f"{tmp_path}/config.yaml: not YAML: ")
+    assert mistake("run", place / "small.yaml", "--out", tmp_path).startswith(f"{tmp_path}/config.yaml:1: not YAML: ")
 
 
 def test_ppo_before_sft(place: Path, tmp_path: Path) -> None:
@@ -571,7 +571,7 @@ def test_inspect_shows_what_a_run_sees(place: Path, tmp_path: Path) -> None:
 def test_inspect_finds_the_examples_of_an_audit(place: Path, tmp_path: Path) -> None:
     data = place / "data/train.jsonl"
     _, out, _ = call("audit", data, "--out", tmp_path, "--json")
-    examples = [example for kind in json.loads(out)["failures"] for example in kind["examples"]]
+    examples = [example for kind in json.loads(out)["calls"]["failures"]["shown"] for example in kind["examples"]]
     assert examples
     for example in examples[:3]:
         location = example["place"].partition(" (")[0]

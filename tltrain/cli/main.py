@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 import typer
@@ -28,14 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     stderr.quiet = False
     try:
         code = command_line()(given, prog_name="tltrain", standalone_mode=False)
-        sys.stdout.flush()
     except ConfigError as error:
         _fail(*error.mistakes)
     except TLTrainError as error:
         _fail(str(error))
-    except BrokenPipeError:  # such as `tltrain judge … | head -1`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
-        code = 0
     except OSError as error:
         if error.filename is None and not is_disk_full(error):
             raise
@@ -54,7 +51,22 @@ def command_line() -> Any:
         option = copy.copy(quiet)
         option.help = "Print results and errors only: no progress, no notes."
         command.params.append(option)
+    group.invoke = partial(_until_the_pipe_is_closed, group.invoke)
     return group
+
+
+def _until_the_pipe_is_closed(invoke: Callable[[Any], Any], context: Any) -> Any:
+    """Call a command; a reader that has seen enough, as in `tltrain judge … | head -1`, ends it without an error.
+
+    This has to happen inside of typer, which ends the process with exit code 1 otherwise.
+    """
+    try:
+        result = invoke(context)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at exit
+        return 0
+    return result
 
 
 def _fail(*messages: str) -> NoReturn:
