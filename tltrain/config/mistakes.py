@@ -56,7 +56,11 @@ def describe(error: Mapping[str, Any]) -> str:
 def unknown_field(location: tuple[str, ...], kind: type[Section]) -> str:
     """That there is no such field, and which ones the author may have meant."""
     *around, name = location
-    return f"there is no such field{_did_you_mean(_candidates(tuple(around), name, field_paths(kind)))}"
+    if len(around) > 1 and (entry := kind.entry(around[-2])) is not None:
+        found = [".".join((*around, field)) for field in _closest(name, entry.model_fields)]
+    else:
+        found = _candidates(tuple(around), name, field_paths(kind))
+    return f"there is no such field{_did_you_mean(found)}"
 
 
 def field_paths(kind: type[Section], around: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import UnionType
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -40,6 +40,13 @@ class Section(BaseModel):
         field = cls.model_fields.get(name)
         annotation = field.annotation if field else None
         kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+        return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+    @classmethod
+    def entry(cls, name: str) -> type[Section] | None:
+        """The type of the values of a field that is a table of sections; None for other fields."""
+        field = cls.model_fields.get(name)
+        kinds = get_args(field.annotation) if field and get_origin(field.annotation) is dict else ()
         return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
     def to_yaml(self) -> str:
