@@ -13,6 +13,7 @@ from tltrain import formats
 from tltrain.audit.failure_detectors import assess_calls
 from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.errors import ConfigError, DataError
+from tltrain.progress import Progress, no_progress
 from tltrain.trajectory import Trajectory
 
 _NUMBER = re.compile(r"\[\d+\]")
@@ -58,6 +59,7 @@ def convert_file(
     model: str | None = None,
     strict: bool = False,
     mask: bool | None = None,
+    progress: Progress = no_progress,
 ) -> Conversion:
     """Convert a file, a folder or standard input ("-"), in constant memory.
 
@@ -71,6 +73,7 @@ def convert_file(
         strict: whether a record that cannot be converted is an error; by default it is skipped.
         mask: whether failed replies get weight 0; by default only in formats with a field for weights
             (`MASKED_BY_DEFAULT`, `steps`, `trl`). `steps` also contain the weights of PKT, which `trl` cannot express.
+        progress: called after each trajectory.
 
     Raises:
         ConfigError: the format is unknown, `model` is missing, or the output is part of the input.
@@ -83,6 +86,7 @@ def convert_file(
     name = formats.format_name(to, known)
     given_tools = None if tools is None else formats.read_tools(tools)
     trajectories = _require_any(formats.read(data, format, given_tools, strict, done.problems), data, done.problems)
+    trajectories = _shown(trajectories, progress)
     if name in formats.WRITERS:
         masked = name in MASKED_BY_DEFAULT if mask is None else mask
         failed = failed_replies if masked else None
@@ -95,6 +99,12 @@ def convert_file(
     encoder = Encoder(models.load_tokenizer(model), mae=mask is not False)
     done.written = formats.write_steps(_encoded(trajectories, encoder, done), out, name)
     return done
+
+
+def _shown(trajectories: Iterable[Trajectory], progress: Progress) -> Iterator[Trajectory]:
+    for done, trajectory in enumerate(trajectories, 1):
+        yield trajectory
+        progress("trajectories", done, 0)
 
 
 def _encoded(trajectories: Iterable[Trajectory], encoder: Encoder, done: Conversion) -> Iterator[Step]:

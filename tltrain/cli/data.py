@@ -102,9 +102,13 @@ def convert(
     as_json: Json = False,
 ) -> None:
     """Convert trajectories from one format to another; `steps` and `trl` are tokens with masks and weights."""
+    from tltrain.cli.progress import show_progress
     from tltrain.conversion import convert_file
 
-    done = convert_file(data, to, out, format=format, tools=tools, model=model, strict=strict, mask=mask)
+    shown = stderr.is_terminal and (out != "-" or not sys.stdout.isatty())
+    options: dict[str, Any] = {"format": format, "tools": tools, "model": model, "strict": strict, "mask": mask}
+    with show_progress(stderr, enabled=shown) as progress:
+        done = convert_file(data, to, out, **options, progress=progress("convert"))
     for problem in done.problems[:10]:
         stderr.print(f"skipped {problem}", highlight=False, soft_wrap=True)
     if as_json:

@@ -109,26 +109,12 @@ def evaluate(
     selected = _select(plan, models or [], dialect, endpoint_model, concurrency)
     own_sets = _own_sets(plan.trajectories) if plan.bench is None else []
     silence_libraries()
-    from tltrain.cli.progress import show_progress
-    from tltrain.evaluation.run import Evaluation
-    from tltrain.report.pages import write_pages
-    from tltrain.run_directory import RunDirectory
-
-    with interruptible(RESUME), show_progress(stderr) as progress:
-        evaluation = Evaluation(
-            selected.config,
-            RunDirectory(out, selected.config),
-            progress=progress,
-            prices=(price_in, price_out),
-            dialects=selected.dialects,
-        )
-        tests = own_sets or _test_sets(evaluation, str(plan.bench))
-        scores = evaluation.evaluate(selected.models, tests, general)
-        pages = write_pages(out)
+    with interruptible(RESUME):
+        done = _evaluated(plan, selected, own_sets, out, prices=(price_in, price_out), general=general)
     if as_json:
-        print(json.dumps(scores, ensure_ascii=False))
+        print(json.dumps(done.scores, ensure_ascii=False))
     else:
-        _show_scores(scores, evaluation, list(selected.models), pages)
+        _show_scores(done, list(selected.models))
 
 
 @app.command()
@@ -256,15 +242,45 @@ def _own_sets(data: str | None) -> list[TestSet]:
     return load_trajectories(str(data))
 
 
-def _show_scores(scores: list[dict[str, Any]], evaluation: Evaluation, names: list[str], pages: list[Path]) -> None:
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The rows of `scores.json` and `general.json`, and the pages written."""
+
+    scores: list[dict[str, Any]]
+    general: list[dict[str, Any]]
+    pages: list[Path]
+
+
+def _evaluated(
+    plan: EvaluationFile,
+    selected: Selected,
+    own_sets: list[TestSet],
+    out: Path,
+    *,
+    prices: tuple[float | None, float | None],
+    general: str | None,
+) -> Evaluated:
+    from tltrain.cli.progress import show_progress
+    from tltrain.evaluation.run import Evaluation
+    from tltrain.report.pages import write_pages
+    from tltrain.run_directory import RunDirectory
+
+    with show_progress(stderr) as progress:
+        run = RunDirectory(out, selected.config)
+        evaluation = Evaluation(selected.config, run, progress=progress, prices=prices, dialects=selected.dialects)
+        scores = evaluation.evaluate(selected.models, own_sets or _test_sets(evaluation, str(plan.bench)), general)
+        return Evaluated(scores, evaluation.general_rows(), write_pages(out))
+
+
+def _show_scores(done: Evaluated, names: list[str]) -> None:
     from tltrain.report.comparison import general_line
     from tltrain.report.tables import terminal_table, truncation_lines, usage_line
 
-    Console().print(terminal_table(scores))
-    lines = [*truncation_lines(scores), *map(general_line, evaluation.general_rows())]
-    for line in [*lines, *(usage_line(scores, name) for name in names)]:
+    Console().print(terminal_table(done.scores))
+    lines = [*truncation_lines(done.scores), *map(general_line, done.general)]
+    for line in [*lines, *(usage_line(done.scores, name) for name in names)]:
         print_status(line)
-    print_status(f"written: {', '.join(map(str, pages))}")
+    print_status(f"written: {', '.join(map(str, done.pages))}")
 
 
 def _test_sets(evaluation: Evaluation, names: str) -> list[TestSet]:
