@@ -142,9 +142,9 @@ def analyze(
 
     values: dict[str, Any] = {"data": data, "limit": limit, "seed": seed, "max_length": max_length}
     values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "bench": bench}
-    if (out / "config.yaml").exists():  # settings of multi-step sets, which are not analysed
+    if (out / "config.yaml").exists():  # settings that this command has no options for
         found = read_config(out / "config.yaml", EvaluationConfig)
-        values |= {"library": found.library, "max_steps": found.max_steps}
+        values |= {"library": found.library, "max_steps": found.max_steps, "dialect": found.dialect}
     selected = _select(_evaluation_plan(None, values, []), models, dialect, endpoint_model, concurrency)
     silence_libraries()
     from tltrain.cli.progress import show_progress
