@@ -149,7 +149,7 @@ def test_processes_count_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_run_audit_writes_the_audit_that_the_page_shows(file: Path, tmp_path: Path) -> None:
     with file.open("a") as stream:
         stream.write('{"messages": 5}\n')
-    result, other = run.run_audit(str(file), tmp_path / "out", progress=False)
+    result, other = run.run_audit(str(file), tmp_path / "out")
     assert other is None
     assert json.loads((tmp_path / "out" / "audit.json").read_text(encoding="utf-8")) == result
     assert result["calls"]["share"] == 0.25
@@ -165,17 +165,17 @@ def test_run_audit_writes_the_audit_that_the_page_shows(file: Path, tmp_path: Pa
 def test_run_audit_refuses_what_it_cannot_read(file: Path, tmp_path: Path) -> None:
     file.write_text('{"messages": 5}\n')
     with pytest.raises(DataError, match="no trajectory could be read"):
-        run.run_audit(str(file), tmp_path / "out", format="openai", progress=False)
+        run.run_audit(str(file), tmp_path / "out", format="openai")
     with pytest.raises(DataError, match=r"data\.jsonl:1"):
-        run.run_audit(str(file), tmp_path / "out", format="openai", strict=True, progress=False)
+        run.run_audit(str(file), tmp_path / "out", format="openai", strict=True)
     assert not list((tmp_path / "out").iterdir())
     with pytest.raises(RunError, match="cannot be written to"):
-        run.run_audit(str(file), file, progress=False)
+        run.run_audit(str(file), file)
 
 
 def test_compare(file: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other.jsonl", [trajectory(number) for number in range(8)])
-    result, second = run.run_audit(str(file), tmp_path / "out", compare=str(other), progress=False)
+    result, second = run.run_audit(str(file), tmp_path / "out", compare=str(other))
     rows = {row["name"]: row for row in result["comparison"]["measures"]}
     assert rows["trajectories"] == {"name": "trajectories", "unit": "number", "a": 12, "b": 8, "difference": -4}
     assert (rows["calls that failed"]["a"], rows["calls that failed"]["difference"]) == (0.25, -0.25)
@@ -257,7 +257,7 @@ def test_public_data(shared_data: Path, tmp_path: Path) -> None:
     if not source.is_file():
         pytest.skip("needs tau-bench's logs")
     records = json.loads(source.read_text(encoding="utf-8"))
-    result, _ = run.run_audit(str(source), tmp_path, progress=False)
+    result, _ = run.run_audit(str(source), tmp_path)
     assert result["trajectories"]["total"] == len(records)
     calls = sum(len(message.get("tool_calls") or []) for record in records for message in record["traj"])
     assert result["calls"]["total"] == calls

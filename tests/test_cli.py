@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import yaml
 from support.small_run import call, mistake, write_run
 
 from tltrain import model as models
+from tltrain.cli.app import INCOMPLETE, INTERRUPTED, MISTAKE
+from tltrain.config import EvaluationFile, RunConfig, read_config
 from tltrain.files import read_json
 
 COMMANDS = (
@@ -25,6 +28,7 @@ COMMANDS = (
     "run",
     "sft",
     "ppo",
+    "config",
     "eval",
     "analyze",
     "report",
@@ -106,6 +110,42 @@ def test_wrong_options(arguments: list[str], said: str) -> None:
     assert mistake(*arguments).startswith(said)
 
 
+def test_version() -> None:
+    assert call("--version") == (0, f"tltrain {metadata.version('tltrain')}\n", "")
+
+
+def test_exit_codes_are_documented() -> None:
+    _, out, _ = call("--help")
+    said = " ".join(out.split())
+    for code in (0, INCOMPLETE, MISTAKE, INTERRUPTED):
+        assert f"{code}: " in said.partition("Exit codes:")[2]
+
+
+def test_piped_output_has_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    command = [sys.executable, "-m", "tltrain.cli", "--help"]
+    assert b"\x1b" not in subprocess.run(command, capture_output=True, timeout=120).stdout
+
+
+def test_shell_completion_completes_commands() -> None:
+    environment = {"_TLTRAIN_COMPLETE": "complete_bash", "COMP_WORDS": "tltrain ins", "COMP_CWORD": "1"}
+    command = [sys.executable, "-m", "tltrain.cli"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, **environment})
+    assert done.stdout.split() == ["inspect"], done.stderr
+    assert "--install-completion" in call("--help")[1]
+
+
+def test_config_prints_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    for options, kind in (((), RunConfig), (("--eval",), EvaluationFile)):
+        code, out, err = call("config", *options)
+        assert (code, err) == (0, "")
+        path.write_text(out, encoding="utf-8")
+        assert read_config(path, kind) == kind()
+        code, out, _ = call("config", *options, "--json")
+        assert json.loads(out) == kind().model_dump()
+
+
 # A run's mistakes
 
 
@@ -116,7 +156,22 @@ def test_a_configuration_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_wrong_field(place: Path, tmp_path: Path) -> None:
     path = changed(place, tmp_path, sft={"batch_size": 2, "group_size": 3})
-    assert mistake("run", path) == f"{path}: sft: group_size 3 is larger than batch_size 2"
+    line = path.read_text().splitlines().index("sft:") + 1
+    assert mistake("run", path) == f"{path}:{line}: sft: group_size 3 is larger than batch_size 2"
+    assert mistake("run", path, "--set", "sft.epochs=0").endswith(
+        "--set sft.epochs=0: sft.epochs: expected more than 0, found 0"
+    )
+
+
+def test_every_wrong_field_has_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("modle: a\nsft:\n  epohcs: 2\n")
+    code, out, err = call("run", path)
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        f"tltrain: {path}:1: modle: there is no such field; did you mean `model`?",
+        f"tltrain: {path}:3: sft.epohcs: there is no such field; did you mean `sft.epochs`?",
+    ]
 
 
 def run_with(place: Path, folder: Path, **changes: Any) -> str:
@@ -210,7 +265,7 @@ def test_a_folder_that_is_no_run(place: Path, tmp_path: Path) -> None:
 
 def test_a_run_whose_configuration_was_spoilt(place: Path, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("model: [")
-    assert mistake("run", place / "small.yaml", "--out", tmp_path).startswith(f"{tmp_path}/config.yaml: not YAML: ")
+    assert mistake("run", place / "small.yaml", "--out", tmp_path).startswith(f"{tmp_path}/config.yaml:1: not YAML: ")
 
 
 def test_ppo_before_sft(place: Path, tmp_path: Path) -> None:
@@ -283,6 +338,30 @@ def test_no_space_left_for_a_model(place: Path, tmp_path: Path, monkeypatch: pyt
     assert list((tmp_path / "run/sft/sft").glob("checkpoint-*")), "to go on from"
 
 
+def test_set_and_overwrite(place: Path, tmp_path: Path) -> None:
+    path = changed(place, tmp_path, sft=None, ppo=None, eval=None)
+    options = (path, "--out", tmp_path / "run")
+    assert call("run", *options, "--set", "seed=5")[0] == 0
+    assert read_config(tmp_path / "run/config.yaml").seed == 5
+    said = mistake("run", *options)
+    assert said.endswith("seed was 5, is 0; use another --out, or --overwrite")
+    code, _, err = call("run", *options, "--overwrite")
+    assert code == 0 and f"the earlier run is now in {tmp_path}/run.old\n" in err
+    assert read_config(tmp_path / "run/config.yaml").seed == 0
+    assert read_config(tmp_path / "run.old/config.yaml").seed == 5
+    said = mistake("ppo", place / "small.yaml", "--out", tmp_path / "run", "--overwrite")
+    assert said == "--overwrite would move away the SFT model that PPO starts from"
+
+
+def test_quiet_prints_results_only(place: Path, tmp_path: Path) -> None:
+    options = ("audit", place / "data/train.jsonl", "--out", tmp_path)
+    for arguments in ((*options, "--quiet"), ("-q", *options)):
+        code, out, err = call(*arguments)
+        assert (code, err) == (0, "") and "calls failed" in out
+    assert "written: " in call(*options)[2], "the option does not outlast its command"
+    assert mistake("-q", "audit", "none", "--out", tmp_path) == "none: no such file or folder"
+
+
 # One stage
 
 
@@ -297,6 +376,32 @@ def test_eval_scores_one_model_on_given_data(place: Path, tmp_path: Path) -> Non
     assert {"predictions", "report.html", "scores.json"} <= {path.name for path in (tmp_path / "run").iterdir()}
     assert not (tmp_path / "run/audit.json").exists()
     assert mistake("eval", place / "model", "--data", "none.jsonl", "--out", tmp_path / "b").startswith("none.jsonl: ")
+
+
+def test_eval_reports_missing_data_before_it_loads_anything() -> None:
+    script = (
+        "import sys\nfrom tltrain.cli import main\ntry:\n"
+        "    main(['eval', 'm', '--data', 'none.jsonl', '--out', 'o'])\nfinally:\n"
+        "    print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("[]\n", "tltrain: none.jsonl: no such file or folder\n")
+    assert done.returncode == 2
+
+
+def test_eval_without_a_model(place: Path, tmp_path: Path) -> None:
+    said = mistake("eval", "--data", place / "data/seen.jsonl", "--out", tmp_path / "run")
+    assert said == "no model to evaluate: name one, or list some under `models` in the configuration"
+
+
+def test_report_opens_its_page(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: not opened.append(url))
+    assert call("run", changed(place, tmp_path, sft=None, ppo=None, eval=None), "--out", tmp_path / "run")[0] == 0
+    assert call("report", tmp_path / "run")[0] == 0
+    assert opened == []
+    assert call("report", tmp_path / "run", "--open")[0] == 0
+    assert opened == [(tmp_path / "run/report.html").as_uri()]
 
 
 def test_report(tmp_path: Path) -> None:
@@ -434,6 +539,56 @@ def test_inspect_mistakes(place: Path, tmp_path: Path) -> None:
     assert said == f"{tmp_path}/file: File exists"
 
 
+def test_inspect_shows_what_a_run_sees(place: Path, tmp_path: Path) -> None:
+    data = place / "data/train.jsonl"
+    code, out, err = call("inspect", place / "small.yaml", "--index", 1, "--arm", "sft", "--json")
+    assert code == 0, err
+    plain = json.loads(out)
+    assert plain["settings"] == {
+        "arm": "sft",
+        "dialect": "hermes",
+        "mode": "default",
+        "max_length": 8192,
+        "split": "train",
+    }
+    weights = {token["weight"] for step in plain["steps"] for token in step["tokens"] if token["part"] == "reply"}
+    assert weights == {1.0}, "plain SFT masks and weighs nothing"
+    _, out, _ = call("inspect", place / "small.yaml", "--at", plain["source"], "--json")
+    weighted = json.loads(out)
+    assert (weighted["source"], weighted["settings"]["arm"]) == (f"{data}:2", "mae+pkt")
+    assert any(token["key"] for step in weighted["steps"] for token in step["tokens"])
+    _, out, _ = call("inspect", place / "small.yaml", "--at", f"{place}/data/seen.jsonl:1", "--json")
+    assert json.loads(out)["settings"]["split"] == "seen"
+    assert mistake("inspect", place / "small.yaml", "--arm", "mae") == "--arm mae: expected one of sft, mae+pkt"
+    assert mistake("inspect", place / "small.yaml", "--index", 99).startswith(
+        "index 99: the training split contains 12 "
+    )
+    said = mistake("inspect", place / "small.yaml", "--at", f"{data}:99")
+    assert said == f"{data}: --at {data}:99: no trajectory starts there; expected FILE:LINE as in an audit"
+    assert mistake("inspect", place / "model").endswith("or a model followed by a file of trajectories")
+
+
+def test_inspect_finds_the_examples_of_an_audit(place: Path, tmp_path: Path) -> None:
+    data = place / "data/train.jsonl"
+    _, out, _ = call("audit", data, "--out", tmp_path, "--json")
+    examples = [example for kind in json.loads(out)["calls"]["failures"]["shown"] for example in kind["examples"]]
+    assert examples
+    for example in examples[:3]:
+        location = example["place"].partition(" (")[0]
+        code, out, err = call("inspect", place / "model", data, "--at", location, "--json")
+        assert code == 0, err
+        (step,) = (step for step in json.loads(out)["steps"] if step["step"] == example["step"])
+        assert step["failed"]
+
+
+def test_inspect_names_prompts_beyond_the_limit(place: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    code, _, err = call("inspect", place / "small.yaml", "--set", "max_length=5", "--out", page)
+    assert code == 0
+    assert "which leaves no room for a reply within the limit of 5 (max_length)" in err
+    assert "leaves no room for a reply" in page.read_text()
+
+
 # Judge, fetch
 
 
@@ -466,6 +621,18 @@ def test_judge_mistakes(tmp_path: Path, text: bytes, said: str) -> None:
     path = tmp_path / "j.jsonl"
     path.write_bytes(text)
     assert mistake("judge", path).startswith(f"{path}{said}")
+
+
+def test_a_closed_pipe_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "j.jsonl"
+    path.write_text((json.dumps({"tools": [TOOL], "gold": [], "prediction": ""}) + "\n") * 5000)
+    command = [sys.executable, "-m", "tltrain.cli", "judge", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert json.loads(process.stdout.readline())["line"] == 1
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
 
 
 def test_judge_without_a_file(tmp_path: Path) -> None:

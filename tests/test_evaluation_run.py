@@ -159,7 +159,7 @@ def test_prompts_that_are_too_long_count_as_wrong_and_are_reported(evaluated: Pa
 
 def test_another_configuration_or_a_changed_model_is_refused(evaluated: Path, tmp_path: Path) -> None:
     message = mistake("eval", evaluated / "learnt", *options(evaluated), "--seed", 3)
-    assert message.endswith("holds a run of another configuration: seed was 0, is 3")
+    assert message.endswith("holds a run of another configuration: seed was 0, is 3; use another --out")
     shutil.copytree(evaluated / "run", tmp_path / "run")
     (tmp_path / "run" / FILE).unlink()
     (tmp_path / "run/scores.json").write_text("[]")

@@ -133,7 +133,6 @@ def test_gzip_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert [problem.line for problem in problems] == [None]
 
 
-@pytest.mark.skipif(find_spec("pyarrow") is None, reason="needs pyarrow")
 def test_parquet_files_are_read(tmp_path: Path) -> None:
     import pyarrow
     from pyarrow import parquet

@@ -63,7 +63,7 @@ def test_later_samples_need_not_be_readable(data: str) -> None:
 def test_tokens_weights_and_reasons(data: str, model: str) -> None:
     (trajectory, *_) = formats.read(data)
     sample = inspect_sample(trajectory, model)
-    assert sample.keys() == {"id", "source", "model", "steps"}
+    assert sample.keys() == {"id", "source", "model", "settings", "steps", "dropped"}
     assert (sample["id"], sample["source"], sample["model"]) == ("n0", f"{data}:1", model)
     expected = list(Encoder(models.load_tokenizer(model)).steps(trajectory))
     assert [step["message"] for step in sample["steps"]] == [1, 3, 5]

@@ -169,7 +169,8 @@ def test_a_changed_configuration_is_refused_by_its_keys(finished: Finished, tmp_
     before = files(finished.folder)
     said = mistake("run", changed, "--out", finished.folder)
     assert said == (
-        f"{finished.folder}: holds a run of another configuration: seed was 0, is 7; ppo.beta was 0.4, is 0.5"
+        f"{finished.folder}: holds a run of another configuration: seed was 0, is 7; ppo.beta was 0.4, is 0.5; "
+        "use another --out, or --overwrite"
     )
     assert files(finished.folder) == before
 

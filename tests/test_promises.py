@@ -183,6 +183,8 @@ OPTIONS = {
     "general": ["--general", "mmlu"],
     "allow_code": ["--allow-code"],
     "as_json": ["--json"],
+    "config": ["--config", "evaluation.yaml"],
+    "settings": ["--set", "batch_size=9"],
 }
 """A value other than that of `MODES` for each option of `eval`."""
 
@@ -192,8 +194,8 @@ class Recorder:
 
     given: tuple[Any, ...] = ()
 
-    def __init__(self, config: Any, run: Any, *, progress: Any, prices: Any) -> None:
-        self.settings, self.data = (config.model_dump(), run, prices), config.data
+    def __init__(self, config: Any, run: Any, *, progress: Any, prices: Any, dialects: Any) -> None:
+        self.settings, self.data = (config.model_dump(), run, prices, dialects), config.data
 
     def evaluate(self, named: Any, tests: Any, general: Any) -> list[dict[str, Any]]:
         type(self).given = (*self.settings, named, tests, general)
@@ -204,8 +206,12 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
+def recorder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Recorder]:
     """`tltrain eval` up to the evaluation itself, which is recorded and not run."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.jsonl", "others"):
+        Path(name).touch()
+    Path("evaluation.yaml").write_text("batch_size: 5\nmodels: {third: some/model}\n")
     monkeypatch.setattr(evaluate_command, "silence_libraries", lambda: None)
     monkeypatch.setattr("tltrain.evaluation.run.Evaluation", Recorder)
     monkeypatch.setattr("tltrain.run_directory.RunDirectory", lambda folder, config: folder)

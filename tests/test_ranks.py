@@ -244,7 +244,10 @@ def test_a_run_as_two_processes(context: Any, run: Path, tmp_path: Path) -> None
     assert end(start(context, 2, call_as, log, arguments)) == [2, 2]
     for rank in range(2):
         text = (log / f"said.{rank}").read_text()
-        assert text == f"tltrain: {folder}: holds a run of another configuration: sft.batch_size was 3, is 4\n"
+        assert text == (
+            f"tltrain: {folder}: holds a run of another configuration: sft.batch_size was 3, is 4; "
+            "use another --out, or --overwrite\n"
+        )
 
 
 def test_the_launcher_does_not_shard(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

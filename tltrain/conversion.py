@@ -16,6 +16,7 @@ from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.errors import ConfigError, DataError, TemplateError
 from tltrain.formats import llamafactory
 from tltrain.integrations import rows
+from tltrain.progress import Progress, no_progress
 from tltrain.trajectory import Message, Trajectory
 
 _NUMBER = re.compile(r"\[\d+\]|(?<=message )\d+")
@@ -87,6 +88,7 @@ def convert_file(
     strict: bool = False,
     mask: bool | None = None,
     drop_text: bool = False,
+    progress: Progress = no_progress,
 ) -> Conversion:
     """Convert a file, a folder or standard input ("-"), in constant memory.
 
@@ -104,6 +106,7 @@ def convert_file(
             (`MASKED_BY_DEFAULT`, `steps`, `trl`). `steps` also contain the weights of PKT, which `trl` cannot express.
             Prompts never have a failed reply as their gold.
         drop_text: whether the text beside calls is dropped, which LLaMA-Factory cannot store.
+        progress: called after each trajectory.
 
     Raises:
         ConfigError: the format is unknown, `model` is missing, or the output is part of the input.
@@ -117,6 +120,7 @@ def convert_file(
     done = Conversion()
     given_tools = None if tools is None else formats.read_tools(tools)
     trajectories = _require_any(formats.read(data, format, given_tools, strict, done.problems), data, done.problems)
+    trajectories = _shown(trajectories, progress)
     if drop_text:
         done.dropped_texts = 0
         trajectories = _without_texts(trajectories, done)
@@ -151,6 +155,12 @@ def usage(name: str) -> str:
             "reward.custom_reward_function.name=compute_score"
         )
     return f"--external_plugins {Path(rows.__file__).with_name('swift_reward.py')} --reward_funcs tool_call"
+
+
+def _shown(trajectories: Iterable[Trajectory], progress: Progress) -> Iterator[Trajectory]:
+    for done, trajectory in enumerate(trajectories, 1):
+        yield trajectory
+        progress("trajectories", done, 0)
 
 
 def _without_texts(trajectories: Iterable[Trajectory], done: Conversion) -> Iterator[Trajectory]:

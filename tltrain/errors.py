@@ -25,7 +25,14 @@ class DataError(TLTrainError):
 
 
 class ConfigError(TLTrainError):
-    """A configuration file or command line option is wrong or contradicts another."""
+    """A configuration file or command line option is wrong or contradicts another.
+
+    `mistakes` holds a line for each of them.
+    """
+
+    def __init__(self, *mistakes: str) -> None:
+        self.mistakes = mistakes
+        super().__init__("\n".join(mistakes))
 
 
 class ModelError(TLTrainError):

@@ -156,6 +156,26 @@ def load_tokenizer(name: str, dialect: str | None = None, allow_code: bool = Fal
     return tokenizer
 
 
+def detect_dialect(name: str, allow_code: bool = False) -> str | None:
+    """The dialect in which a model's chat template writes calls, see `template_dialect`.
+
+    Raises:
+        ModelError: there is no such model, or it has no tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    return template_dialect(_load(AutoTokenizer, name, allow_code))
+
+
+def template_dialect(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The dialect in which a tokenizer's chat template writes calls: `hermes` where it knows no tools, since
+    `load_tokenizer` then replaces it; None where no known dialect can read it."""
+    template = tokenizer.chat_template
+    if not knows_tools(tokenizer):
+        return "hermes"
+    return dialects.detect(template) if isinstance(template, str) else None
+
+
 def knows_tools(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the chat template writes out the tools it is given."""
     if not tokenizer.chat_template:
@@ -247,6 +267,21 @@ def quantisation_options(base: str, dtype: torch.dtype, device: str) -> dict[str
             bnb_4bit_compute_dtype=dtype,
         )
     return {"quantization_config": how, "device_map": {"": device}}
+
+
+def configured_end_ids(name: str, allow_code: bool = False) -> list[int]:
+    """What `end_ids` gives for the model of that name, without loading its weights.
+
+    Raises:
+        ModelError: there is no such model.
+    """
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        end = GenerationConfig.from_pretrained(resolve(name)).eos_token_id
+    except OSError:  # without a generation_config.json, transformers takes these ids from the model's configuration
+        end = GenerationConfig.from_model_config(_load(AutoConfig, name, allow_code)).eos_token_id
+    return [] if end is None else end if isinstance(end, list) else [end]
 
 
 def _load(kind: Any, name: str, allow_code: bool, **options: Any) -> Any:

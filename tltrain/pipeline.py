@@ -29,7 +29,7 @@ from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
-from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
+from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
 from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
@@ -44,24 +44,32 @@ STAGES = ("audit", "sft", "ppo", "eval", "report")
 
 
 class Pipeline:
-    """A run: its configuration, its data and its run directory. Stages that are complete are skipped.
+    """A run: its configuration, its data and its run directory. Stages that are complete are skipped; with `overwrite`,
+    a run that the directory already holds is moved aside first.
 
     Raises:
         ConfigError, DataError: the model, the dialect or the data cannot be used.
         RunError: the run directory belongs to another run (see `RunDirectory`).
     """
 
-    def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        progress: ProgressFactory = no_progress_factory,
+        overwrite: bool = False,
+    ) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
-        self.data: Data = load_data(config.data, config.seed)
+        with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
+            self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
         self.warned_about_sharing = False
-        ranks.on_first(self._open)
+        ranks.on_first(lambda: self._open(overwrite))
 
-    def _open(self) -> None:
-        self.run = RunDirectory(self.folder, self.config)
+    def _open(self, overwrite: bool) -> None:
+        self.run = RunDirectory(self.folder, self.config, overwrite)
         self.run.check_data(digests(self.config.data))
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
@@ -137,6 +145,7 @@ class Pipeline:
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
                 progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
+                encoding_progress=self.progress(f"sft {arm}: encoding") if ranks.rank() == 0 else no_progress,
                 reload=lambda: models.load_model(
                     self.config.model,
                     models.resolve_dtype(self.config.dtype, self.device),
@@ -149,8 +158,9 @@ class Pipeline:
 
     def report(self) -> None:
         """Compare the models and write the pages."""
-        write_significance(self.folder)
-        write_pages(self.folder)
+        with showing(self.progress, "report"):
+            write_significance(self.folder)
+            write_pages(self.folder)
 
     def ppo(self) -> None:
         """PPO with the judge's reward."""
@@ -169,10 +179,11 @@ class Pipeline:
         with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
             model = self.load(start)
             encoder = self.encoder(model)
+            trajectories = counted(self.data.train, self.progress("ppo: encoding"), "trajectories")
             PPOTrainer(
                 model,
                 self.tokenizer,
-                prompts=list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in self.data.train)),
+                prompts=list(chain.from_iterable(map(encoder.prompts, trajectories))),
                 stop_ids=encoder.stop_ids,
                 config=self.config.ppo,
                 folder=self.folder / "ppo",
@@ -237,7 +248,8 @@ class Pipeline:
         """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
         dtype = models.resolve_dtype(self.config.dtype, self.device)
-        model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
+        with showing(self.progress if ranks.rank() == 0 else no_progress_factory, "loading the model"):
+            model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
             logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +21,39 @@ from tltrain.config import EvaluationConfig, RunConfig, read_config
 from tltrain.engine.memory import peak_memory_mb, start_peak
 from tltrain.errors import RunError
 from tltrain.files import discard, no_space, read_json, temporary_name, write_json, write_text
+from tltrain.model import BUILTIN
 
 PACKAGES = ("tltrain", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pydantic")
+PATH_FIELDS = ("model", "data", "data.train", "data.tools", "library")
+"""Configuration fields that hold a path, besides the test splits."""
+BUILT_IN = {"toolworld", BUILTIN}
+"""Values of such fields that name no file."""
 
 
 class RunDirectory:
     """The folder of one run, locked by this process until it ends.
+
+    Args:
+        folder: created if it is missing.
+        config: the configuration of the run.
+        overwrite: start anew in any case: a run that the folder holds is moved aside, see `moved_to`.
 
     Raises:
         RunError: the folder holds a run of another configuration (the message names the keys that differ) or other
             files, cannot be written, or is in use by another process.
     """
 
-    def __init__(self, folder: Path, config: RunConfig | EvaluationConfig) -> None:
+    def __init__(self, folder: Path, config: RunConfig | EvaluationConfig, overwrite: bool = False) -> None:
         self.folder = folder
+        self.moved_to: Path | None = None
+        """Where the run that was in the folder is now, if there was one to overwrite."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock()
+            if overwrite and any(not entry.name.startswith(".") for entry in folder.iterdir()):
+                self.moved_to = self._move_aside()
+                folder.mkdir()
+                self._lock()
             self._open(config)
         except OSError as error:
             reason = no_space(error) or str(error.strerror or error)
@@ -50,6 +67,18 @@ class RunDirectory:
         except BlockingIOError:
             raise RunError(f"{self.folder}: another process is using this run directory") from None
 
+    def _move_aside(self) -> Path:
+        """Rename the folder to `NAME.old`, or `NAME.old-2` and so on; refuses a folder that holds no run."""
+        for name in ("config.yaml", "environment.json"):
+            if not (self.folder / name).is_file():
+                raise RunError(f"{self.folder}: not a run directory (it has no {name}), so it is not overwritten")
+        folder = self.folder.absolute()
+        suffixes = chain([""], (f"-{number}" for number in count(2)))
+        targets = (folder.with_name(f"{folder.name}.old{suffix}") for suffix in suffixes)
+        target = next(path for path in targets if not path.exists())
+        folder.rename(target)
+        return target
+
     def check_data(self, digests: dict[str, str], grows: bool = False) -> None:
         """Record the digests of the input files in `data.json`, and check them against those recorded before.
 
@@ -61,9 +90,12 @@ class RunDirectory:
             RunError: input files have changed (the message names them).
         """
         path = self.folder / "data.json"
-        known = read_json(path) if path.exists() else digests
-        joined = known | {name: digest for name, digest in digests.items() if grows and name not in known}
-        changed = [name for name, digest in digests.items() if joined.get(name) != digest]
+        known: dict[str, str] = read_json(path) if path.exists() else digests
+        by_path = {os.path.realpath(name): digest for name, digest in known.items()} | known
+        found = {name: by_path.get(name, by_path.get(os.path.realpath(name))) for name in digests}
+        added = {name: digest for name, digest in digests.items() if grows and found[name] is None}
+        joined = known | added
+        changed = [name for name, digest in digests.items() if name not in added and found[name] != digest]
         if changed:
             raise RunError(f"{self.folder}: input files changed since this run started: {', '.join(changed)}")
         if not path.exists() or joined != known:
@@ -74,7 +106,8 @@ class RunDirectory:
         if path.exists():
             changed = _differences(read_config(path, type(config)).model_dump(), config.model_dump())
             if changed:
-                raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}")
+                ways_out = "use another --out" + ", or --overwrite" * isinstance(config, RunConfig)
+                raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}; {ways_out}")
             for leftover in list(self.folder.rglob(temporary_name("*"))):  # of a killed process
                 discard(leftover)
         elif any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
@@ -171,4 +204,11 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
         fields = dict.fromkeys([*old, *new])
         paths = {field: f"{key}.{field}".lstrip(".") for field in fields}
         return [line for field, path in paths.items() for line in _differences(old.get(field), new.get(field), path)]
-    return [] if old == new else [f"{key} was {old!r}, is {new!r}"]
+    return [] if old == new or _same_path(old, new, key) else [f"{key} was {old!r}, is {new!r}"]
+
+
+def _same_path(old: Any, new: Any, key: str) -> bool:
+    """Whether two values of a field that holds a path name the same file, such as `./logs.jsonl` and `logs.jsonl`."""
+    if not (isinstance(old, str) and isinstance(new, str)) or {old, new} & BUILT_IN:
+        return False
+    return (key in PATH_FIELDS or key.startswith("data.test.")) and os.path.realpath(old) == os.path.realpath(new)

@@ -24,7 +24,7 @@ from tltrain.engine.trainer import Schedule, TreeTrainer, Update
 from tltrain.engine.tree import TokenSequence
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import write_json
-from tltrain.progress import Progress, no_progress
+from tltrain.progress import Progress, counted, no_progress
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class SFTTrainer(TreeTrainer):
         max_tree_tokens: most tokens in one pass through the model; bounds memory, changes no result.
         seed: random seed of the order, the held-out part and the adapters.
         progress: called after each update.
+        encoding_progress: called after each trajectory that has been encoded.
         reload: loads the initial model again, on the CPU; called if the trained model is sharded or quantised and so
             cannot be saved directly.
         base: name of the model for `adapter/`; by default the name it was loaded under.
@@ -68,12 +69,14 @@ class SFTTrainer(TreeTrainer):
         max_tree_tokens: int = 4096,
         seed: int = 0,
         progress: Progress = no_progress,
+        encoding_progress: Progress = no_progress,
         reload: Callable[[], PreTrainedModel] | None = None,
         base: str | None = None,
     ) -> None:
         _check_trackers(config.report_to)
         ranks.join(str(model.device))
         self.tokenizer, self.encoder, self.config, self.seed = tokenizer, encoder, config, seed
+        self.encoding_progress = encoding_progress
         self.progress, self.reload, self.base = progress, reload, base
         self.held, kept = _hold_out(trajectories, config, seed)
         self.order = self._order(trajectories, kept)
@@ -140,7 +143,8 @@ class SFTTrainer(TreeTrainer):
     def _encode(self) -> EncodingCounts:
         """Set this rank's share of every step and of the held-out sequences; returns the counts of encoded replies."""
         drawn = dict.fromkeys(index for batch in self.order for index in batch)
-        encoded = {index: self.encoder.encode(self.trajectories[index]) for index in drawn}
+        indices = counted(list(drawn), self.encoding_progress, "trajectories")
+        encoded = {index: self.encoder.encode(self.trajectories[index]) for index in indices}
         counts = sum((encoding.counts for encoding in encoded.values()), EncodingCounts())
         sequences = {index: _sequences(encoding.steps) for index, encoding in encoded.items()}
         if not counts.learned:

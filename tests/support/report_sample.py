@@ -128,7 +128,14 @@ def step(index: int, message: int, prompt: str, reply: str, reasons: list[str]) 
         each |= {"key": key, "weight": 9.0 if key else each["weight"], "reason": "tool name" if key else None}
         if each["part"] == "reply" and reasons:
             each |= {"struck": True, "weight": 0.0, "reason": reasons[0]}
-    return {"index": index, "message": message, "failed": bool(reasons), "reasons": reasons, "tokens": tokens}
+    return {
+        "index": index,
+        "step": index + 1,
+        "message": message,
+        "failed": bool(reasons),
+        "reasons": reasons,
+        "tokens": tokens,
+    }
 
 
 def token(text: str, part: str) -> dict[str, Any]:

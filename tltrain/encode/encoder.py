@@ -193,6 +193,14 @@ class Encoder:
             if self.max_length is None or len(ids) < self.max_length:
                 yield Prompt(ids, trajectory.messages[index].calls, trajectory.tools, trajectory, index)
 
+    def prompt_length(self, trajectory: Trajectory, index: int) -> int:
+        """Tokens of the prompt of the reply that is message `index`.
+
+        Raises:
+            TemplateError: the chat template cannot render this.
+        """
+        return len(self.renderer.token_ids(self.renderer.prompt(trajectory, index)))
+
     def prompt_ids(self, trajectory: Trajectory) -> list[int]:
         """The input of a model that is to write the next reply of a trajectory.
 

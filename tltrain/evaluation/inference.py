@@ -133,30 +133,34 @@ class EndpointBackend:
         )
 
 
-def local_backend(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: EvaluationConfig) -> LocalBackend:
-    """A loaded model with the settings of an evaluation."""
+def local_backend(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, config: EvaluationConfig, dialect: str | None = None
+) -> LocalBackend:
+    """A loaded model with the settings of an evaluation. The dialect is that of the configuration, else the one that
+    the chat template writes, if it is not given."""
     from tltrain import model as models
     from tltrain.encode import Encoder
 
+    known = dialect or config.dialect or models.template_dialect(tokenizer) or "hermes"
     encoder = Encoder(tokenizer, stop_ids=models.end_ids(model))
     return LocalBackend(
         model,
         tokenizer,
         encoder,
-        dialect=config.dialect,
+        dialect=known,
         max_new_tokens=config.max_new_tokens,
         batch_size=config.batch_size,
         max_length=config.max_length,
     )
 
 
-def load_backend(name: str, config: EvaluationConfig) -> LocalBackend:
-    """A model of that name with its tokenizer, on the configuration's device."""
+def load_backend(name: str, config: EvaluationConfig, dialect: str) -> LocalBackend:
+    """A model of that name with its tokenizer, on the configuration's device; `dialect` is how it writes calls."""
     from tltrain import model as models
     from tltrain.engine.devices import pick_device
 
     device = pick_device(config.device)
-    tokenizer = models.load_tokenizer(name, config.dialect, config.allow_code)
+    tokenizer = models.load_tokenizer(name, dialect, config.allow_code)
     dtype = models.resolve_dtype(config.dtype, device)
     model = models.load_model(name, dtype, device, allow_code=config.allow_code)
-    return local_backend(model, tokenizer, config)
+    return local_backend(model, tokenizer, config, dialect)

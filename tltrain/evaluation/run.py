@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tltrain import model as models
 from tltrain.config import EvaluationConfig
 from tltrain.data import file_digests
-from tltrain.errors import ModelError
+from tltrain.errors import ModelError, RunError
 from tltrain.evaluation.endpoint import Endpoint
 from tltrain.evaluation.episodes import run_episodes
 from tltrain.evaluation.inference import EndpointBackend, InferenceBackend, LocalBackend, load_backend
@@ -26,7 +27,7 @@ from tltrain.evaluation.scoring import score, with_verdicts
 from tltrain.evaluation.selection import Model, data_folder
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import append_json_line, discard, read_json, write_json, write_json_lines
-from tltrain.progress import ProgressFactory, no_progress_factory
+from tltrain.progress import ProgressFactory, no_progress_factory, showing
 from tltrain.run_directory import RunDirectory
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.simulator import Simulator
@@ -61,6 +62,7 @@ class Evaluation:
         run: the run directory.
         progress: shows progress.
         prices: of tokens at an endpoint.
+        dialects: how models write calls, by name; the others follow the configuration or their chat template.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class Evaluation:
         *,
         progress: ProgressFactory = no_progress_factory,
         prices: Prices = (None, None),
+        dialects: Mapping[str, str] | None = None,
     ) -> None:
         self.config, self.run, self.folder, self.progress, self.prices = config, run, run.folder, progress, prices
         self.data = models.cache_folder() / "data" if config.data is None else Path(config.data)
+        self.dialects: dict[str, str] = dict(dialects or {})
         self._backends: dict[str, InferenceBackend] = {}
 
     def evaluate(
@@ -101,10 +105,14 @@ class Evaluation:
     def score(self, name: str, model: Model, test: TestSet) -> None:
         """Add the row of a model on a split, and that of the set's published protocol, unless they are there."""
         if self.is_scored(name, test):
+            self._check_dialect(
+                name, (row["dialect"] for row in self.run.scores() if row["model"] == name and "dialect" in row)
+            )
             return
         test = test.sample(self.config.limit, self.config.seed)
         predictions = self.predictions(name, model, test)
         counts = {**unanswered(predictions), "usage": usage(predictions, *self.prices)}
+        counts["dialect"] = self.dialect(name, model)
         for protocol in ("default", "paper") if test.PAPER_PROTOCOL else ("default",):
             self.run.add_score(score(test, predictions, name, protocol).model_copy(update=counts).to_json())
 
@@ -112,6 +120,7 @@ class Evaluation:
         """The judged predictions of a model on a split, in the items' order; missing predictions are made first."""
         path = prediction_path(self.folder, name, test.name, test.split)
         done = {prediction.index: prediction for prediction in read_predictions(path)}
+        self._check_dialect(name, (prediction.dialect for prediction in done.values()))
         if len(done) < len(test.items) or any(prediction.verdict is None for prediction in done.values()):
             self._check_inputs_unchanged(name, model, test)
             write_json_lines(
@@ -145,18 +154,34 @@ class Evaluation:
         """The inference backend of a model; only the last is kept in memory."""
         if name not in self._backends:
             self._backends.clear()
-            self._backends[name] = self._load(model)
+            with showing(self.progress, f"loading {name}"):
+                self._backends[name] = self._load(name, model)
         return self._backends[name]
 
     def use(self, name: str, backend: LocalBackend) -> None:
         """Use a model that is already loaded for the scores of `name`."""
         self._backends = {name: backend}
+        self.dialects[name] = backend.dialect
 
-    def _load(self, model: Model) -> InferenceBackend:
+    def dialect(self, name: str, model: Model) -> str:
+        """How a model writes calls: as given for it, else as configured for all, else as its chat template does."""
+        if name not in self.dialects:
+            self.dialects[name] = self.config.dialect or _detected(name, model, self.config.allow_code)
+        return self.dialects[name]
+
+    def _check_dialect(self, name: str, saved: Iterable[str]) -> None:
+        """Refuse to mix replies of a model that were read in several dialects."""
+        given = self.dialects.get(name) or self.config.dialect
+        if given is not None and (others := sorted(set(saved) - {given})):
+            raise RunError(
+                f"{self.folder}: replies of {name} were read as {others[0]}, not as {given}; use another --out"
+            )
+
+    def _load(self, name: str, model: Model) -> InferenceBackend:
         if isinstance(model, Endpoint):
             model.reach()
-            return EndpointBackend(model, self.config.dialect, self.config.max_new_tokens)
-        return load_backend(model, self.config)
+            return EndpointBackend(model, self.dialect(name, model), self.config.max_new_tokens)
+        return load_backend(model, self.config, self.dialect(name, model))
 
     def _check_inputs_unchanged(self, name: str, model: Model, test: TestSet) -> None:
         """Record the digests of the model and the test set, or refuse if they are no longer the recorded ones."""
@@ -199,6 +224,18 @@ def _complete(
         batch_size=config.batch_size,
         max_steps=config.max_steps,
     )
+
+
+def _detected(name: str, model: Model, allow_code: bool) -> str:
+    """The dialect of a model that none was given for; text beside an endpoint's own calls is read as hermes."""
+    if isinstance(model, Endpoint):
+        return "hermes"
+    if (found := models.detect_dialect(model, allow_code)) is None:
+        logging.getLogger("tltrain").warning(
+            "%s: its chat template writes calls in no dialect known here; its replies are read as hermes "
+            "(another one: --dialect %s=NAME)", name, name
+        )  # fmt: skip
+    return found or "hermes"
 
 
 def unanswered(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ class Score(BaseModel):
     """Its split."""
     protocol: str | None = None
     """`default` or `paper`, where a test set can be scored in several ways."""
+    dialect: str | None = None
+    """How the model's replies write calls."""
     n: int
     """Items scored."""
     items: int | None = None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tltrain import formats
+from tltrain import dialects, formats
 from tltrain import model as models
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.endpoint import Endpoint, parse_endpoint
@@ -79,6 +79,24 @@ def name_models(given: Sequence[str], endpoint_model: str | None = None, concurr
             raise ConfigError(f"two models are called {name}: write NAME=MODEL to tell them apart")
         named[name] = model
     return named
+
+
+def name_dialects(given: str, names: Iterable[str]) -> dict[str, str]:
+    """The dialect of each model from `--dialect`: a name for all of them, or `NAME=DIALECT,…` for some.
+
+    Raises:
+        ConfigError: there is no such model or dialect.
+    """
+    names = list(names)
+    pairs = [entry.strip().partition("=") for entry in given.split(",")]
+    if len(pairs) == 1 and not pairs[0][1]:
+        pairs = [(name, "=", given.strip()) for name in names]
+    for name, equals, dialect in pairs:
+        if not equals or name not in names:
+            raise ConfigError(f"--dialect {given}: expected a dialect, or NAME=DIALECT of {', '.join(names)}")
+        if dialect not in dialects.NAMES:
+            raise ConfigError(f"--dialect {given}: unknown dialect {dialect!r}: one of {', '.join(dialects.NAMES)}")
+    return {name: dialect for name, _, dialect in pairs}
 
 
 def _short_name(model: Model) -> str:

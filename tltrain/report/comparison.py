@@ -95,7 +95,16 @@ def _scores(found: Mapping[str, Any]) -> Markup:
 
 
 def _remarks(found: Mapping[str, Any]) -> list[str]:
-    return summary.remarks(parse_scores([row for test in found["tests"] for row in test["models"]]))
+    rows = [row for test in found["tests"] for row in test["models"]]
+    return [*summary.remarks(parse_scores(rows)), *_dialects(rows)]
+
+
+def _dialects(rows: Rows) -> list[str]:
+    """How the replies of each model were read, where the scores say so."""
+    known = {row["model"]: row["dialect"] for row in rows if row.get("dialect")}
+    return [f"Dialects of the replies: {', '.join(f'{name}: {dialect}' for name, dialect in known.items())}"] * bool(
+        known
+    )
 
 
 def _score_rows(found: Mapping[str, Any]) -> Iterator[tuple[list[str], list[list[Any]]]]:

@@ -1,7 +1,8 @@
 """A sample as the model sees it: every token coloured by weight, masked replies struck out, key tokens marked.
 
 The input is the JSON of `tltrain inspect --json`:
-`{id, source, model, steps: [{index, message, failed, reasons, tokens}]}`, where a token is
+`{id, source, model, settings, steps: [{index, step, message, failed, reasons, tokens}], dropped: [{message,
+prompt_tokens, limit}]}`, where a token is
 `{token, id, weight, reason, part, key, struck}`: `token` is its text, `part` is `prompt` or `reply`, and `reason` the
 reason for its weight.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
-from tltrain.report.page import TEMPLATES, Section, facts, join, page, render
+from tltrain.report.page import TEMPLATES, Section, facts, join, page, paragraph, render
 
 LONG_PROMPT = 150
 """A prompt with more new tokens than this is collapsed."""
@@ -39,7 +40,10 @@ def inspect_page(sample: Mapping[str, Any]) -> str:
     legend = render(
         "inspect_legend.html.jinja", weights=[(f"{weight:g}", _depth(weight, highest)) for weight in weights]
     )
-    about = " · ".join(str(part) for part in (sample.get("source"), sample.get("model")) if part)
+    settings = [f"{name} {value}" for name, value in sample.get("settings", {}).items() if value is not None]
+    about = " · ".join(str(part) for part in (sample.get("source"), sample.get("model"), *settings) if part)
+    dropped = [_dropped(reply) for reply in sample.get("dropped", ())]
+    sections += [Section("Left out", join(map(paragraph, dropped)))] if dropped else []
     return page(
         f"Sample {sample['id']}" if sample.get("id") is not None else "Sample",
         Section("Legend", join([_totals(steps), legend])),
@@ -48,6 +52,18 @@ def inspect_page(sample: Mapping[str, Any]) -> str:
         note=about,
         style=(TEMPLATES / "inspect.css").read_text(encoding="utf-8"),
     )
+
+
+def _dropped(reply: Mapping[str, Any]) -> str:
+    return (
+        f"Message {reply['message']}: its prompt has {reply['prompt_tokens']:,} tokens, which leaves no room for a "
+        f"reply within the limit of {reply['limit']:,} (max_length). It is neither trained on nor evaluated."
+    )
+
+
+def dropped_lines(sample: Mapping[str, Any]) -> list[str]:
+    """A line for each reply that is left out because its prompt is too long."""
+    return [_dropped(reply) for reply in sample["dropped"]]
 
 
 def visible(text: str) -> Markup:
@@ -139,7 +155,8 @@ def _reply(step: Mapping[str, Any]) -> list[Token]:
 
 
 def _title(step: Mapping[str, Any]) -> str:
-    return f"Step {step['index']}, message {step['message']}"
+    kind = "Text reply" if step["step"] is None else f"Step {step['step']}"
+    return f"{kind}, message {step['message']}"
 
 
 def _summary(reply: Sequence[Token]) -> str:

@@ -19,6 +19,7 @@ from typing import BinaryIO
 
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import file_sha256, replacing
+from tltrain.progress import Progress, counted, no_progress
 from tltrain.testsets import bfcl, rotbench, sealtools, toolalpaca, tooleyes
 from tltrain.wheels import find_wheel
 
@@ -81,7 +82,7 @@ class Fetched:
     missing: tuple[Path, ...] = ()
 
 
-def fetch(name: str, folder: Path, source: Path | None = None) -> Fetched:
+def fetch(name: str, folder: Path, source: Path | None = None, progress: Progress = no_progress) -> Fetched:
     """Copy or download the files of a data set that `folder` lacks.
 
     Args:
@@ -89,6 +90,7 @@ def fetch(name: str, folder: Path, source: Path | None = None) -> Fetched:
         folder: the folder that contains all data sets.
         source: a folder of the same layout to copy available files from, or for BFCL a folder with its wheel.
             None downloads from the public source.
+        progress: called after each file.
 
     Raises:
         ConfigError: the data set or `source` does not exist.
@@ -101,7 +103,7 @@ def fetch(name: str, folder: Path, source: Path | None = None) -> Fetched:
     if name == "bfcl":
         return _fetch_bfcl(folder / name, source)
     missing = []
-    for path, pin in SOURCES[name].files.items():
+    for path, pin in counted(list(SOURCES[name].files.items()), progress, "files"):
         target, local = folder / name / path, None if source is None else source / name / path
         if _is_pinned(target, pin):
             continue

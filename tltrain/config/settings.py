@@ -1,18 +1,16 @@
-"""Typed configurations of runs and evaluations, read from and written to YAML. Contradictory fields are errors."""
+"""The settings of runs and evaluations, one typed section each. Contradictory fields are errors."""
 
 from __future__ import annotations
 
-import textwrap
-from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from tltrain import dialects
 from tltrain.arms import SFT_ARMS
 from tltrain.encode import DEFAULT_W_MAX
-from tltrain.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(gt=0)]
@@ -31,15 +29,32 @@ Tracker = Literal["tensorboard", "trackio", "wandb", "mlflow"]
 Base = Literal["4bit", "8bit"]
 
 
-class _Section(BaseModel):
+class Section(BaseModel):
+    """A group of settings; unknown fields are errors."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def section(cls, name: str) -> type[Section] | None:
+        """The type of a field that is a section itself; None for other fields."""
+        field = cls.model_fields.get(name)
+        annotation = field.annotation if field else None
+        kinds = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+        return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
+
+    @classmethod
+    def entry(cls, name: str) -> type[Section] | None:
+        """The type of the values of a field that is a table of sections; None for other fields."""
+        field = cls.model_fields.get(name)
+        kinds = get_args(field.annotation) if field and get_origin(field.annotation) is dict else ()
+        return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
     def to_yaml(self) -> str:
         """All fields as YAML, including those at their defaults."""
         return yaml.safe_dump(self.model_dump(), sort_keys=False, allow_unicode=True)
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Training and test trajectories."""
 
     train: str | None = "toolworld"
@@ -60,7 +75,7 @@ class DataConfig(_Section):
     """Stop at the first record that cannot be read; otherwise such records are counted and skipped."""
 
 
-class LoraConfig(_Section):
+class LoraConfig(Section):
     """Train low-rank adapters (LoRA) instead of all weights; they are merged into the model after training."""
 
     rank: Positive = 16
@@ -68,10 +83,10 @@ class LoraConfig(_Section):
     alpha: Positive = 32
     """The adapters' output is scaled by alpha / rank."""
     base: Base | None = None
-    """SFT only: quantise the frozen model to 4 or 8 bits (CUDA and bitsandbytes); None: keep the run's dtype."""
+    """SFT only: quantise the frozen model to 4 or 8 bits (CUDA and bitsandbytes); null: keep the run's dtype."""
 
 
-class HeldOutConfig(_Section):
+class HeldOutConfig(Section):
     """Loss on steps held out of the training data, and early stopping on it. The test splits are not used."""
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.05
@@ -82,7 +97,7 @@ class HeldOutConfig(_Section):
     """Stop after this many evaluations in a row without a new lowest loss, and keep the weights of the lowest."""
 
 
-class OptimiserConfig(_Section):
+class OptimiserConfig(Section):
     """AdamW with linear warm-up, then cosine decay of the learning rate to zero."""
 
     learning_rate: Rate
@@ -102,16 +117,16 @@ class OptimiserConfig(_Section):
 def _groups_within(values: Any, whole: str, default: int) -> Any:
     """Lower the default group size to the size of the batch, where only the latter is given and it is smaller."""
     size = values.get(whole) if isinstance(values, dict) else None
-    return {"group_size": size, **values} if isinstance(size, int) and size < default else values
+    return {"group_size": size, **values} if isinstance(size, int) and 0 < size < default else values
 
 
-class SFTConfig(_Section):
+class SFTConfig(Section):
     """Supervised fine-tuning. Arms differ in masks and weights only: steps, order and updates are the same."""
 
     arms: Annotated[list[ArmName], Field(min_length=1)] = ["sft", "mae+pkt"]
     """`sft`: all tokens have weight 1. `mae`: failed calls are masked. `pkt`: key tokens have larger weights."""
     trajectories: Positive | None = None
-    """Number of trajectories to train on, drawn by the random seed and rounded up to whole batches; None: all."""
+    """Number of trajectories to train on, drawn by the random seed and rounded up to whole batches; null: all."""
     epochs: Positive = 1
     """Passes over the trajectories."""
     batch_size: Positive = 16
@@ -123,13 +138,13 @@ class SFTConfig(_Section):
     w_max: Annotated[float, Field(ge=1)] = DEFAULT_W_MAX
     """Upper limit of a key token's weight."""
     lora: LoraConfig | None = None
-    """Adapters to train; None: train all weights."""
+    """Adapters to train; null: train all weights."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, from the layers' inputs: less memory, a third more time."""
     fsdp: bool = False
     """With several processes, shard weights, gradients and moments (FSDP2); otherwise each holds all of them."""
     held_out: HeldOutConfig | None = None
-    """Evaluation loss during training, and early stopping; None: neither."""
+    """Evaluation loss during training, and early stopping; null: neither."""
     report_to: list[Tracker] = []
     """Trackers that the metrics are sent to; each needs its package."""
     checkpoint_every: Positive = 20
@@ -153,7 +168,7 @@ class SFTConfig(_Section):
         return self
 
 
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """Validation of the policy while it is trained, on prompts held back from the training split."""
 
     share: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -162,7 +177,7 @@ class ValidationConfig(_Section):
     """Rollouts between validations; one comes before the first rollout too, and one after the last."""
 
 
-class PPOConfig(_Section):
+class PPOConfig(Section):
     """Proximal policy optimisation of the judge's reward (IRM), from the model of one arm.
 
     `text_share` matters because a prompt whose gold is a text rewards any text with 1 and punishes any call. With
@@ -180,7 +195,7 @@ class PPOConfig(_Section):
     group_size: Positive = 16
     """Of these, prompts that share their tools are drawn together."""
     text_share: Share | None = None
-    """Share of prompts whose gold is a text; None: as in the data. At 0 it learns to call always."""
+    """Share of prompts whose gold is a text; null: as in the data. At 0 it learns to call always."""
     samples: Positive = 4
     """Replies sampled per prompt."""
     temperature: Rate = 0.7
@@ -214,11 +229,11 @@ class PPOConfig(_Section):
     dynamic_sampling: bool = False
     """Skip prompts whose samples all have the same reward: faster, but their GAE and KL gradients are lost."""
     validation: ValidationConfig | None = None
-    """Validate on held-back prompts and save the policy with the best CF, then reward; None: save the last policy."""
+    """Validate on held-back prompts and save the policy with the best CF, then reward; null: save the last policy."""
     max_kl: Rate | None = None
-    """Stop after a rollout whose mean KL per reply exceeds this; None: no limit."""
+    """Stop after a rollout whose mean KL per reply exceeds this; null: no limit."""
     lora: LoraConfig | None = LoraConfig()
-    """Adapters for policy and critic over one frozen model, the reference; None: three copies of the model."""
+    """Adapters for policy and critic over one frozen model, the reference; null: three copies of the model."""
     checkpoint_every: Positive = 2
     """Rollouts between checkpoints."""
 
@@ -244,7 +259,7 @@ class PPOConfig(_Section):
         return self
 
 
-class EvalConfig(_Section):
+class EvalConfig(Section):
     """Evaluation by greedy decoding."""
 
     trajectories: Positive | None = None
@@ -255,7 +270,7 @@ class EvalConfig(_Section):
     """Replies decoded together."""
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """A whole run. A stage that is null is skipped."""
 
     model: str = "smollm2-135m"
@@ -295,13 +310,13 @@ class RunConfig(_Section):
         return self
 
 
-class EvaluationConfig(_Section):
+class EvaluationConfig(Section):
     """The settings that determine scores. Models and test sets can be added to an evaluation in later calls."""
 
     data: str | None = None
     """Folder of the test sets; null: the cache of `tltrain fetch`."""
-    dialect: str = "hermes"
-    """How the models write calls."""
+    dialect: str | None = None
+    """How the models write calls; null: each as its own chat template does. A model's own setting comes first."""
     limit: Positive | None = None
     """Size of the random sample of items from each split (trajectories for splits of trajectories); null: all."""
     max_new_tokens: Positive = 512
@@ -326,51 +341,42 @@ class EvaluationConfig(_Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        _check_dialect(self.dialect)
+        if self.dialect is not None:
+            _check_dialect(self.dialect)
         return self
+
+
+class ModelEntry(Section):
+    """A model of an evaluation."""
+
+    model: str
+    """A folder, a hub name, the built-in model, or URL#model of an endpoint."""
+    dialect: str | None = None
+    """How this model writes calls; null: as its chat template does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, values: Any) -> Any:
+        return {"model": values} if isinstance(values, str) else values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.dialect is not None:
+            _check_dialect(self.dialect)
+        return self
+
+
+class EvaluationFile(EvaluationConfig):
+    """The configuration of `tltrain eval`: models, test sets, and the settings that determine scores."""
+
+    models: dict[Annotated[str, Field(pattern=r"^[\w.+-]+$")], ModelEntry] = {}
+    """Models by the name that tables show: `NAME: MODEL`, or `NAME: {model: MODEL, dialect: DIALECT}`."""
+    bench: str | None = None
+    """Test sets or splits, separated by commas; `all`: every set found."""
+    trajectories: str | None = None
+    """In place of `bench`: a file or folder of trajectories with gold replies, or `toolworld`."""
 
 
 def _check_dialect(name: str) -> None:
     if name not in dialects.NAMES:
         raise ValueError(f"unknown dialect {name!r}: expected one of {', '.join(dialects.NAMES)}")
-
-
-C = TypeVar("C", bound=_Section)
-
-
-def read_config(path: Path, kind: type[C] = RunConfig) -> C:  # type: ignore[assignment]
-    """Read a YAML configuration.
-
-    Raises:
-        ConfigError: the file does not exist, is not YAML, or has an unknown, invalid or contradictory field.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise ConfigError(f"{path}: a folder, expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        found = "an empty file" if values is None else type(values).__name__
-        raise ConfigError(f"{path}: expected fields like `model: smollm2-135m`, found {found}")
-    return parse_config(values, str(path), kind)
-
-
-def parse_config(values: dict[str, Any], source: str, kind: type[C] = RunConfig) -> C:  # type: ignore[assignment]
-    """Validate the fields of a configuration; `source` names it in errors.
-
-    Raises:
-        ConfigError: a field is unknown, invalid or contradicts another.
-    """
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "configuration"
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(f"{source}: {field}: there is no such field") from None
-        message_has_value = first["type"] in ("missing", "value_error")
-        found = "" if message_has_value else f", found {textwrap.shorten(repr(first['input']), 80, placeholder=' …')}"
-        raise ConfigError(f"{source}: {field}: {first['msg'].removeprefix('Value error, ')}{found}") from None
