@@ -84,6 +84,13 @@ def overall(score: Score) -> dict[str, Share]:
     }
 
 
+def sizes(row: Score) -> str:
+    """The number of items, of both kinds where they are shown apart."""
+    if not distinguishes(row) or row.gold_with_call is None or row.gold_without_call is None:
+        return f"{row.n:,}"
+    return f"{row.gold_with_call['n']:,}+{row.gold_without_call['n']:,}"
+
+
 def columns(rows: Sequence[Score]) -> list[str]:
     """The names of `shares` of any row, in the order of tables."""
     present = {name for row in rows for name in shares(row)}

@@ -170,7 +170,8 @@ def noise_sentence(metrics: Lines) -> str:
 
 def hacking_sentence(metrics: Lines) -> str:
     """Which of the signs changed more than noise and by a tenth (the reply length by a quarter), or that none did."""
-    found, calm = [], []
+    found: list[str] = []
+    calm: list[str] = []
     for name in _SIGNS:
         _, values = curve(metrics, "rollout", name)
         ends = tenths(values)

@@ -8,7 +8,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.files import read_json, write_text
@@ -16,7 +15,7 @@ from tltrain.report import charts
 from tltrain.report.comparison import general_table, robustness_table
 from tltrain.report.curves import ENDS, curve, drawable, first_to_last
 from tltrain.report.examples import example_sections
-from tltrain.report.gold_kinds import FEW_HELP, KINDS_HELP, TEXT, columns, has_few, shares
+from tltrain.report.gold_kinds import FEW_HELP, KINDS_HELP, TEXT, columns, has_few
 from tltrain.report.page import (
     Cell,
     Column,
@@ -34,10 +33,9 @@ from tltrain.report.page import (
 )
 from tltrain.report.ppo_section import ppo_section
 from tltrain.report.run_files import Audit, Run, Stage, read_run
+from tltrain.report.score_charts import colours, metric_charts
 from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks, truncations
 from tltrain.report.tables import comparison_table, counts_table, score_table
-
-_COLOURS = {arm.name: arm.colour for arm in ARMS.values() if arm.colour is not None}
 
 
 def write_report(run_dir: Path) -> Path:
@@ -74,13 +72,6 @@ def report_page(run: Run) -> str:
     )
 
 
-def colours(names: Sequence[str]) -> dict[str, int]:
-    """An index into `charts.PALETTE` for each model, the same in all charts of a page."""
-    free = [number for number in range(1, len(charts.PALETTE)) if number not in _COLOURS.values()]
-    others = [name for name in names if name not in _COLOURS]
-    return _COLOURS | {name: free[index % len(free)] for index, name in enumerate(others)}
-
-
 def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None:
     if not scores:
         return None
@@ -93,7 +84,7 @@ def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None
     parts += [paragraph(KINDS_HELP)] if TEXT in columns(scores) else []
     parts += [paragraph(FEW_HELP)] if has_few(scores) else []
     notes = (paragraph(f"{text}.") for text in (*remarks(scores), *truncations(scores)))
-    parts += [score_table(scores), *notes, side_by_side(*_metric_charts(tests, shades))]
+    parts += [score_table(scores), *notes, side_by_side(*metric_charts(tests, shades))]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
             "Differences in points ± standard error, with the p-value of McNemar's exact test on the items that both "
@@ -110,21 +101,6 @@ def _robustness(folder: Path) -> Section | None:
         if (folder / name).exists():
             parts.append(make_table(read_json(folder / name)))
     return Section("Robustness and general ability", join(parts)) if parts else None
-
-
-def _metric_charts(tests: Mapping[str, Sequence[Score]], shades: Mapping[str, int]) -> list[Markup]:
-    """A chart for each test, without figures of too few items."""
-    figures = []
-    for test, rows in tests.items():
-        groups: dict[str, dict[str, tuple[float, float | None]]] = {}
-        for row in rows:
-            for name, share in shares(row).items():
-                if not share.few:
-                    groups.setdefault(name, {})[row.model] = (share.value, share.error)
-        if groups:
-            chart = charts.grouped_bars(f"Scores on {test}, per cent", groups, colours=shades)
-            figures.append(figure(chart, title=test))
-    return figures
 
 
 def _errors(scores: Sequence[Score]) -> Section | None:

@@ -14,7 +14,7 @@ from rich.table import Table
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import Comparison
-from tltrain.report.gold_kinds import TEXT, Share, columns, description, distinguishes, overall, shares
+from tltrain.report.gold_kinds import TEXT, Share, columns, description, distinguishes, overall, shares, sizes
 from tltrain.report.page import Cell, Column, table
 from tltrain.report.run_files import parse_scores
 from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference, truncations
@@ -77,16 +77,9 @@ def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
     for test, rows in tests.items():
         models = "\n".join(escape(row.model) for row in rows)
         cells = ["\n".join(_plain(row, metric) for row in rows) for metric in metrics]
-        result.add_row(escape(test), models, *cells, "\n".join(map(_sizes, rows)))
+        result.add_row(escape(test), models, *cells, "\n".join(map(sizes, rows)))
         result.add_section()
     return result
-
-
-def _sizes(row: Score) -> str:
-    """The number of items, of both kinds where they are shown apart."""
-    if not distinguishes(row) or row.gold_with_call is None or row.gold_without_call is None:
-        return f"{row.n:,}"
-    return f"{row.gold_with_call['n']:,}+{row.gold_without_call['n']:,}"
 
 
 def score_table(scores: Sequence[Score]) -> Markup:
