@@ -29,6 +29,8 @@ class Conversion:
     written: int = 0
     problems: list[formats.Problem] = field(default_factory=list)
     encoding: EncodingCounts | None = None
+    found: formats.Found = field(default_factory=formats.Found)
+    """What the input contained."""
 
     def to_json(self) -> dict[str, Any]:
         """The output of `--json`."""
@@ -82,7 +84,9 @@ def convert_file(
     known = (*formats.WRITERS, *formats.STEP_WRITERS)
     name = formats.format_name(to, known)
     given_tools = None if tools is None else formats.read_tools(tools)
-    trajectories = _require_any(formats.read(data, format, given_tools, strict, done.problems), data, done.problems)
+    trajectories = _require_any(
+        formats.read(data, format, given_tools, strict, done.problems, done.found), data, done.problems
+    )
     if name in formats.WRITERS:
         masked = name in MASKED_BY_DEFAULT if mask is None else mask
         failed = failed_replies if masked else None

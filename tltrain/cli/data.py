@@ -60,6 +60,8 @@ def audit(
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
+        for line in (*result["found"], *(other["found"] if other else ())):
+            print_status(line)
         print(result["headline"])
         for warning in result["warnings"]:
             print_status(f"warning: {warning}")
@@ -89,6 +91,8 @@ def convert(
     from tltrain.conversion import convert_file
 
     done = convert_file(data, to, out, format=format, tools=tools, model=model, strict=strict, mask=mask)
+    for line in done.found.lines("<stdin>" if data == "-" else data):
+        print_status(line)
     for problem in done.problems[:10]:
         stderr.print(f"skipped {problem}", highlight=False, soft_wrap=True)
     if as_json:

@@ -77,7 +77,10 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
 
     message = "interrupted; the same command resumes from the last checkpoint"
     with interruptible(message), show_progress(stderr) as progress:
-        scores = Pipeline(config, folder, progress).all(stages or STAGES)
+        pipeline = Pipeline(config, folder, progress)
+        for line in pipeline.data.found if os.environ.get("RANK", "0") == "0" else ():
+            print_status(line)
+        scores = pipeline.all(stages or STAGES)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:
