@@ -17,6 +17,7 @@ from tltrain.report.gold_kinds import (
     FEW_HELP,
     KINDS_HELP,
     TEXT,
+    Share,
     columns,
     description,
     distinguishes,
@@ -114,14 +115,15 @@ def finding(found: Mapping[str, Any]) -> str:
         return NO_PAIRS
     tested = [(test, pair) for test, pair in pairs if pair.p_holm is not None]
     clear = [(test, pair) for test, pair in tested if pair.p_holm is not None and pair.p_holm < LEVEL]
-    if not tested:
-        return f"{_count(len(pairs))} could not be tested item by item: the saved predictions are missing."
-    test, pair = max(clear or tested, key=lambda one: abs(one[1].points))
+    limit, number = "significant after Holm's correction", len(tested)
+    if not tested:  # without predictions the items cannot be paired
+        clear = [(test, pair) for test, pair in pairs if pair.significant]
+        limit, number = "larger than two standard errors, taking the models as independent samples", len(pairs)
+    test, pair = max(clear or tested or pairs, key=lambda one: abs(one[1].points))
     largest = f"the largest: {pair.metric} of {pair.model} on {test}, {pair.text} points against {pair.against}"
     if not clear:
-        return f"No difference is significant after Holm's correction ({len(tested)} tested); {largest}."
-    are = "is" if len(clear) == 1 else "are"
-    return f"{len(clear)} of {_count(len(tested))} {are} significant after Holm's correction; {largest}."
+        return f"No difference is {limit} ({number} tested); {largest}."
+    return f"{len(clear)} of {_count(number)} {'is' if len(clear) == 1 else 'are'} {limit}; {largest}."
 
 
 def _count(number: int) -> str:
@@ -213,20 +215,13 @@ def _level_row(row: Mapping[str, Any]) -> list[Any]:
     names, drop = ("TS", "PI", "CF"), row.get("drop", {})
     star = "" if row.get("pairing", "queries") == "queries" else "*"
     drops = [f"{_signed(drop[name], row['drop_se'][name])}{star}" if name in drop else "–" for name in names]
-    return [row["model"], row["turn"], row["level"], *_values(row, names), *drops, row["n"]]
+    values = [Share(row[name], (row.get("se") or {}).get(name), row["n"]).text for name in names]
+    return [row["model"], row["turn"], row["level"], *values, *drops, row["n"]]
 
 
 def _general_row(row: Mapping[str, Any]) -> list[Any]:
     error = "" if row["se"] is None else f" ± {row['se']:.4f}"
     return [row["model"], row["task"], row["metric"], f"{row['value']:.4f}{error}", row["n"]]
-
-
-def _values(row: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
-    return [_value(row.get(name), (row.get("se") or {}).get(name)) for name in metrics]
-
-
-def _value(value: float | None, error: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}" + ("" if error is None else f" ± {error:.1f}")
 
 
 def _signed(points: float, error: float) -> str:
