@@ -153,7 +153,7 @@ def _read_records(
             if format is None:
                 format = _detected([record, *(sample for _, _, sample, _ in _samples(head))], name)
             trajectories = FORMATS[format].read(record, tools if shared is None else shared, f"{name}:{line}")
-            found.add(format, name, trajectories)
+            found.add(format, name, record, trajectories)
             yield from trajectories
         except DataError as error:
             if error.path is not None:

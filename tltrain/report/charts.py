@@ -149,8 +149,11 @@ def lines(
             axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
             ends.append(float(mean[-1]))
         _measure(axes, x_label)
+        every = np.concatenate([y for _, y in points.values()]) if points else np.zeros(1)
         if limits:
             axes.set_ylim(*limits)
+        elif np.ptp(every) <= 1e-9 * abs(every[0]):  # a flat line, whose rounding errors would fill the chart
+            axes.set_ylim(every[0] - (abs(every[0]) or 1.0) / 2, every[0] + (abs(every[0]) or 1.0) / 2)
         if several:
             _label_ends(axes, names, ends, [PALETTE[colours[name]] for name in points])
     return _svg(figure, title, "; ".join(f"{name}: {_span(y)}" for name, (_, y) in points.items()))

@@ -62,7 +62,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     parts += [_grid(["test", "model", *names, "n"], rows) for names, rows in _score_rows(_parsed(found))]
     parts += ["\n".join(f"- {_literal(text)}" for text in remarks)] if (remarks := _remarks(found)) else []
     if any(test["pairs"] for test in found["tests"]):
-        parts += ["## Differences", f"In points, over all items; {found['test']}."]
+        parts += ["## Differences", f"In points, over all items; {_literal(found['test'])}."]
         parts.append(
             _grid(["test", "model", "against", "metric", "points", "p", "p after Holm", "n"], _pair_rows(found))
         )
