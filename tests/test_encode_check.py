@@ -51,7 +51,7 @@ def odd_run(folder: Path, strict: bool) -> Path:
     with Path(settings["data"]["train"]).open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(record) + "\n")
     settings["data"]["strict"] = strict
-    settings["sft"]["arms"] = ["sft", "mae+pkt"]
+    settings["sft"]["arms"] = ["sft", "mae+pkt"] if strict else ["mae+pkt"]
     config.write_text(yaml.safe_dump(settings))
     return config
 

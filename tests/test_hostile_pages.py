@@ -75,7 +75,8 @@ def run_of(evil: str, folder: Path) -> None:
 
 
 def audits_of(evil: str) -> dict[str, Any]:
-    """The audit of a data set in which every text is hostile."""
+    """The audit of a data set in which every text is hostile; readers let no lone surrogate through."""
+    evil = evil.encode("utf-8", "replace").decode()
     schema = {"type": "object", "properties": {evil: {"type": evil, "description": evil}}, "required": [evil]}
     tools = (Tool(evil, evil, schema), Tool(evil + "s", evil, {"type": "object"}), Tool("f", evil, schema))
     calls = (Call(evil, {evil: evil}), Call("f", {evil: "A"}), Call("f", evil))

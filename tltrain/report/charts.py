@@ -285,7 +285,8 @@ def _svg(figure: Figure, title: str, description: str) -> Markup:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(file.getvalue())
     _strip(root)
-    prefix = "c" + hashlib.sha256((title + description + file.getvalue()).encode()).hexdigest()[:10]
+    content = (title + description + file.getvalue()).encode("utf-8", "surrogatepass")  # names may be broken text
+    prefix = "c" + hashlib.sha256(content).hexdigest()[:10]
     _rename_ids(root, prefix)
     for element in root.iter():
         if "style" in element.attrib:
