@@ -72,7 +72,7 @@ def test_tables_show_both_kinds() -> None:
     html = score_table(parse_scores(rows))
     assert "a call is due" in html and "a text is due" in html and "all items" in html
     assert ">3 of 5</td>" in html
-    assert max(map(len, printed(score_rows()).splitlines())) <= 80
+    assert max(map(len, printed(score_rows(apart=True)).splitlines())) <= 80
 
 
 def test_shares_of_calls_are_counted_by_calls() -> None:

@@ -25,7 +25,7 @@ from tltrain.report.gold_kinds import (
     shares,
     sizes,
 )
-from tltrain.report.page import Cell, Column, Section, join, page, paragraph, side_by_side, table
+from tltrain.report.page import Cell, Column, Section, join, page, paragraph, printable, side_by_side, table
 from tltrain.report.run_files import parse_scores
 from tltrain.report.score_charts import colours, metric_charts
 
@@ -45,7 +45,7 @@ def write_comparison(folder: Path) -> Path:
     """
     found = read_json(folder / "comparison.json")
     robust, general = found.get("robustness", []), found.get("general", [])
-    write_text(folder / "comparison.md", markdown(found))
+    write_text(folder / "comparison.md", printable(markdown(found)))
     sections = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
     sections += [Section("The paper's protocol", _paper(found))] if found.get("paper") else []
     sections += [Section("Robustness", robustness_table(robust))] if robust else []
