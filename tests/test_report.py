@@ -69,7 +69,7 @@ def test_page_shows_the_figures_of_the_files(sample_page: str) -> None:
         "Training loss",
         "Mean reward",
         "KL divergence from the SFT model",
-        "Share of replies that call a tool",
+        "Share of replies with a call",
     ):
         assert f"<h3>{title}</h3>" in sample_page
 
