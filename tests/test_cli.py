@@ -385,7 +385,8 @@ def test_the_input_as_data(place: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_convert(place: Path, tmp_path: Path) -> None:
     code, out, err = call("convert", place / "data/train.jsonl", "--to", "ms-swift", "--out", tmp_path / "o.jsonl")
-    assert (code, out, err) == (0, "", "12 trajectories written, 0 skipped\n")
+    found = f"{place}/data/train.jsonl: openai, 12 trajectories, 15 tools\n"
+    assert (code, out, err) == (0, "", f"{found}12 trajectories written, 0 skipped\n")
     model = ("--model", place / "model")
     code, out, _ = call(
         "convert", place / "data/train.jsonl", "--to", "steps", "--out", tmp_path / "s", *model, "--json"
