@@ -400,7 +400,7 @@ def test_convert_of_broken_lines(place: Path, tmp_path: Path) -> None:
     path, out = broken_at(place, tmp_path / "d.jsonl", 37, "{"), tmp_path / "o.jsonl"
     code, _, err = call("convert", path, "--to", "openai", "--out", out)
     assert code == 0
-    assert err.startswith(f"skipped {path}:37: ") and "47 trajectories written, 1 skipped\n" in err
+    assert f"\nskipped {path}:37: " in err and "47 trajectories written, 1 skipped\n" in err
     out.unlink()
     assert mistake("convert", path, "--to", "openai", "--out", out, "--strict").startswith(f"{path}:37: ")
     assert not out.exists()
