@@ -52,7 +52,7 @@ def test_page_is_one_escaped_file(sample_page: str) -> None:
 def test_page_shows_the_figures_of_the_files(sample_page: str) -> None:
     for shown in (
         '73.0 <span class="muted">± 2.0</span>',  # scores, unseen, the last model
-        ">73.0 ± 2.0</text>",  # the same in the chart
+        ">67.3 ± 2.2</text>",  # in the chart, of the steps that need a call
         "213 (17.5 %)",  # audit
         ">130  (10.7 %)</text>",
         "4 min 20 s",  # stages
@@ -69,7 +69,7 @@ def test_page_shows_the_figures_of_the_files(sample_page: str) -> None:
         "Training loss",
         "Mean reward",
         "KL divergence from the SFT model",
-        "Share of replies that call a tool",
+        "Share of replies with a call",
     ):
         assert f"<h3>{title}</h3>" in sample_page
 

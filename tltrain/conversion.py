@@ -43,6 +43,8 @@ class Conversion:
     """For LLaMA-Factory: the entry of `dataset_info.json`."""
     usage: str | None = None
     """For prompts: how the trainer finds the reward."""
+    found: formats.Found = field(default_factory=formats.Found)
+    """What the input contained."""
 
     def to_json(self) -> dict[str, Any]:
         """The output of `--json`."""
@@ -119,7 +121,9 @@ def convert_file(
         raise ConfigError(f"--no-mask: {name} holds golds, and a failed reply is none")
     done = Conversion()
     given_tools = None if tools is None else formats.read_tools(tools)
-    trajectories = _require_any(formats.read(data, format, given_tools, strict, done.problems), data, done.problems)
+    trajectories = _require_any(
+        formats.read(data, format, given_tools, strict, done.problems, done.found), data, done.problems
+    )
     trajectories = _shown(trajectories, progress)
     if drop_text:
         done.dropped_texts = 0

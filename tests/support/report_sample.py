@@ -24,13 +24,16 @@ CONFIG = "# invented for tests\nmodel: smollm2-135m\nsft:\n  learning_rate: 1.0e
 GOLD = [[{"name": "get_order_items", "arguments": {"order_id": "A-104", "limit": 3}}]]
 
 
-def score_rows() -> list[dict[str, Any]]:
-    """Eight rows: four models on two splits."""
-    return [
+def score_rows(apart: bool = False) -> list[dict[str, Any]]:
+    """Eight rows: four models on two splits; `apart`: with the metrics of items with and without a gold call."""
+    rows = [
         score(model, split, ts=value + bonus, n=n)
         for split, bonus, n in (("seen", 6.0, 600), ("unseen", 0.0, 480))
         for model, value in MODELS.items()
     ]
+    return (
+        [row | by_gold({name: row[name] for name in ("TS", "PI", "CF")}, row["n"]) for row in rows] if apart else rows
+    )
 
 
 def score(model: str, split: str, ts: float, n: int = 400, **more: Any) -> dict[str, Any]:
@@ -45,10 +48,21 @@ def score(model: str, split: str, ts: float, n: int = 400, **more: Any) -> dict[
     return row | {"errors": errors, "unparseable": errors["format"], "excluded": [], "repaired": []} | more
 
 
+def by_gold(metrics: dict[str, float], n: int) -> dict[str, Any]:
+    """The two parts of a row: three quarters of the items have a call."""
+    texts, calls = n // 4, n - n // 4
+    right = {name: (value * n / 100 - 0.9 * texts) * 100 / calls for name, value in metrics.items()}
+    right = {name: min(max(value, 0.0), 100.0) for name, value in right.items()}
+    return {
+        "gold_with_call": {"n": calls, **right, "se": dict.fromkeys(right, 2.2)},
+        "gold_without_call": {"n": texts, **dict.fromkeys(right, 90.0), "se": dict.fromkeys(right, 2.7)},
+    }
+
+
 def write_sample(folder: Path) -> Path:
     """Every file of a run directory."""
     noise = random.Random(3)
-    write(folder / "scores.json", score_rows())
+    write(folder / "scores.json", score_rows(apart=True))
     write_significance(folder)
     write(folder / "stages.json", [
         {"stage": "model", "seconds": 21.4, "peak_memory_mb": 812, "note": "from the cache"},
@@ -77,12 +91,24 @@ def write_sample(folder: Path) -> Path:
     write_lines(folder / "ppo" / "metrics.jsonl", [
         {"rollout": number, "reward": 0.2 + number / 60 + noise.gauss(0, 0.08), "kl": 0.004 * number,
          "call_rate": 0.97 - 0.001 * number, "reply_length": 31 + noise.gauss(0, 1), "policy_loss": -0.01,
-         "value_loss": 0.3, "clip_fraction": 0.05, "seconds": 10.0}
+         "value_loss": 0.3, "clip_fraction": 0.05, "seconds": 10.0, "call_share": 0.7 + noise.gauss(0, 0.03),
+         "text_for_call": 0.05, "unparseable": 0.04, "varied": 0.5 + noise.gauss(0, 0.05), "replies_per_second": 3.2}
         for number in range(1, 25)
     ])  # fmt: skip
+    write_lines(folder / "ppo" / "validation.jsonl", validation())
     for model in ("base", "mae+pkt+irm"):
         write_lines(folder / "predictions" / f"{model}.unseen.jsonl", list(predictions()))
     return folder
+
+
+def validation() -> list[dict[str, Any]]:
+    """Five validations of 64 prompts, the fourth the best."""
+    scores = ((0, 60.0, 0.31), (6, 62.5, 0.38), (12, 65.6, 0.45), (18, 68.8, 0.52), (24, 67.2, 0.50))
+    errors = {"TS": 5.0, "PI": 5.5, "CF": 6.0, "reward": 0.06}
+    return [
+        {"rollout": rollout, "prompts": 64, "TS": cf + 15, "PI": cf + 10, "CF": cf, "reward": reward, "se": errors}
+        for rollout, cf, reward in scores
+    ]
 
 
 def predictions() -> list[dict[str, Any]]:

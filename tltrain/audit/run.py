@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from tltrain.audit.compare import compare as compared
 from tltrain.audit.feedback import Mode
 from tltrain.audit.lengths import Characters, Tokens
+from tltrain.audit.names import escaped_names_warning, noting_escaped_names
 from tltrain.audit.statistics import PROBLEMS_SHOWN, Statistics, count
 from tltrain.errors import DataError, RunError
 from tltrain.files import write_json
-from tltrain.formats import Problem, read
+from tltrain.formats import Found, Problem, read
 from tltrain.progress import ProgressFactory, no_progress_factory
 from tltrain.trajectory import Tool, Trajectory
 
@@ -106,8 +107,9 @@ def run_audit(
 
     Returns:
         The audit as written, and that of `compare` (or None). They have the keys of `audit` and `data`, `model`,
-        `problems` {`number`, `shown`: rows of `path`, `line`, `reason`}; the first also has `comparison` (see
-        `compare.compare`; None without another data set).
+        `found` (lines: format, numbers of trajectories and tools, unknown fields), `problems` {`number`, `shown`: rows
+        of `path`, `line`, `reason`}; the first also has `comparison` (see `compare.compare`; None without another data
+        set).
 
     Raises:
         RunError: `out` cannot be written to.
@@ -121,7 +123,8 @@ def run_audit(
 
     def audit_source(source: str) -> tuple[dict[str, Any], list[Problem]]:
         problems: list[Problem] = []
-        trajectories = read(source, format, tools, strict, problems)
+        contents, escaped = Found(), list[tuple[str, str]]()
+        trajectories = noting_escaped_names(read(source, format, tools, strict, problems, contents), escaped)
         found = audit(
             trajectories,
             mode,
@@ -133,7 +136,9 @@ def run_audit(
         if not found["trajectories"]["total"]:
             reason = f": {problems[0].reason}" if problems else ""
             raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)
-        return {"data": source, "model": model, **found}, problems
+        if (warning := escaped_names_warning(escaped)) is not None:
+            found["warnings"].append(warning)
+        return {"data": source, "model": model, "found": contents.lines(source), **found}, problems
 
     result, problems = audit_source(data)
     other = None if compare is None else _with_problems(*audit_source(compare))

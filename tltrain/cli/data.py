@@ -76,6 +76,8 @@ def audit(
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
+        for line in (*result["found"], *(other["found"] if other else ())):
+            print_status(line)
         print(result["headline"])
         for warning in result["warnings"]:
             print_status(f"warning: {warning}")
@@ -118,6 +120,8 @@ def convert(
     options: dict[str, Any] = {"format": format, "tools": tools, "model": model, "strict": strict, "mask": mask}
     with show_progress(stderr, enabled=shown) as progress:
         done = convert_file(data, to, out, **options, drop_text=drop_text, progress=progress("convert"))
+    for line in done.found.lines("<stdin>" if data == "-" else data):
+        print_status(line)
     for problem in done.problems[:10]:
         print_status(f"skipped {problem}")
     if as_json:

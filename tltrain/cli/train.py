@@ -123,6 +123,8 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
         pipeline = Pipeline(config, folder, progress, overwrite)
         if ranks.rank() == 0 and (moved := pipeline.run.moved_to):
             print_status(f"the earlier run is now in {moved}")
+        for line in pipeline.data.found if ranks.rank() == 0 else ():
+            print_status(line)
         scores = pipeline.all(stages or STAGES)
     if os.environ.get("RANK", "0") != "0":
         return

@@ -36,7 +36,7 @@ class Metric:
     Attributes:
         name: as in `scores.json` and in tables.
         description: completes "per cent of …" in legends.
-        headline: a sentence part with `{}` for the percentage.
+        headline: a sentence part with `{}` for how many of how many.
         count: of one item, how many hold out of how many; None where the metric does not apply to the item.
         higher_is_better: the direction.
         per_item: whether it holds or does not hold for each item, so that two models can be paired.
@@ -76,29 +76,29 @@ def _valid(result: ItemResult) -> Share | None:
 METRICS = {
     metric.name: metric
     for metric in (
-        Metric("TS", "the right tool, per cent of items", "picks the right tool in {} %", _verdict("TS")),
+        Metric("TS", "the right tool, per cent of items", "picks the right tool in {}", _verdict("TS")),
         Metric(
             "PI",
             "the right tool and the same set of argument names, per cent of items",
-            "names the right tool and arguments in {} %",
+            "names the right tool and arguments in {}",
             _verdict("PI"),
         ),
         Metric(
             "CF",
             "right tool, argument names and values, per cent of items",
-            "makes the right call in {} %",
+            "makes the right call in {}",
             _verdict("CF"),
         ),
         Metric(
             "accuracy",
             "right by the test set's own rule, per cent of items",
-            "is right by the set's own rule in {} %",
+            "is right by the set's own rule in {}",
             _accurate,
         ),
         Metric(
             "DE",
             "calls that misread the documentation, per cent of calls",
-            "misreads the documentation in {} %",
+            "misreads the documentation in {}",
             _calls("misread"),
             higher_is_better=False,
             per_item=False,
@@ -106,13 +106,13 @@ METRICS = {
         Metric(
             "CE",
             "calls that failed when executed, per cent of calls",
-            "makes calls that fail in {} %",
+            "makes calls that fail in {}",
             _calls("failed"),
             higher_is_better=False,
             per_item=False,
         ),
         Metric(
-            "VA", "queries that ended in a valid answer, per cent of queries", "reaches a valid answer in {} %", _valid
+            "VA", "queries that ended in a valid answer, per cent of queries", "reaches a valid answer in {}", _valid
         ),
     )
 }

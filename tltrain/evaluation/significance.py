@@ -164,9 +164,12 @@ def by_split(scores: Iterable[Score]) -> list[list[Score]]:
 
 def saved_scores(folder: Path) -> list[Score]:
     """The rows of `scores.json` in the default protocol."""
+    return [row for row in _saved_rows(folder) if row.protocol in (None, "default")]
+
+
+def _saved_rows(folder: Path) -> list[Score]:
     path = folder / "scores.json"
-    rows = [Score.model_validate(row) for row in (read_json(path) if path.exists() else [])]
-    return [row for row in rows if row.protocol in (None, "default")]
+    return [Score.model_validate(row) for row in (read_json(path) if path.exists() else [])]
 
 
 def write_significance(folder: Path, general: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -180,7 +183,8 @@ def write_significance(folder: Path, general: Sequence[Mapping[str, Any]] = ()) 
 
 
 def comparison_json(folder: Path) -> dict[str, Any]:
-    """The content of `comparison.json` but for `robustness` and `general`: for each test its rows and comparisons."""
+    """The content of `comparison.json` but for `robustness` and `general`: for each test its rows and comparisons, and
+    under `paper` the rows of the paper's protocol, which are not compared."""
     scores = saved_scores(folder)
     comparisons = compare(scores, folder)
     tests = []
@@ -189,7 +193,8 @@ def comparison_json(folder: Path) -> dict[str, Any]:
         pairs = [pair.model_dump() for pair in comparisons if (pair.bench, pair.split) == (bench, split)]
         tests.append({"bench": bench, "split": split, "models": [row.to_json() for row in rows], "pairs": pairs})
     method = "McNemar's exact test, two-sided, on the items that both models answered; Holm's correction over all tests"
-    return {"tests": tests, "test": method}
+    paper = [row.to_json() for row in _saved_rows(folder) if row.protocol == "paper"]
+    return {"tests": tests, "test": method, "paper": paper}
 
 
 def robustness(folder: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ of tool specifications. Each format is one file; `FORMATS` lists them.
 
 from __future__ import annotations
 
+from tltrain.formats.found import Found
 from tltrain.formats.reading import Problem, read, read_tools
 from tltrain.formats.table import FORMATS, STEP_WRITERS, WRITERS, format_name
 from tltrain.formats.tools import infer_tools
@@ -15,6 +16,7 @@ __all__ = [
     "FORMATS",
     "STEP_WRITERS",
     "WRITERS",
+    "Found",
     "Problem",
     "convert",
     "format_name",

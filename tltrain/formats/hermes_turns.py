@@ -31,6 +31,20 @@ def detect(record: Any) -> bool:
     return any(tag in text for text in texts for tag in ("<tools>", "<tool_call>", "<tool_response>"))
 
 
+def is_certain(record: Any) -> bool:
+    """Whether the tags are used, not only mentioned: the first turn lists tools, a turn is a response, or a call in a
+    reply is JSON."""
+    turns = conversations.turns_of(record) or []
+    texts = [(turn["from"], turn["value"]) for turn in turns if type(turn.get("value")) is str]
+    if texts and texts[0][0] == "system" and conversations.tagged(texts[0][1], "tools")[0]:
+        return True
+    return any(
+        text.lstrip().startswith("<tool_response>") if speaker in ("tool", "function", "observation")
+        else any(block.strip().startswith("{") for block in conversations.tagged(text, "tool_call")[0])
+        for speaker, text in texts
+    )  # fmt: skip
+
+
 def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Trajectory]:
     """The conversation in `record`."""
     sample = record_of(record)

@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, cast
 from tltrain.errors import DataError
 from tltrain.formats import jsonio
 from tltrain.formats.fields import FieldError
-from tltrain.formats.table import FORMATS, REFUTED_BY, Format, format_name
+from tltrain.formats.found import Found
+from tltrain.formats.table import CONFIRMED_BY, FORMATS, REFUTED_BY, format_name
 from tltrain.formats.tools import tool_of, tools_of
 from tltrain.trajectory import Tool, Trajectory
 
@@ -40,6 +41,7 @@ def read(
     tools: Sequence[Tool] | None = None,
     strict: bool = True,
     problems: list[Problem] | None = None,
+    found: Found | None = None,
 ) -> Iterator[Trajectory]:
     """The trajectories of a file, of all `.json`, `.jsonl`, `.ndjson` (also `.gz`) and `.parquet` files below a folder,
     or of standard input ("-").
@@ -55,6 +57,7 @@ def read(
             (`infer_tools`).
         strict: whether a record that cannot be read is an error.
         problems: with `strict=False`, records that cannot be read are appended here and skipped.
+        found: counts formats, trajectories, tools and unknown fields as they are read.
 
     Raises:
         DataError: with path and line, a record cannot be read and `strict` is set; or, regardless of `strict`, the
@@ -62,7 +65,8 @@ def read(
     """
     format = None if format is None else format_name(format, FORMATS)
     files = ["-"] if str(source) == "-" else _files(Path(source))
-    return _read_files(files, format, tools, None if strict else problems if problems is not None else [])
+    collected = None if strict else problems if problems is not None else []
+    return _read_files(files, format, tools, collected, Found() if found is None else found)
 
 
 def read_tools(path: str | Path) -> list[Tool]:
@@ -81,7 +85,7 @@ def read_tools(path: str | Path) -> list[Tool]:
             raise DataError("the file is empty: no records in it", name)
         if any(module.detect(first[1]) for module in FORMATS.values()):
             samples = chain([first], records)
-            tools = chain.from_iterable(t.tools for t in _read_records(samples, name, None, None, None))
+            tools = chain.from_iterable(t.tools for t in _read_records(samples, name, None, None, None, Found()))
             return list({jsonio.dumps(tool.to_json(with_extra=True)): tool for tool in tools}.values())
         for line, value in chain([first], records):
             try:
@@ -104,13 +108,17 @@ def _specifications(value: Any) -> tuple[Tool, ...]:
 
 
 def _read_files(
-    files: Iterable[str | Path], format: str | None, tools: Sequence[Tool] | None, problems: list[Problem] | None
+    files: Iterable[str | Path],
+    format: str | None,
+    tools: Sequence[Tool] | None,
+    problems: list[Problem] | None,
+    found: Found,
 ) -> Iterator[Trajectory]:
     for file in files:
         name = "<stdin>" if file == "-" else str(file)
         try:
             with _opened(file) as stream:
-                yield from _read_records(jsonio.records(stream), name, format, tools, problems)
+                yield from _read_records(jsonio.records(stream), name, format, tools, problems, found)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             reason = f"cannot be read as gzip: {error}"
             if problems is None:
@@ -128,6 +136,7 @@ def _read_records(
     format: str | None,
     tools: Sequence[Tool] | None,
     problems: list[Problem] | None,
+    found: Found,
 ) -> Iterator[Trajectory]:
     head = list(islice(records, _HEAD))
     if not head:
@@ -135,16 +144,17 @@ def _read_records(
     records = chain(head, records)
     if _is_message(head[0][1]):
         records = _one_conversation(records)
-    module = FORMATS[format] if format else None
-    found = False
+    any_sample = False
     for line, field, record, shared in _samples(records):
-        found = True
+        any_sample = True
         try:
             if isinstance(record, DataError):
                 raise record
-            if module is None:
-                module = _detected([record, *(sample for _, _, sample, _ in _samples(head))], name)
-            yield from module.read(record, tools if shared is None else shared, f"{name}:{line}")
+            if format is None:
+                format = _detected([record, *(sample for _, _, sample, _ in _samples(head))], name)
+            trajectories = FORMATS[format].read(record, tools if shared is None else shared, f"{name}:{line}")
+            found.add(format, name, record, trajectories)
+            yield from trajectories
         except DataError as error:
             if error.path is not None:
                 raise
@@ -152,7 +162,7 @@ def _read_records(
             if problems is None:
                 raise DataError(reason, name, line) from None
             problems.append(Problem(name, line, reason))
-    if not found:
+    if not any_sample:
         raise DataError("tool specifications, but no trajectories", name)
 
 
@@ -207,11 +217,14 @@ def _wrapped(value: Any) -> str | None:
     return field
 
 
-def _detected(samples: list[Any], name: str) -> Format:
+def _detected(samples: list[Any], name: str) -> str:
+    """The name of the format of a file, from all samples of its head."""
     for format, module in FORMATS.items():
-        refuted = REFUTED_BY.get(format)
-        if any(map(module.detect, samples)) and not (refuted and any(map(refuted, samples))):
-            return module
+        refuted, certain = REFUTED_BY.get(format), CONFIRMED_BY.get(format)
+        weak = certain is not None and not any(map(certain, samples))
+        detected = [module.detect(sample) for sample in samples if not isinstance(sample, DataError)]
+        if (all(detected) if weak else any(detected)) and detected and not (refuted and any(map(refuted, samples))):
+            return format
     if all(_is_specification(sample) for sample in samples):
         raise DataError("tool specifications, but no trajectories", name)
     raise DataError(f"no known format: tried {', '.join(FORMATS)}", name)

@@ -58,6 +58,10 @@ REFUTED_BY: dict[str, Callable[[Any], bool]] = {"hermes": llamafactory.is_certai
 """Checks that exclude a format for the whole file if any record passes them: tags are weak evidence for Hermes, as any
 text can quote them, while only LLaMA-Factory uses its roles for calls and feedback."""
 
+CONFIRMED_BY: dict[str, Callable[[Any], bool]] = {"hermes": hermes_turns.is_certain}
+"""Checks of a format whose `detect` is weak evidence: where no record of a file's head passes, every one of them has to
+be detected."""
+
 WriteRecord = Callable[[Trajectory, Collection[int]], dict[str, Any]]
 
 WRITERS: dict[str, WriteRecord] = {

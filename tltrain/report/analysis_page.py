@@ -32,7 +32,23 @@ def analysis_page(rows: Rows, name: str) -> str:
     sections = [Section("Errors", _errors(rows))] if rows else []
     with_tokens = [row for row in rows if row["tokens"] is not None]
     sections += [Section("Token importance", _tokens(with_tokens))] if with_tokens else []
-    return page(f"tltrain: analysis {name}", *sections)
+    return page(f"tltrain: analysis {name}", *sections, headline=finding(rows))
+
+
+def finding(rows: Rows) -> str:
+    """The most frequent error of the model with the fewest right replies, in a sentence."""
+    if not rows:
+        return "No predictions were analysed."
+    row = min(rows, key=lambda row: row["right"] / max(row["n"], 1))
+    if not row["categories"]:
+        return f"All {sum(row['n'] for row in rows):,} replies are right."
+    category, count = max(row["categories"].items(), key=lambda item: item[1])
+    wrong = row["n"] - row["right"]
+    often = "the most frequent error" if count < wrong else "the only error"
+    return (
+        f"{_title(row)}: {wrong:,} of {row['n']:,} replies are wrong; {often} is "
+        f"“{category_words(category)}” ({count:,})."
+    )
 
 
 def _errors(rows: Rows) -> Markup:
@@ -43,6 +59,8 @@ def _errors(rows: Rows) -> Markup:
         counts = {category_words(category): count for category, count in row["categories"].items()}
         chart = charts.bars(f"Errors of {_title(row)}", counts, total=row["n"], limit=limit)
         figures.append(figure(chart, f"{row['right']:,} of {row['n']:,} replies are right.", title=_title(row)))
+    if not wrong:
+        return paragraph("No reply is wrong, so there are no errors to show.")
     text = "Replies by error category, in per cent of the items. All charts have the same scale."
     return join([paragraph(text), side_by_side(*figures)])
 
@@ -60,6 +78,9 @@ def _tokens(rows: Rows) -> Markup:
         body = [[kind, *_cells(values)] for kind, values in tokens["kinds"].items()]
         shares = {kind: float(values["right"]) for kind, values in tokens["kinds"].items()}
         chart = charts.bars(f"Became right, {_title(row)}", shares, total=max(tokens["wrong_calls"], 1), limit=100.0)
+        if not tokens["wrong_calls"]:
+            parts += [heading(_title(row)), paragraph(f"No call is wrong, so none was corrected ({_known(tokens)}).")]
+            continue
         parts += [heading(_title(row)), figure(chart, f"In per cent of {_known(tokens)}."), table(columns, body)]
     return join(parts)
 

@@ -122,11 +122,13 @@ def lines(
     colours: Mapping[str, int],
     smooth: bool = False,
     limits: tuple[float, float] | None = None,
+    errors: Mapping[str, Sequence[float]] | None = None,
 ) -> Markup:
     """Line chart of `{name: (x, y)}`, each line labelled at its end. Values that are not finite are omitted.
 
     `smooth` draws the running mean (over a twentieth of the points) as a strong line and the points as a faint line.
-    `limits` are the ends of the vertical axis, for values with natural bounds; None: fitted to the data.
+    `limits` are the ends of the vertical axis, for values with natural bounds; None: fitted to the data. `errors` are
+    the lengths of error bars, one for each point of a line.
     """
     points = {name: _finite(*values) for name, values in series.items()}
     points = {name: values for name, values in points.items() if len(values[0])}
@@ -140,11 +142,18 @@ def lines(
             mean = running_mean(y, max(1, len(y) // 20)) if smooth else y
             if smooth and len(y) >= 20:
                 axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
+            if errors and name in errors:
+                kept = np.isfinite(np.asarray(series[name], dtype=float)).all(axis=0)
+                bars = np.asarray(errors[name], dtype=float)[kept]
+                axes.errorbar(x, y, yerr=bars, color=colour, linewidth=0, elinewidth=1.2, capsize=3, alpha=0.7)
             axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
             ends.append(float(mean[-1]))
         _measure(axes, x_label)
+        every = np.concatenate([y for _, y in points.values()]) if points else np.zeros(1)
         if limits:
             axes.set_ylim(*limits)
+        elif np.ptp(every) <= 1e-9 * abs(every[0]):  # a flat line, whose rounding errors would fill the chart
+            axes.set_ylim(every[0] - (abs(every[0]) or 1.0) / 2, every[0] + (abs(every[0]) or 1.0) / 2)
         if several:
             _label_ends(axes, names, ends, [PALETTE[colours[name]] for name in points])
     return _svg(figure, title, "; ".join(f"{name}: {_span(y)}" for name, (_, y) in points.items()))
@@ -276,7 +285,8 @@ def _svg(figure: Figure, title: str, description: str) -> Markup:
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     root = ElementTree.fromstring(file.getvalue())
     _strip(root)
-    prefix = "c" + hashlib.sha256((title + description + file.getvalue()).encode()).hexdigest()[:10]
+    content = (title + description + file.getvalue()).encode("utf-8", "surrogatepass")  # names may be broken text
+    prefix = "c" + hashlib.sha256(content).hexdigest()[:10]
     _rename_ids(root, prefix)
     for element in root.iter():
         if "style" in element.attrib:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import LEVEL, Comparison
 from tltrain.files import read_json, write_text
 from tltrain.report import summary
-from tltrain.report.page import Cell, Column, Section, join, page, paragraph, table
+from tltrain.report.gold_kinds import (
+    FEW_HELP,
+    KINDS_HELP,
+    TEXT,
+    Share,
+    columns,
+    description,
+    distinguishes,
+    has_few,
+    shares,
+    sizes,
+)
+from tltrain.report.page import Cell, Column, Section, join, page, paragraph, printable, side_by_side, table
 from tltrain.report.run_files import parse_scores
+from tltrain.report.score_charts import colours, metric_charts
 
 Rows = Sequence[Mapping[str, Any]]
 METRICS_HELP = (
@@ -31,26 +45,32 @@ def write_comparison(folder: Path) -> Path:
     """
     found = read_json(folder / "comparison.json")
     robust, general = found.get("robustness", []), found.get("general", [])
-    write_text(folder / "comparison.md", markdown(found))
+    write_text(folder / "comparison.md", printable(markdown(found)))
     sections = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
+    sections += [Section("The paper's protocol", _paper(found))] if found.get("paper") else []
     sections += [Section("Robustness", robustness_table(robust))] if robust else []
     sections += [Section("General ability", general_table(general))] if general else []
     path = folder / "comparison.html"
-    write_text(path, page(f"tltrain: comparison {folder.resolve().name}", *sections))
+    write_text(path, page(f"tltrain: comparison {folder.resolve().name}", *sections, headline=finding(found)))
     return path
 
 
 def markdown(found: Mapping[str, Any]) -> str:
     """The contents of `comparison.md`."""
     robust, general = found.get("robustness", []), found.get("general", [])
-    parts = ["# Comparison", METRICS_HELP]
-    parts += [_grid(["test", "model", *metrics, "n"], rows) for metrics, rows in _score_rows(found)]
-    parts += ["\n".join(f"- {text}" for text in remarks)] if (remarks := _remarks(found)) else []
+    parts = ["# Comparison", _literal(finding(found)), METRICS_HELP, *_notes(_parsed(found))]
+    parts += [_grid(["test", "model", *names, "n"], rows) for names, rows in _score_rows(_parsed(found))]
+    parts += ["\n".join(f"- {_literal(text)}" for text in remarks)] if (remarks := _remarks(found)) else []
     if any(test["pairs"] for test in found["tests"]):
-        parts += ["## Differences", f"In points; {found['test']}."]
+        parts += ["## Differences", f"In points, over all items; {_literal(found['test'])}."]
         parts.append(
             _grid(["test", "model", "against", "metric", "points", "p", "p after Holm", "n"], _pair_rows(found))
         )
+    else:
+        parts += ["## Differences", NO_PAIRS]
+    if found.get("paper"):
+        parts += ["## The paper's protocol", PAPER]
+        parts += [_grid(["test", "model", *names, "n"], rows) for names, rows in _score_rows(_paper_scores(found))]
     if robust:
         parts += ["## Robustness", ROBUSTNESS]
         parts.append(_grid(["model", "turn", "level", "TS", "PI", "CF", "drop TS", "drop PI", "drop CF", "n"],
@@ -61,6 +81,8 @@ def markdown(found: Mapping[str, Any]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+NO_PAIRS = "No two models were scored on the same test, so nothing is compared."
+PAPER = "The same predictions, scored as the test set's authors do; see the documentation of the protocol."
 ROBUSTNESS = (
     "RoTBench by noise level, per cent ± standard error; drop: points lost against clean. Its error is over queries, "
     "each clean item paired with its noisy versions, or, where marked *, that of independent samples."
@@ -69,15 +91,15 @@ ROBUSTNESS = (
 
 def robustness_table(rows: Rows) -> Markup:
     """The table of `robustness.json`."""
-    columns = [Column(name) for name in ("model", "turn", "level")]
-    columns += [Column(name, numeric=True) for name in ("TS", "PI", "CF", "drop TS", "drop PI", "drop CF", "n")]
-    return join([paragraph(ROBUSTNESS), table(columns, map(_level_row, rows))])
+    heads = [Column(name) for name in ("model", "turn", "level")]
+    heads += [Column(name, numeric=True) for name in ("TS", "PI", "CF", "drop TS", "drop PI", "drop CF", "n")]
+    return join([paragraph(ROBUSTNESS), table(heads, map(_level_row, rows))])
 
 
 def general_table(rows: Rows) -> Markup:
     """The table of `general.json`."""
-    columns = [Column("model"), Column("task"), Column("metric"), Column("value", numeric=True), Column("n", True)]
-    return join([paragraph("As lm-eval gives it."), table(columns, map(_general_row, rows))])
+    heads = [Column("model"), Column("task"), Column("metric"), Column("value", numeric=True), Column("n", True)]
+    return join([paragraph("As lm-eval gives it."), table(heads, map(_general_row, rows))])
 
 
 def general_line(row: Mapping[str, Any]) -> str:
@@ -86,17 +108,63 @@ def general_line(row: Mapping[str, Any]) -> str:
     return f"{model}, {task}: {metric} {value} (n={n})"
 
 
+def finding(found: Mapping[str, Any]) -> str:
+    """The comparison in a sentence: how many differences are significant after Holm's correction, and the largest."""
+    pairs = [(labels[0], pair) for labels, pair in _comparisons(found)]
+    if not pairs:
+        return NO_PAIRS
+    tested = [(test, pair) for test, pair in pairs if pair.p_holm is not None]
+    clear = [(test, pair) for test, pair in tested if pair.p_holm is not None and pair.p_holm < LEVEL]
+    limit, number = "significant after Holm's correction", len(tested)
+    if not tested:  # without predictions the items cannot be paired
+        clear = [(test, pair) for test, pair in pairs if pair.significant]
+        limit, number = "larger than two standard errors, taking the models as independent samples", len(pairs)
+    test, pair = max(clear or tested or pairs, key=lambda one: abs(one[1].points))
+    largest = f"the largest: {pair.metric} of {pair.model} on {test}, {pair.text} points against {pair.against}"
+    if not clear:
+        return f"No difference is {limit} ({number} tested); {largest}."
+    return f"{len(clear)} of {_count(number)} {'is' if len(clear) == 1 else 'are'} {limit}; {largest}."
+
+
+def _count(number: int) -> str:
+    return f"{number} difference{'s' if number != 1 else ''}"
+
+
 def _scores(found: Mapping[str, Any]) -> Markup:
-    parts = [paragraph(METRICS_HELP)]
-    for metrics, rows in _score_rows(found):
-        titles = [*(Column(name, numeric=True) for name in metrics), Column("n", numeric=True)]
-        parts.append(table([Column("test"), Column("model"), *titles], rows))
-    return join([*parts, *(paragraph(f"{text}.") for text in _remarks(found))])
+    scores = _parsed(found)
+    parts = [paragraph(text) for text in (METRICS_HELP, *_notes(scores))]
+    parts += [_score_tables(scores), *(paragraph(f"{text}.") for text in _remarks(found))]
+    figures = metric_charts(summary.by_test(scores), colours([score.model for score in scores]))
+    return join([*parts, side_by_side(*figures)])
+
+
+def _paper(found: Mapping[str, Any]) -> Markup:
+    return join([paragraph(PAPER), _score_tables(_paper_scores(found))])
+
+
+def _score_tables(scores: Sequence[Score]) -> Markup:
+    tables = []
+    for names, rows in _score_rows(scores):
+        heads = [*(Column(name, numeric=True, help=description(name)) for name in names), Column("n", numeric=True)]
+        tables.append(table([Column("test"), Column("model"), *heads], rows))
+    return join(tables)
+
+
+def _parsed(found: Mapping[str, Any]) -> tuple[Score, ...]:
+    return parse_scores([row for test in found["tests"] for row in test["models"]], "comparison.json")
+
+
+def _paper_scores(found: Mapping[str, Any]) -> tuple[Score, ...]:
+    return parse_scores(found.get("paper", []), "comparison.json")
+
+
+def _notes(scores: Sequence[Score]) -> list[str]:
+    return [KINDS_HELP] * any(map(distinguishes, scores)) + [FEW_HELP] * has_few(scores)
 
 
 def _remarks(found: Mapping[str, Any]) -> list[str]:
     rows = [row for test in found["tests"] for row in test["models"]]
-    return [*summary.remarks(parse_scores(rows)), *_dialects(rows)]
+    return [*summary.remarks(_parsed(found)), *_dialects(rows)]
 
 
 def _dialects(rows: Rows) -> list[str]:
@@ -107,23 +175,27 @@ def _dialects(rows: Rows) -> list[str]:
     )
 
 
-def _score_rows(found: Mapping[str, Any]) -> Iterator[tuple[list[str], list[list[Any]]]]:
-    """Metrics and rows of the two tables: test sets with gold calls, and test sets whose calls are executed."""
-    rows = [(_test(test), row) for test in found["tests"] for row in test["models"]]
+def _score_rows(scores: Sequence[Score]) -> Iterator[tuple[list[str], list[list[Any]]]]:
+    """Columns and rows of the two tables: test sets with gold calls, and test sets whose calls are executed."""
     for golds in (True, False):
-        selected = [(test, row) for test, row in rows if ("TS" in row) == golds]
-        metrics = [name for name in METRICS if any(name in row for _, row in selected)]
+        selected = [score for score in scores if bool({"TS", TEXT} & shares(score).keys()) == golds]
+        names = columns(selected)
         if selected:
-            yield metrics, [[test, row["model"], *_values(row, metrics), row["n"]] for test, row in selected]
+            yield names, [[_test_of(score), score.model, *_shares(score, names), sizes(score)] for score in selected]
+
+
+def _shares(score: Score, names: Sequence[str]) -> list[Cell]:
+    found = shares(score)
+    return [Cell(found[name].text, found[name].value) if name in found else Cell("–", -1.0) for name in names]
 
 
 def _pairs(found: Mapping[str, Any]) -> Markup:
-    columns = [Column("test"), Column("model"), Column("against"), Column("metric"), Column("points", numeric=True)]
-    columns += [Column("p", numeric=True), Column("p after Holm", numeric=True), Column("n", numeric=True)]
+    heads = [Column("test"), Column("model"), Column("against"), Column("metric"), Column("points", numeric=True)]
+    heads += [Column("p", numeric=True), Column("p after Holm", numeric=True), Column("n", numeric=True)]
     rows = [[*labels, Cell(pair.text, pair.points), _p_cell(pair.p), _p_cell(pair.p_holm), pair.n]
             for labels, pair in _comparisons(found)]  # fmt: skip
-    text = f"In points ± standard error; {found['test']}. *: p < {LEVEL}."
-    return join([paragraph(text), table(columns, rows)])
+    text = f"In points ± standard error, over all items; {found['test']}. *: p < {LEVEL}."
+    return join([paragraph(text), table(heads, rows, empty=NO_PAIRS)])
 
 
 def _p_cell(p_value: float | None) -> Cell | None:
@@ -152,7 +224,8 @@ def _level_row(row: Mapping[str, Any]) -> list[Any]:
     names, drop = ("TS", "PI", "CF"), row.get("drop", {})
     star = "" if row.get("pairing", "queries") == "queries" else "*"
     drops = [f"{_signed(drop[name], row['drop_se'][name])}{star}" if name in drop else "–" for name in names]
-    return [row["model"], row["turn"], row["level"], *_values(row, names), *drops, row["n"]]
+    values = [Share(row[name], (row.get("se") or {}).get(name), row["n"]).text for name in names]
+    return [row["model"], row["turn"], row["level"], *values, *drops, row["n"]]
 
 
 def _general_row(row: Mapping[str, Any]) -> list[Any]:
@@ -160,16 +233,12 @@ def _general_row(row: Mapping[str, Any]) -> list[Any]:
     return [row["model"], row["task"], row["metric"], f"{row['value']:.4f}{error}", row["n"]]
 
 
-def _values(row: Mapping[str, Any], metrics: Sequence[str]) -> list[str]:
-    return [_value(row.get(name), (row.get("se") or {}).get(name)) for name in metrics]
-
-
-def _value(value: float | None, error: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}" + ("" if error is None else f" ± {error:.1f}")
-
-
 def _signed(points: float, error: float) -> str:
     return f"{'−' if round(points, 1) < 0 else '+'}{abs(points):.1f} ± {error:.1f}"
+
+
+def _test_of(score: Score) -> str:
+    return f"{score.bench} {score.split}"
 
 
 def _test(test: Mapping[str, Any]) -> str:
@@ -179,5 +248,14 @@ def _test(test: Mapping[str, Any]) -> str:
 def _grid(titles: Sequence[str], rows: Iterator[Sequence[Any]] | Any) -> str:
     """A Markdown table."""
     lines = [list(map(str, titles)), ["---"] * len(titles)]
-    lines += [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    lines += [[_markdown_cell(cell) for cell in row] for row in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _markdown_cell(value: Any) -> str:
+    return _literal("–" if value is None else str(value.text if isinstance(value, Cell) else value))
+
+
+def _literal(text: str) -> str:
+    """Text on one line that Markdown shows as it is: names are other people's, and may contain markup."""
+    return " ".join(re.sub(r"[\\|`\[\]]|<(?=[A-Za-z/!?])", r"\\\g<0>", text).split())

@@ -21,20 +21,34 @@ MAX_CHARACTERS = 1200
 """Characters shown of a gold or a prediction."""
 
 
-def example_sections(files: Sequence[Path]) -> Section | None:
-    """The first wrong predictions of every error category in each file of predictions; the last file is unfolded.
+def example_sections(files: Sequence[Path], models: Sequence[str] = ()) -> Section | None:
+    """The first wrong predictions of every error category in each file of predictions.
+
+    Files are in the order of `models`; those of the last model (the last training arm) come last, and the first of its
+    files with a wrong prediction is unfolded.
 
     Raises:
         RunError: a line of a file is not a JSON object.
     """
-    parts = []
-    for path in files:
+    found = []
+    for path in sorted(files, key=lambda path: (_position(path, models), path.name)):
         total, examples = wrong_examples(path)
         if total:
-            shown = join(_example(example) for example in examples)
-            count = f"{path.stem}: {len(examples)} of the wrong answers among {total:,}"
-            parts.append(details(count, shown or paragraph("No wrong answer."), open=path is files[-1]))
+            found.append((path, total, examples))
+    last = _position(found[-1][0], models) if found else -1
+    unfolded = next((path for path, _, wrong in found if wrong and _position(path, models) == last), None)
+    parts = []
+    for path, total, examples in found:
+        shown = join(_example(example) for example in examples)
+        count = f"{path.stem}: {len(examples)} of the wrong answers among {total:,}"
+        parts.append(details(count, shown or paragraph("No wrong answer."), open=path == unfolded))
     return Section("Example predictions", join(parts)) if parts else None
+
+
+def _position(path: Path, models: Sequence[str]) -> int:
+    """Index of the model whose predictions the file has (the longest name that fits); -1 if it is none of them."""
+    fitting = [name for name in models if path.name.startswith(f"{name}.")]
+    return list(models).index(max(fitting, key=len)) if fitting else -1
 
 
 def wrong_examples(path: Path) -> tuple[int, list[dict[str, Any]]]:

@@ -82,14 +82,19 @@ def table(
     caption: str = "",
     groups: Sequence[tuple[str, int]] = (),
     sortable: bool = True,
+    empty: str = "There is nothing to show here.",
 ) -> Markup:
     """A table that scrolls sideways if it is too wide, and sorts on a click on a column's title.
+
+    Without rows it is the sentence `empty` instead.
 
     A cell is a `Cell`, a `Markup`, a text, a number, or None (shown as a dash). `groups` is an optional row of titles
     above the columns, each with the number of columns it spans.
     """
     heads = [column if isinstance(column, Column) else Column(column) for column in columns]
     body = [[_cell(value) for value in row] for row in rows]
+    if not body:
+        return Markup('<p class="muted">{}</p>').format(empty)
     assert all(len(row) == len(heads) for row in body), "every row has one cell for each column"
     assert not groups or sum(span for _, span in groups) == len(heads), "groups cover all columns"
     values = {"columns": heads, "rows": body, "caption": caption, "groups": groups, "sortable": sortable}

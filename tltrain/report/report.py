@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.files import read_json, write_text
 from tltrain.report import charts
 from tltrain.report.comparison import general_table, robustness_table
+from tltrain.report.curves import ENDS, curve, drawable, first_to_last
 from tltrain.report.examples import example_sections
+from tltrain.report.gold_kinds import FEW_HELP, KINDS_HELP, TEXT, columns, has_few
 from tltrain.report.page import (
     Cell,
     Column,
@@ -31,17 +31,11 @@ from tltrain.report.page import (
     side_by_side,
     table,
 )
-from tltrain.report.run_files import Audit, Run, Stage, finite, read_run
+from tltrain.report.ppo_section import ppo_section
+from tltrain.report.run_files import Audit, Run, Stage, read_run
+from tltrain.report.score_charts import colours, metric_charts
 from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks, truncations
 from tltrain.report.tables import comparison_table, counts_table, score_table
-
-_COLOURS = {arm.name: arm.colour for arm in ARMS.values() if arm.colour is not None}
-_PPO_CURVES = {
-    "reward": ("Mean reward", "of the sampled replies, −2 to +1"),
-    "kl": ("KL divergence from the SFT model", "per reply"),
-    "call_rate": ("Share of replies that call a tool", "a fall to 0 means that the model stopped calling"),
-    "reply_length": ("Reply length", "in tokens"),
-}
 
 
 def write_report(run_dir: Path) -> Path:
@@ -63,9 +57,9 @@ def report_page(run: Run) -> str:
         _robustness(run.folder),
         _errors(run.scores),
         _sft(run.sft),
-        _ppo(run.ppo),
+        ppo_section(run.ppo, run.validation),
         _audit(run.audit),
-        example_sections(run.predictions),
+        example_sections(run.predictions, list(dict.fromkeys(score.model for score in run.scores))),
         _stages(run.stages),
         _environment(run.environment, run.config),
     ]
@@ -78,25 +72,19 @@ def report_page(run: Run) -> str:
     )
 
 
-def colours(names: Sequence[str]) -> dict[str, int]:
-    """An index into `charts.PALETTE` for each model, the same in all charts of a page."""
-    free = [number for number in range(1, len(charts.PALETTE)) if number not in _COLOURS.values()]
-    others = [name for name in names if name not in _COLOURS]
-    return _COLOURS | {name: free[index % len(free)] for index, name in enumerate(others)}
-
-
 def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None:
     if not scores:
         return None
     tests = by_test(scores)
     shades = colours([score.model for score in scores])
-    figures = [figure(_metric_chart(test, rows, shades), title=test) for test, rows in tests.items()]
     definitions = "; ".join(
         f"{metric}: {METRICS[metric].description}" for metric in METRICS if any(metric in s.metrics for s in scores)
     )
     parts = [paragraph(Markup('<span class="muted">{}. After ± one standard error.</span>').format(definitions))]
+    parts += [paragraph(KINDS_HELP)] if TEXT in columns(scores) else []
+    parts += [paragraph(FEW_HELP)] if has_few(scores) else []
     notes = (paragraph(f"{text}.") for text in (*remarks(scores), *truncations(scores)))
-    parts += [score_table(scores), *notes, side_by_side(*figures)]
+    parts += [score_table(scores), *notes, side_by_side(*metric_charts(tests, shades))]
     if any(len(rows) > 1 for rows in tests.values()):
         text = (
             "Differences in points ± standard error, with the p-value of McNemar's exact test on the items that both "
@@ -113,14 +101,6 @@ def _robustness(folder: Path) -> Section | None:
         if (folder / name).exists():
             parts.append(make_table(read_json(folder / name)))
     return Section("Robustness and general ability", join(parts)) if parts else None
-
-
-def _metric_chart(test: str, rows: Sequence[Score], shades: Mapping[str, int]) -> Markup:
-    groups: dict[str, dict[str, tuple[float, float | None]]] = {}
-    for row in rows:
-        for metric, value in row.metrics.items():
-            groups.setdefault(metric, {})[row.model] = (value, row.se.get(metric))
-    return charts.grouped_bars(f"Scores on {test}, per cent", groups, colours=shades)
 
 
 def _errors(scores: Sequence[Score]) -> Section | None:
@@ -154,33 +134,21 @@ def _errors(scores: Sequence[Score]) -> Section | None:
 
 
 def _sft(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section | None:
-    curves = {arm: _curve(lines, "step", "loss") for arm, lines in arms.items() if lines}
+    curves = {arm: curve(lines, "step", "loss") for arm, lines in arms.items() if lines}
     if not curves:
         return None
     shades = colours(list(curves))
     caption = "Strong: the running mean. Faint: each optimiser step."
     if len(curves) > 1:
         caption += " The arms weigh tokens differently, so the height of one curve says nothing about the other."
-    loss = charts.lines("Training loss", curves, x_label="optimiser step", colours=shades, smooth=True)
-    norms = {arm: _curve(lines, "step", "grad_norm") for arm, lines in arms.items()}
-    parts = [figure(loss, caption, title="Training loss")]
-    if _drawable(norms):
-        norm = charts.lines("Gradient norm", norms, x_label="optimiser step", colours=shades, smooth=True)
-        parts.append(figure(norm, "Before clipping.", title="Gradient norm"))
-    ends = [(f"Loss of {arm}, first and last tenth", _ends(curve[1])) for arm, curve in curves.items()]
+    parts = []
+    norms = {arm: curve(lines, "step", "grad_norm") for arm, lines in arms.items()}
+    for title, found, text in (("Training loss", curves, caption), ("Gradient norm", norms, "Before clipping.")):
+        if drawable(found):
+            chart = charts.lines(title, found, x_label="optimiser step", colours=shades, smooth=True)
+            parts.append(figure(chart, text, title=title))
+    ends = [(f"Loss of {arm}, {ENDS}", first_to_last(values)) for arm, (_, values) in curves.items()]
     return Section("SFT", join([facts(ends), side_by_side(*parts)]))
-
-
-def _ppo(metrics: Sequence[Mapping[str, Any]]) -> Section | None:
-    figures, ends = [], []
-    for key, (title, meaning) in _PPO_CURVES.items():
-        curve = _curve(metrics, "rollout", key)
-        if _drawable({key: curve}):
-            limits = (0.0, 1.0) if key == "call_rate" else None
-            chart = charts.lines(title, {key: curve}, x_label="rollout", colours={key: 1}, smooth=True, limits=limits)
-            figures.append(figure(chart, meaning[0].upper() + meaning[1:] + ".", title=title))
-            ends.append((f"{title}, first and last tenth", _ends(curve[1])))
-    return Section("PPO", join([facts(ends[:3]), side_by_side(*figures)])) if figures else None
 
 
 def _audit(audit: Audit) -> Section | None:
@@ -244,24 +212,6 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             rows.append((f"{prefix}{key}", "–" if value is None else str(value)))
     return rows
-
-
-def _curve(lines: Sequence[Mapping[str, Any]], x: str, y: str) -> tuple[list[float], list[float]]:
-    return [finite(line.get(x)) for line in lines], [finite(line.get(y)) for line in lines]
-
-
-def _drawable(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> bool:
-    return any(math.isfinite(x) and math.isfinite(y) for curve in curves.values() for x, y in zip(*curve, strict=True))
-
-
-def _ends(values: Sequence[float]) -> str:
-    """The means of the first and the last tenth of the finite values, and how many values are not finite."""
-    kept = [value for value in values if math.isfinite(value)]
-    if not kept:
-        return "no finite value"
-    size = max(1, len(kept) // 10)
-    text = f"{sum(kept[:size]) / size:.3g} → {sum(kept[-size:]) / size:.3g}".replace("-", "−")
-    return text if len(kept) == len(values) else f"{text} ({len(values) - len(kept)} not finite)"
 
 
 def _duration(seconds: float) -> str:

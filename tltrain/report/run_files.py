@@ -62,6 +62,8 @@ class Run:
     """Lines of `sft/ARM/metrics.jsonl` by arm."""
     ppo: list[dict[str, Any]]
     """Lines of `ppo/metrics.jsonl`."""
+    validation: list[dict[str, Any]]
+    """Lines of `ppo/validation.jsonl`."""
     predictions: tuple[Path, ...]
     """The files of predictions."""
     environment: dict[str, Any]
@@ -86,6 +88,7 @@ def read_run(folder: Path) -> Run:
         audit=_checked(Audit, _document(folder / "audit.json", {}), folder / "audit.json"),
         sft={path.parent.name: list(json_lines(path)) for path in sorted(folder.glob("sft/*/metrics.jsonl"))},
         ppo=list(json_lines(folder / "ppo" / "metrics.jsonl")),
+        validation=list(json_lines(folder / "ppo" / "validation.jsonl")),
         predictions=tuple(sorted(folder.glob("predictions/*.jsonl"))),
         environment=_mapping(_document(folder / "environment.json", {}), folder / "environment.json"),
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else "",

@@ -8,6 +8,7 @@ from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import Comparison
+from tltrain.report.gold_kinds import TEXT, Share, distinguishes, only_texts, shares
 
 _CATEGORY_WORDS = {
     "missing_call": "no call, or too few",
@@ -77,22 +78,43 @@ def compared_rows(rows: Sequence[Score]) -> list[tuple[Score, Score]]:
 
 
 def headline(scores: Sequence[Score], comparisons: Comparisons) -> str:
-    """One sentence: the last model's score on the leading test, the first model's, and what each stage added."""
+    """One sentence: the last model's score on the leading test, the first model's, and what each stage added.
+
+    The score is that over the items whose gold has a call. Of few items (`gold_kinds.FEW`) it is a count, and no
+    difference between models is claimed.
+    """
     rows = lead(scores)
     best, first = rows[-1], rows[0]
-    metric = "VA" if "VA" in best.metrics else next(iter(best.metrics))  # ToolEyes' DE and CE are shares of calls
+    found, before = shares(best), shares(first)
+    # DE and CE of ToolEyes are shares of calls, and say less than the answers
+    metric = "VA" if "VA" in found else next(iter(found))
+    share = found[metric]
     where = _SPLIT_WORDS.get(best.split, f"On {best.test}")
-    start = (
-        ""
-        if best is first or metric not in first.metrics
-        else f" ({title(first.model)}: {first.metrics[metric]:.1f} %)"
-    )
     subject = "the trained model" if _gain(best.model) else title(best.model)
-    words = METRICS[metric].headline.format(f"{best.metrics[metric]:.1f}")
-    changes = [_change(comparisons, row, reference, metric) for row, reference in stages(rows) if _gain(row.model)]
-    after = "; ".join(change for change in changes if change)
+    start = "" if best is first or metric not in before else f" ({title(first.model)}: {before[metric].short})"
     counted = "steps" if best.bench == "toolworld" else "items"
-    return f"{where}, {subject} {words} of {best.n:,} {counted}{start}{': ' + after if after else ''}."
+    words = _TEXT_WORDS if metric == TEXT else METRICS[metric].headline
+    sentence = f"{where}, {subject} {words.format(_of_items(share, best, counted))}{start}"
+    if share.few:
+        return f"{sentence}{': too few to compare models' if len(rows) > 1 else ''}."
+    paired = [(row, reference) for row, reference in stages(rows) if _gain(row.model) and metric != TEXT]
+    after = "; ".join(change for pair in paired if (change := _change(comparisons, *pair, metric)))
+    if not after:
+        return f"{sentence}."
+    return f"{sentence}; over all {best.n:,} {counted}, {after}." if distinguishes(best) else f"{sentence}: {after}."
+
+
+_TEXT_WORDS = "answers without a call in {}"
+
+
+def _of_items(share: Share, score: Score, counted: str) -> str:
+    """`72.0 % of the 312 steps that need a call`, or `0 of the 3 steps that need a call`."""
+    amount = f"{share.held}" if share.few else f"{share.value:.1f} %"
+    number = f"{share.n if share.n is not None else score.n:,}"
+    if only_texts(score):
+        return f"{amount} of {number} {counted}, none of which needs a call"
+    return f"{amount} of the {number} {counted} that need a call" if distinguishes(score) else (
+        f"{amount} of {number} {counted}")  # fmt: skip
 
 
 def setbacks(scores: Sequence[Score], comparisons: Comparisons) -> str:

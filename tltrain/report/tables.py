@@ -14,6 +14,7 @@ from rich.table import Table
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import Comparison
+from tltrain.report.gold_kinds import TEXT, Share, columns, description, distinguishes, overall, shares, sizes
 from tltrain.report.page import Cell, Column, table
 from tltrain.report.run_files import parse_scores
 from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference, truncations
@@ -25,26 +26,30 @@ SIDE_BY_SIDE = 6
 def terminal_table(scores: Sequence[Mapping[str, Any]]) -> RenderableType:
     """The rows of a `scores.json` as a table for the terminal, in per cent ± standard error.
 
-    Few tests are shown side by side with a row per model. More tests have a row each, in separate tables for test sets
-    with gold calls and for those whose calls are executed.
+    Few tests are shown side by side with a row per model. More tests, and tests with items of both kinds, have a row
+    each, in separate tables for test sets with gold calls and for those whose calls are executed.
 
     Raises:
         RunError: a row is malformed.
     """
-    tests = by_test(parse_scores(list(scores)))
-    if sum(len(_metrics(rows)) for rows in tests.values()) <= SIDE_BY_SIDE:
-        result = _terminal()
+    parsed = parse_scores(list(scores))
+    tests = by_test(parsed)
+    if sum(len(columns(rows)) for rows in tests.values()) <= SIDE_BY_SIDE and not any(map(distinguishes, parsed)):
+        result = _terminal(parsed)
         _side_by_side(result, tests)
         return result
     kinds: dict[bool, dict[str, Sequence[Score]]] = {}
     for test, rows in tests.items():
-        kinds.setdefault("TS" in _metrics(rows), {})[test] = rows
+        kinds.setdefault(bool({"TS", TEXT} & set(columns(rows))), {})[test] = rows
     tables = [_long_form(some) for some in kinds.values()]
     return Group(*tables)
 
 
-def _terminal() -> Table:
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="per cent ± standard error")
+def _terminal(scores: Sequence[Score]) -> Table:
+    parts = ["per cent ± standard error"]
+    parts += ["n: items that need a call + items that need a text"] if any(map(distinguishes, scores)) else []
+    parts += ["text: of the latter, those answered without a call"] if TEXT in columns(scores) else []
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="; ".join(parts))
 
 
 def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
@@ -53,17 +58,18 @@ def _side_by_side(result: Table, tests: Mapping[str, Sequence[Score]]) -> None:
     result.add_column(f"{escape(bench)}\nmodel", no_wrap=True)
     for test, rows in tests.items():
         above = [escape(test.removeprefix(bench + " ")), _counted(rows)]
-        for index, metric in enumerate(_metrics(rows)):
+        for index, metric in enumerate(columns(rows)):
             result.add_column(f"{above[index] if index < 2 else ''}\n{metric}", no_wrap=True)
     for model in _models(tests):
-        cells = [_plain(_row(rows, model), metric) for rows in tests.values() for metric in _metrics(rows)]
+        cells = [_plain(_row(rows, model), metric) for rows in tests.values() for metric in columns(rows)]
         result.add_row(escape(model), *cells)
 
 
 def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
     """A row per test, with its models on separate lines: fits 80 columns, since only names of tests wrap."""
-    metrics = _metrics([row for rows in tests.values() for row in rows])
-    result = _terminal()
+    scores = [row for rows in tests.values() for row in rows]
+    metrics = columns(scores)
+    result = _terminal(scores)
     result.add_column("test", overflow="fold")
     for title in ("model", *metrics):
         result.add_column(title, no_wrap=True)
@@ -71,7 +77,7 @@ def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
     for test, rows in tests.items():
         models = "\n".join(escape(row.model) for row in rows)
         cells = ["\n".join(_plain(row, metric) for row in rows) for metric in metrics]
-        result.add_row(escape(test), models, *cells, "\n".join(f"{row.n:,}" for row in rows))
+        result.add_row(escape(test), models, *cells, "\n".join(map(sizes, rows)))
         result.add_section()
     return result
 
@@ -79,22 +85,49 @@ def _long_form(tests: Mapping[str, Sequence[Score]]) -> Table:
 def score_table(scores: Sequence[Score]) -> Markup:
     """The table of a report: metrics and the number of items scored.
 
-    Up to three tests are shown side by side with a row per model; more tests have a row for each test and model.
+    Up to three tests are shown side by side with a row per model; more tests have a row for each test and model, and so
+    have tests with items of both kinds, whose metrics are shown apart and over all items.
     """
+    if any(map(distinguishes, scores)):
+        return _table_by_kind(scores)
     tests = by_test(scores)
     if len(tests) > 3:
-        titles = [Column(metric, numeric=True, help=METRICS[metric].description) for metric in _metrics(scores)]
+        titles = [_column(metric) for metric in columns(scores)]
         lines = [[test, row.model, *(_percent(row, column.title) for column in titles), row.n]
                  for test, rows in tests.items() for row in rows]  # fmt: skip
         return table([Column("test"), Column("model"), *titles, Column("n", numeric=True, help="items scored")], lines)
-    columns, groups = [Column("model")], [("", 1)]
+    heads, groups = [Column("model")], [("", 1)]
     for test, rows in tests.items():
-        metrics = _metrics(rows)
-        columns += [Column(metric, numeric=True, help=METRICS[metric].description) for metric in metrics]
-        columns.append(Column("n", numeric=True, help="items scored"))
+        metrics = columns(rows)
+        heads += [_column(metric) for metric in metrics]
+        heads.append(Column("n", numeric=True, help="items scored"))
         groups.append((test, len(metrics) + 1))
     body = [[model, *(cell for rows in tests.values() for cell in _cells(rows, model))] for model in _models(tests)]
-    return table(columns, body, groups=groups)
+    return table(heads, body, groups=groups)
+
+
+def _table_by_kind(scores: Sequence[Score]) -> Markup:
+    """A row for each test and model: items whose gold has a call, items whose gold is a text, all items."""
+    apart = [metric for metric in columns(scores) if metric != TEXT]
+    whole = _metrics(scores)
+    number = Column("n", numeric=True, help="items scored")
+    heads = [Column("test"), Column("model"), *map(_column, apart), number, Column("text", True, description(TEXT)),
+             number, *map(_column, whole), number]  # fmt: skip
+    groups = [("", 2), ("a call is due", len(apart) + 1), ("a text is due", 2), ("all items", len(whole) + 1)]
+    body = []
+    for test, rows in by_test(scores).items():
+        for row in rows:
+            found, every = shares(row), overall(row)
+            texts, calls = found.get(TEXT), found.get("TS")
+            body.append([
+                test, row.model, *(_share(found.get(metric)) for metric in apart), calls and calls.n,
+                _share(texts), texts and texts.n, *(_share(every.get(metric)) for metric in whole), row.n,
+            ])  # fmt: skip
+    return table(heads, body, groups=groups)
+
+
+def _column(metric: str) -> Column:
+    return Column(metric, numeric=True, help=description(metric))
 
 
 def comparison_table(scores: Sequence[Score], comparisons: Comparisons) -> Markup:
@@ -106,9 +139,8 @@ def comparison_table(scores: Sequence[Score], comparisons: Comparisons) -> Marku
             changes = {metric: _change(difference(comparisons, score, reference, metric)) for metric in shared}
             pair = Markup('{}<br><small class="muted">against {}</small>').format(score.model, reference.model)
             body.append([pair, test, *(changes.get(metric) for metric in _metrics(scores))])
-    columns = [Column("model"), Column("test")]
-    columns += [Column(metric, numeric=True, help=METRICS[metric].description) for metric in _metrics(scores)]
-    return table(columns, body)
+    heads = [Column("model"), Column("test"), *map(_column, _metrics(scores))]
+    return table(heads, body, empty="No two models were scored on the same test, so nothing is compared.")
 
 
 def counts_table(scores: Sequence[Score]) -> Markup:
@@ -116,10 +148,10 @@ def counts_table(scores: Sequence[Score]) -> Markup:
     cost, error categories."""
     used = [title for title in _USAGE if any(score.usage.get(title) for score in scores)]
     categories = list(dict.fromkeys(category for score in scores for category in score.errors))
-    columns = [Column("model"), Column("test")]
+    heads = [Column("model"), Column("test")]
     titles = ["items", "n", "unparseable", "too long", "refused", "repaired", "excluded"]
     titles += [*(_USAGE[name] for name in used), *map(category_words, categories)]
-    columns += [Column(title, numeric=True) for title in titles]
+    heads += [Column(title, numeric=True) for title in titles]
     body = []
     for score in scores:
         counts: list[Any] = [score.items, score.n, score.unparseable, score.too_long, score.refused]
@@ -127,7 +159,7 @@ def counts_table(scores: Sequence[Score]) -> Markup:
         tokens = [Cell(_used(score.usage.get(name, 0)), score.usage.get(name, 0)) for name in used]
         errors = (score.errors.get(category, 0) for category in categories)
         body.append([score.model, score.test, *counts, *tokens, *errors])
-    return table(columns, body)
+    return table(heads, body)
 
 
 def usage_line(scores: Sequence[Mapping[str, Any]], model: str) -> str:
@@ -166,23 +198,26 @@ def _change(result: Comparison | None) -> Cell | None:
 
 def _cells(rows: Sequence[Score], model: str) -> list[Cell | int | None]:
     row = _row(rows, model)
-    cells: list[Cell | int | None] = [_percent(row, metric) for metric in _metrics(rows)]
+    cells: list[Cell | int | None] = [_percent(row, metric) for metric in columns(rows)]
     return [*cells, None if row is None else row.n]
 
 
 def _percent(row: Score | None, metric: str) -> Cell | None:
-    if row is None or metric not in row.metrics:
+    return None if row is None else _share(shares(row).get(metric))
+
+
+def _share(share: Share | None) -> Cell | None:
+    if share is None:
         return None
-    error = row.se.get(metric)
-    after = "" if error is None else Markup(' <span class="muted">± {:.1f}</span>').format(error)
-    return Cell(Markup("{:.1f}{}").format(row.metrics[metric], after), row.metrics[metric])
+    if share.few:
+        return Cell(share.text, share.value)
+    after = "" if share.error is None else Markup(' <span class="muted">± {:.1f}</span>').format(share.error)
+    return Cell(Markup("{:.1f}{}").format(share.value, after), share.value)
 
 
 def _plain(row: Score | None, metric: str) -> str:
-    if row is None or metric not in row.metrics:
-        return "–"
-    error = row.se.get(metric)
-    return f"{row.metrics[metric]:.1f}" + ("" if error is None else f" ±{error:.1f}")
+    share = None if row is None else shares(row).get(metric)
+    return "–" if share is None else share.text.replace("± ", "±")
 
 
 def _row(rows: Sequence[Score], model: str) -> Score | None:

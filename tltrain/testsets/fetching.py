@@ -10,7 +10,6 @@ import shutil
 import tempfile
 import urllib.error
 import urllib.request
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from tltrain.errors import ConfigError, DataError
 from tltrain.files import file_sha256, replacing
 from tltrain.progress import Progress, counted, no_progress
 from tltrain.testsets import bfcl, rotbench, sealtools, toolalpaca, tooleyes
-from tltrain.wheels import find_wheel
+from tltrain.wheels import extract, find_wheel
 
 HOST = "https://raw.githubusercontent.com"
 TIMEOUT = 30
@@ -163,9 +162,7 @@ def _fetch_bfcl(folder: Path, source: Path | None) -> Fetched:
         with tempfile.TemporaryDirectory(prefix="tltrain-") as temporary:
             wheel = find_wheel(WHEEL, source or Path(temporary), download=source is None)
             _check(wheel, wheel.name, WHEEL_SHA256)
-            with zipfile.ZipFile(wheel) as archive:
-                names = [f"{WHEEL_FOLDER}/{name}" for names in splits.values() for name in names]
-                archive.extractall(temporary, names)
+            extract(wheel, (f"{WHEEL_FOLDER}/{name}" for names in splits.values() for name in names), Path(temporary))
             return _copy_bfcl(Path(temporary) / WHEEL_FOLDER, folder, splits)
     return _copy_bfcl(source / "bfcl", folder, splits)
 
