@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from tltrain.config import LoraConfig
-from tltrain.engine import attention, outputs
+from tltrain.engine import attention, decode_layout, outputs
 from tltrain.engine import generate as generation
 from tltrain.engine.adapters import add_adapters
 from tltrain.engine.attention import TreeLayout, attend, tree_attention
@@ -339,8 +339,8 @@ def test_generation_equals_that_of_the_model_without_a_tree(
     name: str, prefill: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill)
-    monkeypatch.setattr(generation, "BUFFER_GROWTH", 11)
-    monkeypatch.setattr(generation, "BUFFER_MULTIPLE", 4)
+    monkeypatch.setattr(decode_layout, "BUFFER_GROWTH", 11)
+    monkeypatch.setattr(decode_layout, "BUFFER_MULTIPLE", 4)
     model = mamba() if name == "mamba" else models()[name]
     model.generation_config.eos_token_id = None
     prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
