@@ -23,7 +23,7 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
         return max(1, round(count * size))
 
     return RunConfig(
-        data=DataConfig(size=max(scaled(1217), 1217)),
+        data=DataConfig(train="toolworld", size=max(scaled(1217), 1217)),
         seed=seed,
         max_length=2048,
         max_tree_tokens=2000,

@@ -122,7 +122,7 @@ def load_tokenizer(name: str, dialect: str | None = None) -> PreTrainedTokenizer
     """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name)
+    tokenizer: PreTrainedTokenizerBase = load_pretrained(AutoTokenizer, name)
     if not tokenizer.is_fast:
         raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
     if not knows_tools(tokenizer):
@@ -193,7 +193,7 @@ def load_model(
     told: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True}  # else told only in a table
     if base is not None:
         told |= quantisation_options(base, dtype or torch.float32, device)
-    model, found = _load(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **told)
+    model, found = load_pretrained(AutoModelForCausalLM, name, dtype=dtype or torch.float32, **told)
     wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if wrong:
         raise ModelError(f"model {name}: {len(wrong)} weights are not in its files, or of another shape: {wrong[0]}, …")
@@ -227,7 +227,12 @@ def end_ids(model: PreTrainedModel) -> list[int]:
     return [] if end is None else end if isinstance(end, list) else [end]
 
 
-def _load(kind: Any, name: str, **options: Any) -> Any:
+def load_pretrained(kind: Any, name: str, **options: Any) -> Any:
+    """What an Auto class of `transformers` loads for a model's name.
+
+    Raises:
+        ModelError: there is no such model, or its files cannot be read.
+    """
     place = resolve(name)
     if not Path(place).is_dir():
         _ask_hub(name)

@@ -29,6 +29,8 @@ from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
+from tltrain.planning.problems import default_data_warning, nothing_to_evaluate_warning
+from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
@@ -55,6 +57,10 @@ class Pipeline:
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
         self.data: Data = load_data(config.data, config.seed)
+        for warning in (default_data_warning(config), nothing_to_evaluate_warning(config, self.data)):
+            if warning is not None and ranks.rank() == 0:
+                logging.getLogger("tltrain").warning("%s", warning)
+        self.config = with_reply_limit(config, folder, self.data, self.tokenizer)
         self.folder = folder
         self.warned_about_sharing = False
         ranks.on_first(self._open)
@@ -217,6 +223,7 @@ class Pipeline:
     def evaluation(self) -> Evaluation:
         """The evaluation of the run's models, in the run directory."""
         assert self.config.eval is not None, "evaluation needs config.eval"
+        assert self.config.eval.max_new_tokens is not None, "set when the run starts"
         config = EvaluationConfig(
             dialect=self.config.dialect,
             limit=self.config.eval.trajectories,

@@ -11,6 +11,7 @@ import typer
 
 import tltrain.cli.data
 import tltrain.cli.evaluate
+import tltrain.cli.planning
 import tltrain.cli.train  # noqa: F401  each module registers its commands
 from tltrain.cli.app import app
 from tltrain.errors import TLTrainError
