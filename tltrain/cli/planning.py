@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from tltrain.cli.app import FormatName, Json, ToolsFile, app, print_status, silence_libraries
+from tltrain.cli.app import ConfigFile, FormatName, Json, ToolsFile, app, print_status, silence_libraries
 from tltrain.errors import ConfigError
 
 ModelName = Annotated[str, typer.Option(help="The model to train: the built-in model, a folder, or a hub name.")]
@@ -56,3 +57,29 @@ def init(
     print_status(f"written: {path}")
     print(found["headline"])
     print_status(f"next: tltrain plan {path}  (time, memory and problems), then tltrain run {path}")
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    gpu: Annotated[
+        str | None,
+        typer.Option(help='Estimate for a GPU such as "H100 80GB" from its data sheet, not for this machine.'),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """What a run will do, how long it takes and how much memory it needs; trains nothing."""
+    from tltrain.config import read_config
+    from tltrain.planning.plan import make_plan
+    from tltrain.planning.tables import plan_tables
+
+    silence_libraries()
+    planned = make_plan(read_config(config), gpu)
+    if as_json:
+        print(json.dumps(planned.to_json(), ensure_ascii=False))
+        return
+    console = Console()
+    for table in plan_tables(planned):
+        console.print(table)
+    for line in planned.last_lines():
+        console.print(line, highlight=False, soft_wrap=True, markup=False)

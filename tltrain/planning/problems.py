@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from tltrain.config import RunConfig
 from tltrain.data import TOOLWORLD, Data, opening
+from tltrain.planning.workload import ArmWork
 
 
 def default_data_warning(config: RunConfig) -> str | None:
@@ -25,3 +28,49 @@ def nothing_to_evaluate_warning(config: RunConfig, data: Data) -> str | None:
     found = f"data.holdout {config.data.holdout:g} of {openings} distinct opening{'s' * (openings != 1)} is none"
     reason = found if config.data.holdout else "data.holdout is 0 and data.test is empty"
     return f"nothing will be evaluated: {reason}; raise data.holdout, or name files in data.test"
+
+
+def data_problems(config: RunConfig, data: Data) -> list[str]:
+    """Problems of the data, a line each."""
+    lines = [default_data_warning(config), nothing_to_evaluate_warning(config, data)]
+    if data.problems:
+        lines.append(f"{len(data.problems):,} records cannot be read and are skipped; the first: {data.problems[0]}")
+    lines += [
+        f"{shared:,} of {len(data.tests[name]):,} trajectories of split {name} begin like one of the training split: "
+        "their scores will be too high"
+        for name, shared in data.overlap.items()
+        if shared
+    ]
+    calls = [
+        tool.inferred
+        for trajectory in data.train
+        for site in trajectory.call_sites()
+        for tool in trajectory.tools
+        if tool.name == site.call.name
+    ]
+    if inferred := sum(calls):
+        lines.append(
+            f"tools of {inferred:,} of {len(calls):,} calls were inferred from the calls, so their form cannot be "
+            "judged; pass the specifications with data.tools"
+        )
+    if config.sft is not None and len(data.train) < config.sft.batch_size:
+        lines.append(
+            f"{len(data.train)} training trajectories are fewer than sft.batch_size {config.sft.batch_size}: "
+            "an epoch is a single update"
+        )
+    return [line for line in lines if line is not None]
+
+
+def encoding_problems(arms: Mapping[str, ArmWork]) -> list[str]:
+    """Replies that SFT truncates or cannot learn, a line each; the same for all arms, whose lengths are equal."""
+    work = next(iter(arms.values()), None)
+    if work is None:
+        return []
+    counts, lines = work.counts, []
+    if counts.dropped:
+        lines.append(
+            f"{counts.dropped:,} of {counts.replies:,} replies are not trained on: their prompts reach max_length"
+        )
+    if counts.cut:
+        lines.append(f"{counts.cut:,} of {counts.replies:,} replies are truncated at max_length")
+    return lines

@@ -160,7 +160,7 @@ def _dialect(model: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 def _settings(facts: Facts) -> list[Setting]:
     model = f"{facts.size.parameters / 1e6:,.0f} million parameters"
-    settings = [
+    return [
         Setting(("model",), facts.model, model),
         Setting(("dialect",), facts.dialect, "how the model's own chat template writes calls"),
         *_data(facts),
@@ -169,7 +169,6 @@ def _settings(facts: Facts) -> list[Setting]:
         *_ppo(facts),
         *_eval(facts),
     ]
-    return settings
 
 
 def _data(facts: Facts) -> list[Setting]:
