@@ -12,9 +12,6 @@ from tltrain.config import (
     SFTConfig,
 )
 
-MINUTES = 17
-"""Duration of the demo of size 1 on two idle CPU cores, estimated from the times in `docs/LOG.md`."""
-
 
 def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
     """The demo's configuration. `size` scales the training and evaluation data and the number of rollouts."""

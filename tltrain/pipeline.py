@@ -29,6 +29,7 @@ from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
+from tltrain.planning.plan import Plan, plan_run
 from tltrain.planning.problems import default_data_warning, nothing_to_evaluate_warning
 from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
@@ -42,6 +43,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 STAGES = ("audit", "sft", "ppo", "eval", "report")
+ENCODE_SECONDS = 0.5
+"""Time for encoding each kind of data in a quick estimate."""
+MEASURE_SECONDS = 0.4
+"""Time for measuring each kind of work in a quick estimate."""
 
 
 class Pipeline:
@@ -93,6 +98,42 @@ class Pipeline:
             write_significance(self.folder)
             write_pages(self.folder)
         return self.run.scores()
+
+    def pending(self, stages: Iterable[str] = STAGES) -> list[str]:
+        """The trainings and evaluations that `all` would still do, in order, named as in `stages.json`."""
+        stages, names = tuple(stages), []
+        scored = "eval" in stages and self.config.eval is not None
+
+        def add_evaluation(name: str) -> None:
+            if scored and not all(self.evaluation.is_scored(name, test) for test in self.test_sets):
+                names.append(f"eval {name}")
+
+        add_evaluation(self.base_name)
+        for arm in self.config.sft.arms if self.config.sft else ():
+            if "sft" in stages and not self.arm_model(arm).exists():
+                names.append(f"sft {arm}")
+            add_evaluation(arm)
+        if self.config.ppo:
+            if "ppo" in stages and not (self.folder / "ppo" / "model").exists():
+                names.append("ppo")
+            add_evaluation(self.policy_name)
+        return names
+
+    def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
+        """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
+        measured for a fraction of a second. None if nothing is left, or with several processes."""
+        pending = self.pending(stages)
+        if not pending or ranks.count() > 1:
+            return None
+        planned = plan_run(
+            self.config,
+            self.data,
+            self.tokenizer,
+            stages=sorted({name.split()[0] for name in pending}),
+            encode_seconds=ENCODE_SECONDS,
+            measure_seconds=MEASURE_SECONDS,
+        )
+        return planned.only(pending)
 
     def _distributed(self, stages: tuple[str, ...]) -> list[dict[str, Any]]:
         """Run as one of several processes, which only SFT supports."""

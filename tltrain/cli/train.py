@@ -25,20 +25,43 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """The whole pipeline on the built-in model and data, on a CPU."""
-    from tltrain.demo import MINUTES, demo_config
+    from tltrain.demo import demo_config
 
     print_status(
-        f"The whole pipeline on a 135M model and toolworld: about {3 + (MINUTES - 3) * size:.0f} minutes on 2 CPU "
-        "cores with bf16 instructions (the first run also fetches the model, 93 MB). "
-        "An interrupted run resumes where it stopped."
+        "The whole pipeline on a 135M model and toolworld (the first run also fetches the model, 93 MB). "
+        "An interrupted run resumes where it stopped. Measuring how long it takes on this machine …"
     )
     _run(demo_config(size, seed), out, None, as_json)
 
 
 @app.command()
-def run(config: ConfigFile, out: Out = None, as_json: Json = False) -> None:
-    """The whole pipeline on your own data."""
+def run(
+    config: Annotated[Path, typer.Argument(help="YAML configuration of the run, or a file or folder of logs.")],
+    out: Out = None,
+    model: Annotated[str | None, typer.Option(help="For logs: the model to train; by default smollm2-135m.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The whole pipeline on your own data: by a configuration, or by settings that fit your logs."""
+    from tltrain.planning.proposal import configuration_path, is_data
+
+    if is_data(config):
+        _run(_proposed(config, model), out or Path("runs") / configuration_path(str(config)).stem, None, as_json)
+        return
+    if model is not None:
+        raise ConfigError(f"--model: {config} is a configuration, which names its own model")
     _run(_read(config), _folder(out, config), None, as_json)
+
+
+def _proposed(logs: Path, model: str | None) -> RunConfig:
+    """Settings that fit the logs, as `tltrain init` writes them."""
+    from tltrain.model import BUILTIN
+    from tltrain.planning.proposal import propose
+
+    silence_libraries()
+    print_status(f"{logs}: data, not a configuration; the settings are those of `tltrain init {logs}`")
+    proposal = propose(str(logs), model or BUILTIN)
+    print_status(proposal.audit["headline"])
+    return proposal.config
 
 
 @app.command()
@@ -77,7 +100,11 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
 
     message = "interrupted; the same command resumes from the last checkpoint"
     with interruptible(message), show_progress(stderr) as progress:
-        scores = Pipeline(config, folder, progress).all(stages or STAGES)
+        pipeline = Pipeline(config, folder, progress)
+        outlook = pipeline.outlook(stages or STAGES)
+        for line in outlook.last_lines() if outlook is not None else ():
+            print_status(line)
+        scores = pipeline.all(stages or STAGES)
     if os.environ.get("RANK", "0") != "0":
         return
     if as_json:

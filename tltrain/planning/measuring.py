@@ -16,7 +16,7 @@ from tltrain.config import LoraConfig, RunConfig
 from tltrain.engine.adapters import add_adapters
 from tltrain.engine.generate import generate
 from tltrain.engine.layers import gradient_checkpointing
-from tltrain.engine.memory import peak_memory_mb, start_peak
+from tltrain.engine.memory import peak_memory_mb, reset_peak, start_peak
 from tltrain.engine.optimiser import Optimiser
 from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import backward, measure, nll
@@ -132,7 +132,6 @@ class _Measurement:
         run(first)  # allocates gradients, compiles kernels
         tokens = int(FIRST_TOKENS * self.seconds / self._timed(lambda: run(first)))
         sequences = self._cut(max(tokens, FIRST_TOKENS))
-        start_peak()
         self._reset_peak()
         before = self._used_mb()
         seconds = self._timed(lambda: run(sequences))
@@ -184,6 +183,7 @@ class _Measurement:
             torch.cuda.synchronize()
 
     def _reset_peak(self) -> None:
+        reset_peak()
         if self._on_gpu:
             torch.cuda.reset_peak_memory_stats()
 

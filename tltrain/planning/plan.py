@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,10 @@ class Plan:
     def peak_memory_mb(self) -> float:
         """Of the stage that needs most."""
         return max((stage.peak_memory_mb for stage in self.stages), default=0.0)
+
+    def only(self, stages: Sequence[str]) -> Plan:
+        """The plan with the cost of the named stages alone."""
+        return replace(self, stages=[stage for stage in self.stages if stage.stage in stages])
 
     def to_json(self) -> dict[str, Any]:
         """The JSON output of `tltrain plan`: `{device, measured, sft, ppo, eval, stages, seconds, peak_memory_mb,

@@ -290,9 +290,23 @@ def _limit_reason(lengths: Sequence[int]) -> str:
     return f"room for {QUANTILE:.1%} of {len(lengths):,} right replies; the longest has {max(lengths):,} tokens"
 
 
+DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".parquet", ".txt")
+
+
+def is_data(path: Path) -> bool:
+    """Whether a file or folder holds trajectories, and not a configuration: by its suffix, otherwise by whether it
+    begins like JSON. A file that does not exist counts as a configuration."""
+    if path.suffix in (".yaml", ".yml") or not path.exists():
+        return False
+    if path.is_dir() or path.suffix in DATA_SUFFIXES:
+        return True
+    with path.open("rb") as stream:
+        return stream.read(1_000).lstrip()[:1] in (b"{", b"[")
+
+
 def configuration_path(data: str) -> Path:
     """Where `tltrain init` writes by default: the data's name with the suffix .yaml, in the working directory."""
     name = Path(data).resolve().name
-    while Path(name).suffix in (".jsonl", ".json", ".ndjson", ".gz", ".parquet", ".txt"):
+    while Path(name).suffix in DATA_SUFFIXES:
         name = Path(name).stem
     return Path(f"{name}.yaml")

@@ -145,7 +145,7 @@ class PPOWork:
     """Share of the rollouts that update the policy; the first ones may be the critic's."""
     encode_seconds: float
     sample: list[TokenSequence]
-    """Some sampled replies with their prompts."""
+    """A prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,6 @@ def ppo_work(
     trained = [index for index in range(len(prompts)) if index not in set(held)]
     left, lengths = [prompts[index] for index in trained], [golds[index] for index in trained]
     decoding, measured, update = [], Work(), Work()
-    sequences: list[TokenSequence] = []
     for number in range(1, settings.rollouts + 1):
         drawn = draw_prompts(left, number, settings, config.seed)
         repeated = [index for index in drawn for _ in range(settings.samples)]
@@ -301,7 +300,7 @@ def ppo_work(
         update=update.times(settings.epochs),
         policy_share=1 - settings.critic_warmup / settings.rollouts,
         encode_seconds=encoding,
-        sample=sequences[:1],
+        sample=[TokenSequence(left[0].ids, max(len(left[0].ids) - 1, 1), [1.0])],
     )
 
 
