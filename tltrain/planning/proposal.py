@@ -179,7 +179,8 @@ def _data(facts: Facts) -> list[Setting]:
     if facts.tools is not None:
         settings.append(Setting(("data", "tools"), facts.tools, "as given"))
     if facts.unreadable:
-        reason = f"{facts.unreadable:,} records cannot be read and are skipped"
+        many = facts.unreadable != 1
+        reason = f"{facts.unreadable:,} record{'s' * many} cannot be read and {'are' if many else 'is'} skipped"
         settings.append(Setting(("data", "strict"), False, reason))
     return [*settings, Setting(("data", "holdout"), *_holdout(openings))]
 
