@@ -24,6 +24,7 @@ TIME_WITHIN, MEMORY_WITHIN = 0.30, 0.15
 
 
 def main() -> None:
+    """Plan, run, compare."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the run and the result")
     parser.add_argument("--config", type=Path, help="configuration of the run; by default the demo's")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
@@ -52,8 +52,8 @@ class Machine:
         assert config.sft is not None
         rates, training = self.rates, self.rates.training(config.sft.lora is not None)
         seconds = rates.load_seconds + work.encode_seconds + rates.save_seconds
-        seconds += work.work.flops(self.size) / training.flops + work.updates * training.step_seconds
-        seconds += work.evaluations * work.held_out.flops(self.size) / rates.plain.flops
+        seconds += self._flops(work.work) / training.flops + work.updates * training.step_seconds
+        seconds += work.evaluations * self._flops(work.held_out) / rates.plain.flops
         return StageCost(f"sft {arm}", seconds, self.sft_memory(work.work, config))
 
     def sft_memory(self, work: Work, config: RunConfig) -> float:
@@ -75,9 +75,9 @@ class Machine:
         old = reference or settings.epochs * settings.minibatches > 1
         seconds = rates.load_seconds + work.encode_seconds + rates.save_seconds
         seconds += sum(self._decoding(one, one.lengths, inference) for one in [*work.decoding, *work.validation])
-        seconds += (old + reference + critic) * work.measured.flops(self.size) / inference.flops
+        seconds += (old + reference + critic) * self._flops(work.measured) / inference.flops
         networks = work.policy_share + critic
-        seconds += networks * work.update.flops(self.size) / training.flops
+        seconds += networks * self._flops(work.update) / training.flops
         seconds += networks * work.updates * training.step_seconds
         return StageCost("ppo", seconds, self.ppo_memory(work, config))
 
@@ -104,6 +104,12 @@ class Machine:
         memory = max((self._decoding_bytes(one) for one in work.decoding), default=0.0)
         return StageCost(f"eval {name}", seconds, self._peak(0.0, memory))
 
+    def _flops(self, work: Work) -> float:
+        """Operations of the forward passes that the model needs."""
+        if not self.rates.shares_prefixes:
+            work = replace(work, tokens=work.separate_tokens)
+        return work.flops(self.size)
+
     def _decoding(self, one: Decoding, lengths: Sequence[int], inference: Inference) -> float:
         """Seconds of prefill and of all steps; some reply runs to the limit."""
         active = _active(lengths, one.limit)
@@ -111,7 +117,7 @@ class Machine:
         per_token = 2 * self.size.body + 2 * self.size.vocabulary * self.size.hidden
         attention = 1 + context / per_token
         steps = len(active) * inference.step_seconds + sum(active) * inference.reply_seconds * attention
-        return one.prefill.flops(self.size) / inference.flops + steps
+        return self._flops(one.prefill) / inference.flops + steps
 
     def _decoding_bytes(self, one: Decoding) -> float:
         """Bytes beside the model while the replies of a batch are generated."""

@@ -14,6 +14,7 @@ import torch
 from tltrain import model as models
 from tltrain.config import LoraConfig, RunConfig
 from tltrain.engine.adapters import add_adapters
+from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.generate import generate
 from tltrain.engine.layers import gradient_checkpointing
 from tltrain.engine.memory import peak_memory_mb, reset_peak, start_peak
@@ -87,6 +88,7 @@ class _Measurement:
             load_mb=load_mb,
             capacity_mb=self._capacity_mb(),
             item_bytes=item,
+            shares_prefixes=prefix_sharing_obstacle(self.model) is None,
         )
         del self.model
         gc.collect()

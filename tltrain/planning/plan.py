@@ -21,6 +21,7 @@ from tltrain.planning.rates import Rates, computed_rates
 from tltrain.planning.remedies import memory_problems
 from tltrain.planning.replies import gold_lengths, truncation_warnings, with_reply_limit
 from tltrain.planning.workload import ArmWork, EvalWork, PPOWork, arm_work, eval_work, ppo_work
+from tltrain.sft import draw
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.trajectories import TrajectorySet
 
@@ -172,7 +173,8 @@ def plan_run(
     if config.ppo is not None and "ppo" in stages:
         ppo = ppo_work(data.train, encoders(), config, encode_seconds)
     if config.eval is not None and "eval" in stages and data.tests:
-        tested = [trajectory for split in data.tests.values() for trajectory in split]
+        sample = config.eval.trajectories
+        tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
         golds = gold_lengths(tested, tokenizer, config.mode, config.seed)
         evaluation = eval_work(_test_sets(config, data), golds, encoders(), config, encode_seconds)
     machine = _machine(config, gpu, arms, ppo, evaluation, measure_seconds)

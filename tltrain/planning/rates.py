@@ -50,6 +50,7 @@ class Rates:
         load_mb: peak memory added while loading.
         capacity_mb: memory that there is.
         item_bytes: of a weight of the model.
+        shares_prefixes: whether the model computes shared prefixes once.
         measured: False if computed.
     """
 
@@ -64,6 +65,7 @@ class Rates:
     load_mb: float
     capacity_mb: float
     item_bytes: int
+    shares_prefixes: bool = True
     measured: bool = True
 
     def training(self, lora: bool) -> Training:
@@ -116,7 +118,7 @@ def gpu_named(name: str) -> tuple[str, GPU]:
         ConfigError: there is none, or more than one.
     """
     words = name.lower().split()
-    found = [known for known in GPUS if all(word in known.lower().replace("rtx ", "rtx ") for word in words)]
+    found = [known for known in GPUS if all(word in known.lower() for word in words)]
     if len(found) != 1:
         raise ConfigError(f"--gpu {name}: expected one of {', '.join(GPUS)}")
     return found[0], GPUS[found[0]]

@@ -80,7 +80,8 @@ def truncation_warnings(config: RunConfig, data: Data, tokenizer: PreTrainedToke
     """A warning for each limit on generated replies that some golds exceed."""
     warnings = []
     if config.eval is not None and config.eval.max_new_tokens is not None:
-        tested = [trajectory for split in data.tests.values() for trajectory in split]
+        sample = config.eval.trajectories
+        tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
         lengths = gold_lengths(tested, tokenizer, config.mode, config.seed)
         warnings.append(_longer_than("eval", config.eval.max_new_tokens, lengths, "count as wrong"))
     if config.ppo is not None:
