@@ -122,7 +122,10 @@ class Pipeline:
     def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
         """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
         measured for a fraction of a second. None if nothing is left, or with several processes."""
+        stages = tuple(stages)
         pending = self.pending(stages)
+        if "ppo" in pending and "sft" not in stages:
+            self._ppo_start()  # otherwise the mistake would be reported after measuring
         if not pending or ranks.count() > 1:
             return None
         planned = plan_run(
@@ -211,11 +214,7 @@ class Pipeline:
         if (self.folder / "ppo" / "model").exists():
             discard(self.folder / "ppo" / "checkpoint.pt")
             return
-        start = self.config.model
-        if self.config.sft is not None:
-            start = str(self.arm_model(self.config.ppo.arm))
-            if not Path(start).exists():
-                raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        start = self._ppo_start()
         with self.run.stage("ppo"):
             model = self.load(start)
             encoder = self.encoder(model)
@@ -232,6 +231,19 @@ class Pipeline:
                 progress=self.progress("ppo"),
                 base=start,
             ).train()
+
+    def _ppo_start(self) -> str:
+        """The model that PPO starts from.
+
+        Raises:
+            ConfigError: it is that of an arm which is not trained yet.
+        """
+        if self.config.sft is None or self.config.ppo is None:
+            return self.config.model
+        start = self.arm_model(self.config.ppo.arm)
+        if not start.exists():
+            raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        return str(start)
 
     def evaluate(self, name: str, path: str) -> None:
         """Score the model at `path` on every test split; a model that does not exist yet is skipped."""

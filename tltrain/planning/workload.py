@@ -300,7 +300,7 @@ def ppo_work(
         update=update.times(settings.epochs),
         policy_share=1 - settings.critic_warmup / settings.rollouts,
         encode_seconds=encoding,
-        sample=[TokenSequence(left[0].ids, max(len(left[0].ids) - 1, 1), [1.0])],
+        sample=[_any_sequence(left[0].ids)],
     )
 
 
@@ -392,8 +392,13 @@ def eval_work(
             limits = [min(length, config.eval.max_new_tokens) for length in islice(lengths, len(part))]
             decoding.append(decoding_of(part, limits, config.eval.max_new_tokens))
     factor = items / max(seen, 1)
-    sample = [TokenSequence(ids[0], max(len(ids[0]) - 1, 1), [1.0])]
+    sample = [_any_sequence(ids[0] if ids else [0])]  # where every prompt is too long, the evaluation itself says so
     return EvalWork(items, decoding, factor, (time.perf_counter() - started) * factor, sample)
+
+
+def _any_sequence(prompt: Sequence[int]) -> TokenSequence:
+    """A prompt with a reply of a token, to measure with."""
+    return TokenSequence([*prompt, prompt[-1]], len(prompt), [1.0])
 
 
 def _fitting(test: TestSet, encoder: Encoder, config: RunConfig, deadline: Deadline) -> list[list[int]]:
