@@ -25,7 +25,8 @@ from tltrain.planning.problems import default_data_warning, nothing_to_evaluate_
 from tltrain.planning.rates import GPUS, Inference, Rates, Training, computed_rates, gpu_named
 from tltrain.planning.remedies import memory_problems
 from tltrain.planning.replies import fitting_limit, gold_lengths, truncation_warnings, with_reply_limit
-from tltrain.planning.workload import arm_work, ppo_work, tree_work
+from tltrain.planning.work import tree_work
+from tltrain.planning.workload import arm_work, ppo_work
 from tltrain.trajectory import Message, Trajectory
 
 

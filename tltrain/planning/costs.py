@@ -11,7 +11,7 @@ from tltrain.engine.generate import CACHE_BYTES, PREFILL_TOKENS
 from tltrain.engine.outputs import MAX_LOGITS
 from tltrain.planning.model_size import ModelSize
 from tltrain.planning.rates import Inference, Rates
-from tltrain.planning.workload import ArmWork, Decoding, EvalWork, PPOWork, Work
+from tltrain.planning.work import ArmWork, Decoding, EvalWork, PPOWork, Work
 
 ADAM_BYTES = 12
 """Per trained weight: gradient and both moments, in fp32."""

@@ -24,7 +24,7 @@ from tltrain.engine.passes import backward, measure, nll
 from tltrain.engine.tree import TokenSequence
 from tltrain.planning.model_size import ModelSize, size_of
 from tltrain.planning.rates import Inference, Rates, Training
-from tltrain.planning.workload import tree_work
+from tltrain.planning.work import tree_work
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -20,7 +20,8 @@ from tltrain.planning.problems import data_problems, encoding_problems
 from tltrain.planning.rates import Rates, computed_rates
 from tltrain.planning.remedies import memory_problems
 from tltrain.planning.replies import gold_lengths, truncation_warnings, with_reply_limit
-from tltrain.planning.workload import ArmWork, EvalWork, PPOWork, arm_work, eval_work, ppo_work
+from tltrain.planning.work import ArmWork, EvalWork, PPOWork
+from tltrain.planning.workload import arm_work, eval_work, ppo_work
 from tltrain.sft import draw
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.trajectories import TrajectorySet

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tltrain.config import RunConfig
 from tltrain.data import TOOLWORLD, Data, opening
-from tltrain.planning.workload import ArmWork
+from tltrain.planning.work import ArmWork
 
 
 def default_data_warning(config: RunConfig) -> str | None:

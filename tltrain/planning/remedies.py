@@ -8,7 +8,7 @@ from dataclasses import replace
 from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
 from tltrain.planning.costs import Machine, StageCost
 from tltrain.planning.rates import Training, activation_bytes
-from tltrain.planning.workload import ArmWork, PPOWork, Work
+from tltrain.planning.work import ArmWork, PPOWork, Work
 
 SMALLEST_TREE = 512
 
