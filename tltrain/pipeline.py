@@ -30,7 +30,7 @@ from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.planning.plan import Plan, plan_run
-from tltrain.planning.problems import default_data_warning, nothing_to_evaluate_warning
+from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
 from tltrain.report.pages import write_pages
@@ -62,9 +62,8 @@ class Pipeline:
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
         self.data: Data = load_data(config.data, config.seed)
-        for warning in (default_data_warning(config), nothing_to_evaluate_warning(config, self.data)):
-            if warning is not None and ranks.rank() == 0:
-                logging.getLogger("tltrain").warning("%s", warning)
+        for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
+            logging.getLogger("tltrain").warning("%s", warning)
         self.config = with_reply_limit(config, folder, self.data, self.tokenizer)
         self.folder = folder
         self.warned_about_sharing = False

@@ -16,7 +16,7 @@ from tltrain.engine.devices import pick_device
 from tltrain.planning.costs import Machine, StageCost
 from tltrain.planning.measuring import measured_rates
 from tltrain.planning.model_size import model_size
-from tltrain.planning.problems import data_problems, encoding_problems
+from tltrain.planning.problems import data_problems, data_warnings, encoding_problems
 from tltrain.planning.rates import Rates, computed_rates
 from tltrain.planning.remedies import memory_problems
 from tltrain.planning.replies import gold_lengths, truncation_warnings, with_reply_limit
@@ -135,7 +135,8 @@ def make_plan(config: RunConfig, gpu: str | None = None) -> Plan:
     tokenizer = models.load_tokenizer(config.model, config.dialect)
     data = load_data(config.data, config.seed)
     config = with_reply_limit(config, Path(), data, tokenizer)
-    return plan_run(config, data, tokenizer, gpu=gpu)
+    planned = plan_run(config, data, tokenizer, gpu=gpu)
+    return replace(planned, problems=[*data_warnings(config, data), *planned.problems])
 
 
 def plan_run(
@@ -183,7 +184,7 @@ def plan_run(
     problems = [
         *data_problems(config, data),
         *encoding_problems(arms),
-        *truncation_warnings(config, data, tokenizer),
+        *truncation_warnings(config, data, tokenizer, stages),
         *memory_problems(machine, config, arms, ppo, costs),
     ]
     return Plan(config, arms, ppo, evaluation, costs, machine.rates, problems)

@@ -30,9 +30,15 @@ def nothing_to_evaluate_warning(config: RunConfig, data: Data) -> str | None:
     return f"nothing will be evaluated: {reason}; raise data.holdout, or name files in data.test"
 
 
+def data_warnings(config: RunConfig, data: Data) -> list[str]:
+    """What a run itself warns of when it starts, a line each."""
+    warnings = (default_data_warning(config), nothing_to_evaluate_warning(config, data))
+    return [warning for warning in warnings if warning is not None]
+
+
 def data_problems(config: RunConfig, data: Data) -> list[str]:
-    """Problems of the data, a line each."""
-    lines = [default_data_warning(config), nothing_to_evaluate_warning(config, data)]
+    """Other problems of the data, a line each."""
+    lines = []
     if data.problems:
         lines.append(f"{len(data.problems):,} records cannot be read and are skipped; the first: {data.problems[0]}")
     lines += [
@@ -58,7 +64,7 @@ def data_problems(config: RunConfig, data: Data) -> list[str]:
             f"{len(data.train)} training trajectories are fewer than sft.batch_size {config.sft.batch_size}: "
             "an epoch is a single update"
         )
-    return [line for line in lines if line is not None]
+    return lines
 
 
 def encoding_problems(arms: Mapping[str, ArmWork]) -> list[str]:

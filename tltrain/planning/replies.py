@@ -76,15 +76,17 @@ def with_reply_limit(config: RunConfig, folder: Path, data: Data, tokenizer: Pre
     return config.model_copy(update={"eval": config.eval.model_copy(update={"max_new_tokens": limit})})
 
 
-def truncation_warnings(config: RunConfig, data: Data, tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """A warning for each limit on generated replies that some golds exceed."""
+def truncation_warnings(
+    config: RunConfig, data: Data, tokenizer: PreTrainedTokenizerBase, stages: Sequence[str] = ("ppo", "eval")
+) -> list[str]:
+    """A warning for each limit on generated replies, in the named stages, that some golds exceed."""
     warnings = []
-    if config.eval is not None and config.eval.max_new_tokens is not None:
+    if config.eval is not None and config.eval.max_new_tokens is not None and "eval" in stages:
         sample = config.eval.trajectories
         tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
         lengths = gold_lengths(tested, tokenizer, config.mode, config.seed)
         warnings.append(_longer_than("eval", config.eval.max_new_tokens, lengths, "count as wrong"))
-    if config.ppo is not None:
+    if config.ppo is not None and "ppo" in stages:
         lengths = gold_lengths(data.train, tokenizer, config.mode, config.seed)
         warnings.append(_longer_than("ppo", config.ppo.max_new_tokens, lengths, "get the reward of a format error"))
     return [warning for warning in warnings if warning is not None]
