@@ -27,7 +27,7 @@ MULTIPLE = 32
 LEAST = 64
 WITHOUT_GOLDS = 512
 """The limit where no gold can be measured."""
-MEASURED = 2_000
+MEASURED = 500
 """Most trajectories whose replies are measured."""
 
 
