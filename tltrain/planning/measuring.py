@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 FIRST_TOKENS = 32
 """Tokens of the pass that decides how many tokens are measured."""
+LEAST_TOKENS = 128
+"""Fewest tokens of the measured pass: shorter ones take as long as their overhead."""
+MOST_OVERHEAD = 2.0
+"""A speed without overhead is at most this multiple of the speed with it: a limit to the noise of short passes."""
 MOST_STEPS = 12
 """Most steps of decoding that are measured."""
 DISK = 1e9
@@ -127,16 +131,21 @@ class _Measurement:
 
     def _passes(self, run: Callable[[Sequence[TokenSequence]], object]) -> tuple[float, float]:
         """Forward operations a second, and bytes per token, of passes over as many tokens of the sample as `seconds`
-        allow."""
+        allow. A short pass before tells how much of the time does not depend on the number of tokens."""
         first = self._cut(FIRST_TOKENS)
         run(first)  # allocates gradients, compiles kernels
-        tokens = int(FIRST_TOKENS * self.seconds / self._timed(lambda: run(first)))
-        sequences = self._cut(max(tokens, FIRST_TOKENS))
+        short = self._timed(lambda: run(first))
+        sequences = self._cut(max(int(FIRST_TOKENS * self.seconds / short), LEAST_TOKENS))
         self._reset_peak()
         before = self._used_mb()
         seconds = self._timed(lambda: run(sequences))
-        work = tree_work(sequences, self.config.max_tree_tokens)
-        return work.flops(self.size) / seconds, max(self._peak_mb() - before, 0.0) * 1e6 / work.largest_pass
+        bytes_used = max(self._peak_mb() - before, 0.0) * 1e6
+        work, fewer = (tree_work(tokens, self.config.max_tree_tokens) for tokens in (sequences, first))
+        flops = work.flops(self.size)
+        mean = flops / seconds
+        more = flops - fewer.flops(self.size)
+        slope = more / (seconds - short) if more > 0 and seconds > short else mean
+        return min(max(slope, mean), MOST_OVERHEAD * mean), bytes_used / work.largest_pass
 
     def _decoding_step(self, replies: int) -> float:
         """Seconds of a step of decoding."""
