@@ -22,7 +22,7 @@ from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import backward, measure, nll
 from tltrain.engine.tree import TokenSequence
 from tltrain.planning.model_size import ModelSize, size_of
-from tltrain.planning.rates import Inference, Rates, Training
+from tltrain.planning.rates import Inference, Rates, Training, activation_bytes
 from tltrain.planning.work import tree_work
 
 if TYPE_CHECKING:
@@ -78,7 +78,10 @@ class _Measurement:
         adapters = [section.lora for section in (sft, ppo) if section is not None and section.lora is not None]
         whole = self._training() if full else None
         lora, adapted = self._with_adapters(adapters[0]) if adapters else (None, None)
-        item = self.model.dtype.itemsize
+        item, shares = self.model.dtype.itemsize, prefix_sharing_obstacle(self.model) is None
+        del self.model
+        start_peak()  # by now everything is loaded that a run loads
+        base = max(base, self._used_mb())
         rates = Rates(
             device=self._name(),
             full=whole,
@@ -91,9 +94,8 @@ class _Measurement:
             load_mb=load_mb,
             capacity_mb=self._capacity_mb(),
             item_bytes=item,
-            shares_prefixes=prefix_sharing_obstacle(self.model) is None,
+            shares_prefixes=shares,
         )
-        del self.model  # its memory is freed by the collection before the next model is loaded
         return rates, self.size
 
     def _with_adapters(self, lora: LoraConfig) -> tuple[Training, Inference | None]:
@@ -111,13 +113,15 @@ class _Measurement:
         recompute = self.config.sft is not None and self.config.sft.gradient_checkpointing
         with gradient_checkpointing(self.model) if recompute else nullcontext():
             flops, token_bytes = self._passes(run)
+        # A short pass may fit into memory that was freed before, and then seems to need less than it does.
+        least = activation_bytes(self.size, self.model.dtype.itemsize, recompute)
         optimiser.step(1.0, 0.0)  # allocates the moments
         run(self._cut(FIRST_TOKENS))
         seconds = self._timed(lambda: optimiser.step(1.0, 0.0))
         optimiser.adam.zero_grad(set_to_none=True)
         for parameter in trained:
             parameter.grad = None
-        return Training(flops, seconds, token_bytes)
+        return Training(flops, seconds, max(token_bytes, least))
 
     def _inference(self) -> Inference:
         flops, token_bytes = self._passes(
