@@ -289,6 +289,13 @@ def test_plan_trains_nothing_and_prints_json(place: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
 
 
+def test_a_configuration_that_does_nothing_has_no_plan(place: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load((place / "small.yaml").read_text()) | {"sft": None, "ppo": None, "eval": None}
+    (tmp_path / "idle.yaml").write_text(yaml.safe_dump(values))
+    said = mistake("plan", tmp_path / "idle.yaml")
+    assert said == "nothing to plan: the configuration neither trains nor evaluates"
+
+
 def test_plan_for_a_named_gpu(place: Path) -> None:
     code, out, err = call("plan", place / "small.yaml", "--gpu", "H100 80GB")
     assert code == 0, err

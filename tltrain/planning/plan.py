@@ -13,6 +13,7 @@ from tltrain.config import RunConfig
 from tltrain.data import Data, load_data
 from tltrain.encode import Encoder
 from tltrain.engine.devices import pick_device
+from tltrain.errors import ConfigError
 from tltrain.planning.costs import Machine, StageCost
 from tltrain.planning.measuring import measured_rates
 from tltrain.planning.model_size import model_size
@@ -179,6 +180,8 @@ def plan_run(
         tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
         golds = gold_lengths(tested, tokenizer, config.mode, config.seed)
         evaluation = eval_work(_test_sets(config, data), golds, encoders(), config, encode_seconds)
+    if not arms and ppo is None and evaluation is None:
+        raise ConfigError("nothing to plan: the configuration neither trains nor evaluates")
     machine = _machine(config, gpu, arms, ppo, evaluation, measure_seconds)
     costs = _costs(config, machine, arms, ppo, evaluation)
     problems = [
