@@ -31,6 +31,9 @@ from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
+from tltrain.planning.plan import Plan, plan_run
+from tltrain.planning.problems import data_warnings
+from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
 from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
@@ -45,6 +48,10 @@ if TYPE_CHECKING:
 SKIPPED_SHOWN = 10
 """Skipped records that are named in warnings."""
 STAGES = ("audit", "sft", "ppo", "eval", "report")
+ENCODE_SECONDS = 0.5
+"""Time for encoding each kind of data in a quick estimate."""
+MEASURE_SECONDS = 0.4
+"""Time for measuring each kind of work in a quick estimate."""
 
 
 class Pipeline:
@@ -68,6 +75,9 @@ class Pipeline:
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
         with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
             self.data: Data = load_data(config.data, config.seed)
+        for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
+            logging.getLogger("tltrain").warning("%s", warning)
+        self.config = with_reply_limit(config, folder, self.data, self.tokenizer)
         self.folder = folder
         self.warned_about_sharing = False
         self.encoding_checked = False
@@ -98,6 +108,47 @@ class Pipeline:
         if "report" in stages:
             ranks.on_first(self.report)
         return ranks.on_first(lambda: self.run.scores()) or []
+
+    def pending(self, stages: Iterable[str] = STAGES) -> list[str]:
+        """The trainings and evaluations that `all` would still do, in order, named as in `stages.json`."""
+        stages, names = tuple(stages), []
+        scored = "eval" in stages and self.config.eval is not None
+
+        def add_evaluation(name: str) -> None:
+            if scored and not all(self.evaluation.is_scored(name, test) for test in self.test_sets):
+                names.append(f"eval {name}")
+
+        add_evaluation(self.base_name)
+        for arm in self.config.sft.arms if self.config.sft else ():
+            if "sft" in stages and not self.arm_model(arm).exists():
+                names.append(f"sft {arm}")
+            add_evaluation(arm)
+        if self.config.ppo:
+            if "ppo" in stages and not (self.folder / "ppo" / "model").exists():
+                names.append("ppo")
+            add_evaluation(self.policy_name)
+        return names
+
+    def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
+        """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
+        measured for a fraction of a second. None if nothing is left, or with several processes."""
+        if ranks.count() > 1:
+            return None
+        stages = tuple(stages)
+        pending = self.pending(stages)
+        if "ppo" in pending and "sft" not in stages:
+            self._ppo_start()  # otherwise the mistake would be reported after measuring
+        if not pending:
+            return None
+        planned = plan_run(
+            self.config,
+            self.data,
+            self.tokenizer,
+            stages=sorted({name.split()[0] for name in pending}),
+            encode_seconds=ENCODE_SECONDS,
+            measure_seconds=MEASURE_SECONDS,
+        )
+        return planned.only(pending)
 
     @property
     def base_name(self) -> str:
@@ -209,11 +260,7 @@ class Pipeline:
             ranks.on_first(lambda: discard(self.folder / "ppo" / "checkpoint.pt"))
             ranks.on_first(lambda: write_cards(self.folder))
             return
-        start = self.config.model
-        if self.config.sft is not None:
-            start = str(self.arm_model(self.config.ppo.arm))
-            if not Path(start).exists():
-                raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        start = self._ppo_start()
         self.check_encoding()
         with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
             model = self.load(start)
@@ -233,6 +280,19 @@ class Pipeline:
                 base=start,
             ).train()
             ranks.on_first(lambda: write_cards(self.folder))
+
+    def _ppo_start(self) -> str:
+        """The model that PPO starts from.
+
+        Raises:
+            ConfigError: it is that of an arm which is not trained yet.
+        """
+        if self.config.sft is None or self.config.ppo is None:
+            return self.config.model
+        start = self.arm_model(self.config.ppo.arm)
+        if not start.exists():
+            raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        return str(start)
 
     def evaluate(self, name: str, path: str) -> None:
         """Score the model at `path` on every test split, in the first process; a model that does not exist yet is
@@ -270,6 +330,7 @@ class Pipeline:
     def evaluation(self) -> Evaluation:
         """The evaluation of the run's models, in the run directory."""
         assert self.config.eval is not None, "evaluation needs config.eval"
+        assert self.config.eval.max_new_tokens is not None, "set when the run starts"
         config = EvaluationConfig(
             dialect=self.config.dialect,
             limit=self.config.eval.trajectories,

@@ -264,8 +264,8 @@ class EvalConfig(Section):
 
     trajectories: Positive | None = None
     """Size of the random sample of trajectories from each test split; null: all."""
-    max_new_tokens: Positive = 512
-    """A longer reply is truncated and counts as not parseable."""
+    max_new_tokens: Positive | None = None
+    """A longer reply is truncated and counts as not parseable; null: a limit that fits the golds' lengths."""
     batch_size: Positive = 64
     """Replies decoded together."""
 
