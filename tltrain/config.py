@@ -58,6 +58,8 @@ class DataConfig(_Section):
     """File of tool specifications, for trajectories that contain none."""
     strict: bool = True
     """Stop at the first record that cannot be read; otherwise such records are counted and skipped."""
+    seed: int | None = None
+    """Random seed of toolworld, of the held-out split and of the sample of test items; null: the run's seed."""
 
 
 class LoraConfig(_Section):
@@ -248,7 +250,11 @@ class EvalConfig(_Section):
     """Evaluation by greedy decoding."""
 
     trajectories: Positive | None = None
-    """Size of the random sample of trajectories from each test split; null: all."""
+    """Size of the random sample of trajectories (of items, in the sets of `bench`) from each split; null: all."""
+    bench: list[str] = []
+    """Public test sets or splits to evaluate on besides the data's own: `rotbench`, `toolalpaca/eval_real`, and others."""
+    data: str | None = None
+    """Folder of the public test sets; null: the cache of `tltrain fetch`."""
     max_new_tokens: Positive = 512
     """A longer reply is truncated and counts as not parseable."""
     batch_size: Positive = 64
@@ -291,6 +297,11 @@ class RunConfig(_Section):
         if self.data.train is None and (self.sft or self.ppo):
             raise ValueError("data.train is null: then sft and ppo have to be null too")
         return self
+
+    @property
+    def data_seed(self) -> int:
+        """Random seed of the data: that of `data`, else the run's."""
+        return self.seed if self.data.seed is None else self.data.seed
 
 
 class EvaluationConfig(_Section):

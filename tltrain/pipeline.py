@@ -27,6 +27,7 @@ from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
+from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.progress import ProgressFactory, no_progress, no_progress_factory
@@ -45,16 +46,28 @@ STAGES = ("audit", "sft", "ppo", "eval", "report")
 class Pipeline:
     """A run: its configuration, its data and its run directory. Stages that are complete are skipped.
 
+    Args:
+        config: what the run does.
+        folder: the run directory.
+        progress: shows progress.
+        data: the data of the configuration, if they are loaded already.
+
     Raises:
         ConfigError, DataError: the model, the dialect or the data cannot be used.
         RunError: the run directory belongs to another run (see `RunDirectory`).
     """
 
-    def __init__(self, config: RunConfig, folder: Path, progress: ProgressFactory = no_progress_factory) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        progress: ProgressFactory = no_progress_factory,
+        data: Data | None = None,
+    ) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect)
-        self.data: Data = load_data(config.data, config.seed)
+        self.data: Data = data or load_data(config.data, config.data_seed)
         self.folder = folder
         self.warned_about_sharing = False
         ranks.on_first(self._open)
@@ -128,7 +141,7 @@ class Pipeline:
             )
             write_audit(self.folder, found, self.data.problems, overlap=self.data.overlap)
             for warning in found["warnings"]:
-                logging.getLogger("tltrain").warning("%s", warning)
+                self.warn(warning)
 
     def sft(self, arm: str) -> None:
         """Supervised fine-tuning of one arm."""
@@ -156,26 +169,30 @@ class Pipeline:
             )
             trainer.train()
 
-    def ppo(self) -> None:
-        """PPO with the judge's reward."""
+    def ppo(self, start: Path | None = None) -> None:
+        """PPO with the judge's reward, from the model in the folder `start`; by default from this run's SFT model.
+
+        After SFT without MAE every reply gives a prompt, as failed calls are part of what that arm learns from.
+        """
         from tltrain.ppo.trainer import PPOTrainer
 
         assert self.config.ppo is not None
         if (self.folder / "ppo" / "model").exists():
             discard(self.folder / "ppo" / "checkpoint.pt")
             return
-        start = self.config.model
+        path, mae = self.config.model, True
         if self.config.sft is not None:
-            start = str(self.arm_model(self.config.ppo.arm))
-            if not Path(start).exists():
-                raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+            path, mae = str(start or self.arm_model(self.config.ppo.arm)), ARMS[self.config.ppo.arm].mae
+            if not Path(path).exists():
+                raise ConfigError(f"{path}: not there yet; run `tltrain sft` with this configuration first")
         with self.run.stage("ppo"):
-            model = self.load(start)
+            model = self.load(path)
             encoder = self.encoder(model)
+            prompts = chain.from_iterable(encoder.prompts(one, failed=not mae) for one in self.data.train)
             PPOTrainer(
                 model,
                 self.tokenizer,
-                prompts=list(chain.from_iterable(encoder.prompts(trajectory) for trajectory in self.data.train)),
+                prompts=list(prompts),
                 stop_ids=encoder.stop_ids,
                 config=self.config.ppo,
                 folder=self.folder / "ppo",
@@ -183,7 +200,7 @@ class Pipeline:
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
                 progress=self.progress("ppo"),
-                base=start,
+                base=path,
             ).train()
 
     def evaluate(self, name: str, path: str) -> None:
@@ -199,10 +216,11 @@ class Pipeline:
 
     @cached_property
     def test_sets(self) -> list[TestSet]:
-        """The run's own test splits: every reply without a failed call is an item.
+        """The run's own test splits, where every reply without a failed call is an item, and those of `eval.bench`.
 
         Raises:
-            DataError: a split has no item.
+            ConfigError: `eval.bench` names no test set.
+            DataError: a split has no item, or a file of a test set is missing or cannot be read.
         """
         sets: list[TestSet] = [
             TrajectorySet.of(self.data.bench, split, trajectories, self.config.mode)
@@ -211,13 +229,26 @@ class Pipeline:
         for test in sets:
             if not test.items:
                 raise DataError(f"nothing to evaluate: split {test.split} has no unfailed reply")
-        return sets
+        return [*sets, *self._public_sets()]
+
+    def _public_sets(self) -> list[TestSet]:
+        if self.config.eval is None or not self.config.eval.bench:
+            return []
+        try:
+            return load_test_sets(",".join(self.config.eval.bench), self.evaluation.data, self.warn)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("--bench", "eval.bench")) from None
+
+    def warn(self, text: str) -> None:
+        """Report what the user should know."""
+        logging.getLogger("tltrain").warning("%s", text)
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The evaluation of the run's models, in the run directory."""
         assert self.config.eval is not None, "evaluation needs config.eval"
         config = EvaluationConfig(
+            data=self.config.eval.data,
             dialect=self.config.dialect,
             limit=self.config.eval.trajectories,
             max_new_tokens=self.config.eval.max_new_tokens,
@@ -225,7 +256,7 @@ class Pipeline:
             batch_size=self.config.eval.batch_size,
             dtype=self.config.dtype,
             device=self.config.device,
-            seed=self.config.seed,
+            seed=self.config.data_seed,
         )
         return Evaluation(config, self.run, progress=self.progress)
 
@@ -235,7 +266,7 @@ class Pipeline:
         model = models.load_model(name, models.resolve_dtype(self.config.dtype, self.device), self.device, base)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
-            logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
+            self.warn(f"no prefix is shared, sequences run one by one: {reason}")
         self.warned_about_sharing = reason is not None
         return model
 
