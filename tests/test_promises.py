@@ -27,7 +27,7 @@ ROOMS = (
     *("dialects", "formats", "toolworld", "judging", "audit", "encode", "engine"),
     *("model", "config", "data", "run_directory", "sft", "ppo"),
     *("testsets", "evaluation", "report"),
-    *("conversion", "inspection", "demo", "pipeline", "cli", "__main__"),
+    *("conversion", "inspection", "demo", "pipeline", "ablation", "cli", "__main__"),
 )
 """Modules and packages of `tltrain` in the direction of the data: each imports only from those before it."""
 EXCEPTIONS: dict[tuple[str, str], str] = {}

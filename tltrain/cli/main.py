@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 
 import typer
 
+import tltrain.cli.ablate
 import tltrain.cli.data
 import tltrain.cli.evaluate
 import tltrain.cli.train  # noqa: F401  each module registers its commands
