@@ -252,7 +252,7 @@ class EvalConfig(_Section):
     trajectories: Positive | None = None
     """Size of the random sample of trajectories (of items, in the sets of `bench`) from each split; null: all."""
     bench: list[str] = []
-    """Public test sets or splits to evaluate on besides the data's own: `rotbench`, `toolalpaca/eval_real`, and others."""
+    """Public test sets or splits to evaluate on too: `rotbench`, `toolalpaca/eval_real`, or others."""
     data: str | None = None
     """Folder of the public test sets; null: the cache of `tltrain fetch`."""
     max_new_tokens: Positive = 512

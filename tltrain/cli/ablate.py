@@ -34,6 +34,8 @@ def ablate(
 
     An interrupted ablation resumes with the same command; more seeds, arms and sweeps can be added to it later.
     """
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file or folder")
     folder = path if report and path.is_dir() else out or Path("results") / path.stem
     if not report:
         config, runs = _planned(path, seeds, arms, sweep or [])

@@ -185,8 +185,9 @@ def _sweep(sweep: Row) -> Markup:
     parts = []
     if all(_is_number(row["value"]) for row in sweep["scores"]):
         chosen = [row for row in sweep["scores"] if row["metric"] == metric]
-        charts = [_curve(f"{metric}, {test}", own, field, str(row_arm)) for test, own, row_arm in _curves(chosen)]
-        parts.append(side_by_side(*charts))
+        parts.append(
+            side_by_side(*(_curve(f"{metric}, {test}", own, field) for test, own in _by(chosen, _test).items()))
+        )
     for test, own in _by([row for row in sweep["effects"] if row["metric"] == metric], _test).items():
         parts.append(_sweep_effects(own, field, metric, test))
     parts.append(table(_columns(_sweep_titles(sweep), 3), _sweep_rows(sweep)))
@@ -196,14 +197,9 @@ def _sweep(sweep: Row) -> Markup:
     return join(parts)
 
 
-def _curves(rows: Rows) -> Iterator[tuple[str, Rows, str]]:
-    for test, own in _by(rows, _test).items():
-        yield test, own, "arm"
-
-
-def _curve(title: str, rows: Rows, x_label: str, key: str) -> Markup:
+def _curve(title: str, rows: Rows, x_label: str) -> Markup:
     """The means of each arm over the values of the field, with their intervals."""
-    named = _by(rows, lambda row: str(row[key]))
+    named = _by(rows, lambda row: str(row["arm"]))
     known = {name: ARMS[name].colour for name in named}
     free = iter(colour for colour in (*_FREE_COLOURS, 1, 2, 3) if colour not in known.values())
     colours = {name: next(free, 0) if colour is None else colour for name, colour in known.items()}

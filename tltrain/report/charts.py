@@ -291,7 +291,7 @@ def _span(values: np.ndarray) -> str:
 
 def _signed(value: float) -> str:
     """A difference with its sign and one decimal."""
-    return f"{'\u2212' if round(value, 1) < 0 else '+'}{abs(value):.1f}"
+    return f"{'−' if round(value, 1) < 0 else '+'}{abs(value):.1f}"
 
 
 def _listing(names: Mapping[str, Any], texts: Sequence[str]) -> str:
