@@ -262,26 +262,31 @@ def swept_fields(results: Results) -> list[str]:
 
 
 def sweep(results: Results, field: str) -> dict[str, Any]:
-    """The curve of a field: scores and effects of the parts at each of its values."""
-    points, found = [], []
+    """The curve of a field: scores and effects at each of its values, of the arms that were run with several of them
+    and of those that they are compared with."""
+    swept = _swept_arms(results, field)
+    compared = {arm for part in PARTS for pair in pairs(part) if swept & set(pair) for arm in pair}
+    shown = swept | {BASE} | {arm for arm in compared if not relevant(ARMS[arm], {field: None})}
+    points: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for value in _values_of(results, field):
         setting = {} if value == _own_value(results, field) else {field: value}
-        points += [{"value": value, **row} for row in scores(results, setting)]
-        found += [{"value": value, **row} for row in effects(results, setting) if _is_affected(row, field)]
+        points += [{"value": value, **row} for row in scores(results, setting) if row["arm"] in shown]
+        own = [row for row in effects(results, setting) if swept & {row["arm"], row["against"]}]
+        found += [{"value": value, **row} for row in own if {row["arm"], row["against"]} <= shown]
     _correct(found)
     return {"field": field, "scores": points, "effects": found}
 
 
-def _is_affected(row: Mapping[str, Any], field: str) -> bool:
-    """Whether the field changes one of the arms that the effect is measured on."""
-    arms = [row["arm"], row["against"]] if row["arm"] else [arm for pair in pairs(row["part"]) for arm in pair]
-    return any(relevant(ARMS[arm], {field: None}) for arm in arms)
+def _swept_arms(results: Results, field: str) -> set[str]:
+    """The arms with runs of their own at other values of the field."""
+    return {run.arm for run in results.records if dict(run.overrides).keys() == {field} and run.arm != BASE}
 
 
 def _values_of(results: Results, field: str) -> list[Any]:
     """The values with runs of their own, and the configuration's own value if its runs are there; numbers in order."""
     values = [value for run in results.records for name, value in run.overrides if name == field]
-    arms = {run.arm for run in results.records if dict(run.overrides).keys() == {field} and run.arm != BASE}
+    arms = _swept_arms(results, field)
     if any(run.arm in arms and not run.overrides for run in results.records):
         values.append(_own_value(results, field))
     distinct = list(dict.fromkeys(values))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,19 @@ from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.significance import LEVEL
 from tltrain.files import read_json, write_text
 from tltrain.report.charts import intervals, lines
-from tltrain.report.page import Cell, Column, Section, figure, heading, join, page, paragraph, side_by_side, table
+from tltrain.report.page import (
+    Cell,
+    Column,
+    Section,
+    details,
+    figure,
+    heading,
+    join,
+    page,
+    paragraph,
+    side_by_side,
+    table,
+)
 
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
@@ -25,8 +37,10 @@ EFFECTS = "What each part adds to the same arm without it, in points."
 ERRORS = "Wrong replies by category, in per cent of the items, over all seeds."
 COSTS = "Means of a run. Arms with IRM include the SFT that they start from."
 _COLOURS = {"MAE": 1, "PKT": 2, "IRM": 3}
-_FREE_COLOURS = (4, 5, 6, 7)
+_CURVE_COLOURS = (1, 2, 3, 4, 5, 6, 7)
 _MEAN = "mean over the pairs"
+_MOST_TESTS = 2
+"""In the headline."""
 
 
 def write_ablation(folder: Path) -> list[Path]:
@@ -42,11 +56,18 @@ def write_ablation(folder: Path) -> list[Path]:
 
 
 def headline(found: Row) -> str:
-    """What the parts change in CF, or in the first metric there is, on each test, as a sentence."""
+    """What the parts change in CF on the first tests, as a sentence."""
     rows = _main_effects(found)
     if not rows:
         return f"{len(_arms(found['scores']))} arms, {_seeds(found)}"
-    return "; ".join(f"{row['part']} {_points(row)} on {_test(row)}" for row in rows) + f" (points of {_metric(rows)})"
+    tests = list(_by(rows, _test).items())
+    shown = [f"{test}: {', '.join(map(_part_text, own))}" for test, own in tests[:_MOST_TESTS]]
+    return f"Points of {_metric(rows)} on {'; on '.join(shown)}"
+
+
+def _part_text(row: Row) -> str:
+    part = row["part"] if row["arm"] is None else _effect_name(row)
+    return f"{part} {_signed(row['points'])}" + ("" if row["p_holm"] < LEVEL else " (within noise)")
 
 
 def markdown(found: Row) -> str:
@@ -139,8 +160,15 @@ def _effects(found: Row) -> Markup:
         charts.append(figure(chart, "Points and their 95 % intervals; faint where the interval contains zero.",
                              title=f"Effects on {metric}, {test}"))  # fmt: skip
     parts.append(side_by_side(*charts))
-    parts.append(table(_columns(_EFFECT_TITLES, 5), (_effect_cells(row) for row in rows)))
+    parts.append(_effect_table([row for row in rows if row["metric"] == metric]))
+    others = [row for row in rows if row["metric"] != metric]
+    if others:
+        parts.append(details("Effects on the other metrics", _effect_table(others)))
     return join(parts)
+
+
+def _effect_table(rows: Rows) -> Markup:
+    return table(_columns(_EFFECT_TITLES, 5), (_effect_cells(row) for row in rows))
 
 
 def _effect_name(row: Row) -> str:
@@ -184,40 +212,30 @@ def _sweep(sweep: Row) -> Markup:
     field, metric = sweep["field"], _metric(sweep["scores"])
     parts = []
     if all(_is_number(row["value"]) for row in sweep["scores"]):
-        chosen = [row for row in sweep["scores"] if row["metric"] == metric]
-        parts.append(
-            side_by_side(*(_curve(f"{metric}, {test}", own, field) for test, own in _by(chosen, _test).items()))
-        )
-    for test, own in _by([row for row in sweep["effects"] if row["metric"] == metric], _test).items():
-        parts.append(_sweep_effects(own, field, metric, test))
+        trained = [row for row in sweep["scores"] if row["metric"] == metric and row["arm"] != "base"]
+        for test, rows in _by(trained, _test).items():
+            charts = [_curve(f"{metric}, {test}", rows, field, "mean", lambda row: str(row["arm"]))]
+            own = [row for row in sweep["effects"] if row["metric"] == metric and _test(row) == test]
+            if own:
+                charts.append(_curve(f"Effects on {metric}, {test}", own, field, "points", _effect_name))
+            parts.append(side_by_side(*charts))
     parts.append(table(_columns(_sweep_titles(sweep), 3), _sweep_rows(sweep)))
     if sweep["effects"]:
         rows = ([row["value"], *_effect_cells(row)] for row in sweep["effects"])
-        parts.append(table(_columns([field, *_EFFECT_TITLES], 6), rows))
+        parts.append(details("Effects at each value", table(_columns([field, *_EFFECT_TITLES], 6), rows)))
     return join(parts)
 
 
-def _curve(title: str, rows: Rows, x_label: str) -> Markup:
-    """The means of each arm over the values of the field, with their intervals."""
-    named = _by(rows, lambda row: str(row["arm"]))
-    known = {name: ARMS[name].colour for name in named}
-    free = iter(colour for colour in (*_FREE_COLOURS, 1, 2, 3) if colour not in known.values())
-    colours = {name: next(free, 0) if colour is None else colour for name, colour in known.items()}
-    series = {name: ([row["value"] for row in own], [row["mean"] for row in own]) for name, own in named.items()}
-    bands = {name: ([row["low"] for row in own], [row["high"] for row in own]) for name, own in named.items()}
-    chart = lines(title, series, x_label=x_label, colours=colours, bands=bands)
-    return figure(chart, "Means over seeds; the bars are 95 % intervals over seeds and items.", title=title)
-
-
-def _sweep_effects(rows: Rows, field: str, metric: str, test: str) -> Markup:
-    named = {f"{field} {row['value']}: {_effect_name(row)}": row for row in rows}
-    chart = intervals(
-        f"Effects on {metric} by {field}, {test}",
-        {name: (row["points"], row["low"], row["high"]) for name, row in named.items()},
-        x_label=f"points of {metric}",
-        colours={name: _COLOURS[row["part"]] for name, row in named.items()},
-    )
-    return figure(chart, title=f"Effects on {metric} by {field}, {test}")
+def _curve(title: str, rows: Rows, field: str, value: str, name: Callable[[Row], str]) -> Markup:
+    """A value of each arm, or pair of arms, over the values of the field, with its intervals."""
+    named = _by(rows, name)
+    series = {key: ([row["value"] for row in own], [row[value] for row in own]) for key, own in named.items()}
+    bands = {key: ([row["low"] for row in own], [row["high"] for row in own]) for key, own in named.items()}
+    colours = {key: _CURVE_COLOURS[number % len(_CURVE_COLOURS)] for number, key in enumerate(named)}
+    if len(named) == 1:  # a single line has no label
+        title = f"{title}: {next(iter(named))}"
+    chart = lines(title, series, x_label=field, colours=colours, bands=bands)
+    return figure(chart, "The bars are 95 % intervals over seeds and items.", title=title)
 
 
 def _sweep_titles(sweep: Row) -> list[str]:
@@ -298,10 +316,6 @@ def _seeds(found: Row) -> str:
     named = ", ".join(map(str, seeds))
     several = f"random seeds {named}" if len(seeds) > 1 else f"random seed {named}"
     return several if len(seeds) > 1 else f"{several} only: the intervals do not contain the variation between seeds"
-
-
-def _points(row: Row) -> str:
-    return f"{_signed(row['points'])} ({_signed(row['low'])} to {_signed(row['high'])})"
 
 
 def _signed(points: float) -> str:

@@ -148,6 +148,8 @@ def lines(
                 axes.errorbar(x, y, yerr=(y - low, high - y), color=colour, fmt="none", elinewidth=1.2, capsize=3)
             ends.append(float(mean[-1]))
         _measure(axes, x_label)
+        if not all(float(value).is_integer() for x, _ in points.values() for value in x):
+            axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         if limits:
             axes.set_ylim(*limits)
         if several:
