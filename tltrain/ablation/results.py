@@ -82,11 +82,11 @@ class Results:
         if not all(found.values()):
             return None
         trained = [set(by_seed) for by_seed in found.values() if None not in by_seed]
-        seeds = sorted(set.intersection(*trained)) if trained else [None]
-        chosen = {arm: [by_seed.get(seed) or by_seed[None] for seed in seeds] for arm, by_seed in found.items()
-                  if None in by_seed or seeds}  # fmt: skip
-        if len(chosen) < len(arms) or not seeds:
+        shared = set.intersection(*trained) if trained else {None}
+        seeds = [seed for seed in (None, *self.seeds) if seed in shared]
+        if not seeds:
             return None
+        chosen = {arm: [by_seed.get(seed) or by_seed[None] for seed in seeds] for arm, by_seed in found.items()}
         items = sorted(set.intersection(*(set(outcomes) for rows in chosen.values() for outcomes in rows)))
         if not items:
             return None

@@ -50,7 +50,7 @@ def _planned(path: Path, seeds: str, arms: str | None, sweeps: list[str]) -> tup
     from tltrain.ablation.grid import default_arms, parse_sweep, plan
     from tltrain.config import read_config
 
-    config = read_config(path)
+    config: RunConfig = read_config(path)
     named = default_arms(config) if arms is None else _parts(arms)
     return config, plan(config, _numbers(seeds), named, [parse_sweep(sweep, config) for sweep in sweeps])
 

@@ -213,8 +213,8 @@ def _sweep(sweep: Row) -> Markup:
     parts = []
     if all(_is_number(row["value"]) for row in sweep["scores"]):
         trained = [row for row in sweep["scores"] if row["metric"] == metric and row["arm"] != "base"]
-        for test, rows in _by(trained, _test).items():
-            charts = [_curve(f"{metric}, {test}", rows, field, "mean", lambda row: str(row["arm"]))]
+        for test, scored in _by(trained, _test).items():
+            charts = [_curve(f"{metric}, {test}", scored, field, "mean", lambda row: str(row["arm"]))]
             own = [row for row in sweep["effects"] if row["metric"] == metric and _test(row) == test]
             if own:
                 charts.append(_curve(f"Effects on {metric}, {test}", own, field, "points", _effect_name))
