@@ -79,7 +79,7 @@ def execute(
         TLTrainError: a run failed because of its configuration, its data or its model.
     """
     ablation.open()
-    clock = _Clock(ablation, runs, announce)
+    clock = _Clock(ablation, runs, announce, workers)
     bases, trained = [run for run in runs if run.arm == BASE], [run for run in runs if run.arm != BASE]
     shared = Shared()
     for run in ablation.missing(bases):
@@ -239,8 +239,8 @@ def _work(ablation: Ablation, group: Sequence[Run]) -> list[Run]:
 class _Clock:
     """Announces each finished run, and the estimated time that those left take."""
 
-    def __init__(self, ablation: Ablation, runs: Sequence[Run], announce: Announce) -> None:
-        self.ablation, self.runs, self.announce = ablation, runs, announce
+    def __init__(self, ablation: Ablation, runs: Sequence[Run], announce: Announce, workers: int) -> None:
+        self.ablation, self.runs, self.announce, self.workers = ablation, runs, announce, workers
         done = len(runs) - len(ablation.missing(runs))
         announce(f"{len(runs)} runs" + (f", {done} of them done" if done else ""))
 
@@ -261,8 +261,8 @@ class _Clock:
         means = {irm: sum(minutes) / len(minutes) for irm, minutes in known.items()}
         if any(ARMS[run.arm].irm not in means for run in left):
             return None
-        return sum(means[ARMS[run.arm].irm] for run in left)
+        return sum(means[ARMS[run.arm].irm] for run in left) / self.workers
 
 
 def _duration(minutes: float) -> str:
-    return f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{minutes:.0f} minutes"
+    return f"{minutes / 60:.1f} hours" if minutes >= 90 else f"{max(minutes, 1):.0f} min"

@@ -61,8 +61,13 @@ def _execute(config: RunConfig, runs: list[Run], folder: Path, workers: int, kee
 
     message = "interrupted; the same command resumes, and `tltrain ablate FOLDER --report` shows the runs so far"
     with interruptible(message), show_progress(stderr) as progress:
+
+        def announce(text: str) -> None:
+            progress.clear()  # an ablation has more stages than a terminal has lines
+            print_status(text)
+
         ablation = Ablation(config, folder, keep_models)
-        execute(ablation, runs, workers=workers, progress=progress, announce=print_status)
+        execute(ablation, runs, workers=workers, progress=progress, announce=announce)
 
 
 def _write(folder: Path) -> dict[str, Any]:

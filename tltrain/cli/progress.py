@@ -58,6 +58,11 @@ class Stages:
 
         return show
 
+    def clear(self) -> None:
+        """Remove all bars, once their stages are complete."""
+        for task in self.bars.task_ids:
+            self.bars.remove_task(task)
+
 
 def _time_left(seconds: float, made: int, missing: int) -> str:
     """The estimated time left at the speed so far; empty where there is no estimate or nothing left."""
