@@ -185,6 +185,14 @@ def test_reports_of_nothing_are_mistakes(tmp_path: Path) -> None:
     assert "a folder, expected a YAML file" in mistake("ablate", tmp_path)
 
 
+def test_an_unknown_public_test_set_is_named_by_its_field(tmp_path: Path) -> None:
+    config = write_run(tmp_path, eval={"bench": ["nothing"]})
+    code, out, err = call("run", config, "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert "tltrain: eval.bench nothing: no such test set: expected rotbench" in err
+    assert not (tmp_path / "out/sft").exists()
+
+
 # A kill at any moment
 
 
