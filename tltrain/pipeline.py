@@ -29,6 +29,7 @@ from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
+from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.planning.plan import Plan, plan_run
@@ -58,6 +59,12 @@ class Pipeline:
     """A run: its configuration, its data and its run directory. Stages that are complete are skipped; with `overwrite`,
     a run that the directory already holds is moved aside first.
 
+    Args:
+        config: what the run does.
+        folder: the run directory.
+        progress: shows progress.
+        data: the data of the configuration, if they are loaded already.
+
     Raises:
         ConfigError, DataError: the model, the dialect or the data cannot be used.
         RunError: the run directory belongs to another run (see `RunDirectory`).
@@ -69,14 +76,15 @@ class Pipeline:
         folder: Path,
         progress: ProgressFactory = no_progress_factory,
         overwrite: bool = False,
+        data: Data | None = None,
     ) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
         with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
-            self.data: Data = load_data(config.data, config.seed)
+            self.data: Data = data or load_data(config.data, config.data_seed)
         for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
-            logging.getLogger("tltrain").warning("%s", warning)
+            self.warn(warning)
         self.config = with_reply_limit(config, folder, self.data, self.tokenizer)
         self.folder = folder
         self.warned_about_sharing = False
@@ -180,7 +188,7 @@ class Pipeline:
             )
             write_audit(self.folder, found, self.data.problems, overlap=self.data.overlap)
             for warning in found["warnings"]:
-                logging.getLogger("tltrain").warning("%s", warning)
+                self.warn(warning)
 
     def check_encoding(self) -> None:
         """Encode all training data once, before anything is trained, so that an odd record does not stop a later arm.
@@ -251,8 +259,11 @@ class Pipeline:
             write_significance(self.folder)
             write_pages(self.folder)
 
-    def ppo(self) -> None:
-        """PPO with the judge's reward."""
+    def ppo(self, start: Path | None = None) -> None:
+        """PPO with the judge's reward, from the model in the folder `start`; by default from this run's SFT model.
+
+        After SFT without MAE every reply gives a prompt, as failed calls are part of what that arm learns from.
+        """
         from tltrain.ppo.trainer import PPOTrainer
 
         assert self.config.ppo is not None
@@ -260,16 +271,18 @@ class Pipeline:
             ranks.on_first(lambda: discard(self.folder / "ppo" / "checkpoint.pt"))
             ranks.on_first(lambda: write_cards(self.folder))
             return
-        start = self._ppo_start()
+        path = str(start) if start is not None else self._ppo_start()
+        mae = self.config.sft is None or ARMS[self.config.ppo.arm].mae
         self.check_encoding()
         with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
-            model = self.load(start)
+            model = self.load(path)
             encoder = self.encoder(model)
             trajectories = counted(self.data.train, self.progress("ppo: encoding"), "trajectories")
+            prompts = chain.from_iterable(encoder.prompts(one, failed=not mae) for one in trajectories)
             PPOTrainer(
                 model,
                 self.tokenizer,
-                prompts=list(chain.from_iterable(map(encoder.prompts, trajectories))),
+                prompts=list(prompts),
                 stop_ids=encoder.stop_ids,
                 config=self.config.ppo,
                 folder=self.folder / "ppo",
@@ -277,7 +290,7 @@ class Pipeline:
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
                 progress=self.progress("ppo") if ranks.rank() == 0 else no_progress,
-                base=start,
+                base=path,
             ).train()
             ranks.on_first(lambda: write_cards(self.folder))
 
@@ -312,10 +325,11 @@ class Pipeline:
 
     @cached_property
     def test_sets(self) -> list[TestSet]:
-        """The run's own test splits: every reply without a failed call is an item.
+        """The run's own test splits, where every reply without a failed call is an item, and those of `eval.bench`.
 
         Raises:
-            DataError: a split has no item.
+            ConfigError: `eval.bench` names no test set.
+            DataError: a split has no item, or a file of a test set is missing or cannot be read.
         """
         sets: list[TestSet] = [
             TrajectorySet.of(self.data.bench, split, trajectories, self.config.mode)
@@ -324,7 +338,19 @@ class Pipeline:
         for test in sets:
             if not test.items:
                 raise DataError(f"nothing to evaluate: split {test.split} has no unfailed reply")
-        return sets
+        return [*sets, *self._public_sets()]
+
+    def _public_sets(self) -> list[TestSet]:
+        if self.config.eval is None or not self.config.eval.bench:
+            return []
+        try:
+            return load_test_sets(",".join(self.config.eval.bench), self.evaluation.data, self.warn)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("--bench", "eval.bench")) from None
+
+    def warn(self, text: str) -> None:
+        """Report what the user should know."""
+        logging.getLogger("tltrain").warning("%s", text)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -332,6 +358,7 @@ class Pipeline:
         assert self.config.eval is not None, "evaluation needs config.eval"
         assert self.config.eval.max_new_tokens is not None, "set when the run starts"
         config = EvaluationConfig(
+            data=self.config.eval.data,
             dialect=self.config.dialect,
             limit=self.config.eval.trajectories,
             max_new_tokens=self.config.eval.max_new_tokens,
@@ -339,7 +366,7 @@ class Pipeline:
             batch_size=self.config.eval.batch_size,
             dtype=self.config.dtype,
             device=self.config.device,
-            seed=self.config.seed,
+            seed=self.config.data_seed,
             allow_code=self.config.allow_code,
         )
         return Evaluation(config, self.run, progress=self.progress)
@@ -352,7 +379,7 @@ class Pipeline:
             model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
-            logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
+            self.warn(f"no prefix is shared, sequences run one by one: {reason}")
         self.warned_about_sharing = reason is not None
         return model
 

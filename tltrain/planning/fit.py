@@ -53,8 +53,8 @@ def check_fits(config: RunConfig, stage: str, *, size: ModelSize, item_bytes: in
         f"{model.name} {model.parameters / 1e9:.3g}e9 x {model.bytes_each:.3g} bytes ({model.parts})" for model in held
     )
     raise ConfigError(
-        f"{stage}: each process needs {needed:.0f} GB for weights alone, and there are {capacity / 1e9:.0f} GB: {terms}; "
-        f"{_remedy(config, stage, ranks)}"
+        f"{stage}: each process needs {needed:.0f} GB for weights alone, and there are {capacity / 1e9:.0f} GB: "
+        f"{terms}; {_remedy(config, stage, ranks)}"
     )
 
 
@@ -70,7 +70,9 @@ def _frozen(name: str, size: ModelSize, item_bytes: float) -> Held:
 
 
 def _adapters(size: ModelSize, rank: int, count: int) -> Held:
-    return Held("adapters", count * lora_parameters(size, rank), 4.0 + OPTIMISER_BYTES, "weights 4, gradients 4, Adam 8")
+    return Held(
+        "adapters", count * lora_parameters(size, rank), 4.0 + OPTIMISER_BYTES, "weights 4, gradients 4, Adam 8"
+    )
 
 
 def _sft(config: RunConfig, size: ModelSize, item_bytes: int, ranks: int) -> list[Held]:
