@@ -32,6 +32,9 @@ from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
+from tltrain.planning.fit import check_fits
+from tltrain.planning.measuring import capacity_mb
+from tltrain.planning.model_size import model_size
 from tltrain.planning.plan import Plan, plan_run
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
@@ -96,8 +99,13 @@ class Pipeline:
         self.run.check_data(digests(self.config.data))
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
-        """Run the stages in order. Returns the rows of `scores.json`."""
+        """Run the stages in order. Returns the rows of `scores.json`.
+
+        Raises:
+            ConfigError: a training cannot fit into memory.
+        """
         stages = tuple(stages)
+        self.check_memory(stages)
         scored = "eval" in stages and self.config.eval is not None
         if "audit" in stages and self.data.train:
             ranks.on_first(self.audit)
@@ -137,6 +145,21 @@ class Pipeline:
             add_evaluation(self.policy_name)
         return names
 
+    def check_memory(self, stages: Iterable[str]) -> None:
+        """Refuse trainings whose weights alone exceed the memory, before anything is loaded."""
+        folders = [self.arm_model(arm) for arm in self.config.sft.arms] if self.config.sft else []
+        left = {"sft": not all(map(Path.exists, folders)), "ppo": not (self.folder / "ppo" / "model").exists()}
+        trained = {"sft": self.config.sft, "ppo": self.config.ppo}
+        for stage in [stage for stage in stages if left.get(stage) and trained[stage] is not None]:
+            check_fits(
+                self.config,
+                stage,
+                size=model_size(self.config.model, self.config.allow_code),
+                item_bytes=models.resolve_dtype(self.config.dtype, self.device).itemsize,
+                capacity=capacity_mb(self.device) * 1e6,
+                ranks=ranks.count(),
+            )
+
     def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
         """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
         measured for a fraction of a second. None if nothing is left, or with several processes."""
@@ -148,6 +171,7 @@ class Pipeline:
             self._ppo_start()  # otherwise the mistake would be reported after measuring
         if not pending:
             return None
+        self.check_memory(stages)
         planned = plan_run(
             self.config,
             self.data,
