@@ -33,7 +33,7 @@ from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.planning.fit import check_memory
-from tltrain.planning.plan import Plan, plan_run
+from tltrain.planning.plan import Plan, quick_plan
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
@@ -48,10 +48,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 STAGES = ("audit", "sft", "ppo", "eval", "report")
-ENCODE_SECONDS = 0.5
-"""Time for encoding each kind of data in a quick estimate."""
-MEASURE_SECONDS = 0.4
-"""Time for measuring each kind of work in a quick estimate."""
 
 
 class Pipeline:
@@ -160,15 +156,8 @@ class Pipeline:
         if not pending:
             return None
         self.check_memory(stages)
-        planned = plan_run(
-            self.config,
-            self.data,
-            self.tokenizer,
-            stages=sorted({name.split()[0] for name in pending}),
-            encode_seconds=ENCODE_SECONDS,
-            measure_seconds=MEASURE_SECONDS,
-        )
-        return planned.only(pending)
+        kinds = sorted({name.split()[0] for name in pending})
+        return quick_plan(self.config, self.data, self.tokenizer, kinds).only(pending)
 
     @property
     def base_name(self) -> str:
