@@ -53,7 +53,7 @@ def test_a_record_that_cannot_be_encoded_is_a_problem_of_the_plan(place: Path, t
 
 def test_run_skips_such_a_record(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = odd_run(place, tmp_path, strict=False)
-    code, _, err = call("sft", config, "--out", tmp_path / "run", "--set", "sft.arms=[sft]", "--set", "ppo=null")
+    code, _, err = call("sft", config, "--out", tmp_path / "run", "--set", "sft.arms=[mae+pkt]", "--set", "ppo=null")
     assert code == 0, err
     assert any("skipped: " in line and "does not write the name" in line for line in caplog.messages)
 
