@@ -36,7 +36,7 @@ from tltrain.planning.fit import check_memory
 from tltrain.planning.plan import Plan, quick_plan
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
-from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
+from tltrain.progress import ProgressFactory, counted, no_progress_factory, showing
 from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
@@ -73,10 +73,10 @@ class Pipeline:
         overwrite: bool = False,
         data: Data | None = None,
     ) -> None:
-        self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
+        self.config, self.progress = config, progress if ranks.rank() == 0 else no_progress_factory
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
-        with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
+        with showing(self.progress, "reading the data"):
             self.data: Data = data or load_data(config.data, config.data_seed)
         for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
             self.warn(warning)
@@ -150,14 +150,16 @@ class Pipeline:
         if ranks.count() > 1:
             return None
         stages = tuple(stages)
-        pending = self.pending(stages)
+        if not (pending := self.pending(stages)):
+            return None
         if "ppo" in pending and "sft" not in stages:
             self._ppo_start()  # otherwise the mistake would be reported after measuring
-        if not pending:
-            return None
         self.check_memory(stages)
         kinds = sorted({name.split()[0] for name in pending})
-        return quick_plan(self.config, self.data, self.tokenizer, kinds).only(pending)
+        planned = quick_plan(self.config, self.data, self.tokenizer, kinds).only(pending)
+        if planned.refused and kinds != ["eval"]:
+            self.check_encoding()  # which stops here, or names what is skipped
+        return planned
 
     @property
     def base_name(self) -> str:
@@ -213,7 +215,7 @@ class Pipeline:
             self.data.train,
             encoder,
             strict=self.config.data.strict,
-            progress=self.progress("check") if ranks.rank() == 0 else no_progress,
+            progress=self.progress("check"),
         )
         for warning in skipped_lines(problems):
             self.warn(warning)
@@ -240,8 +242,8 @@ class Pipeline:
                 folder=folder,
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
-                progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
-                encoding_progress=self.progress(f"sft {arm}: encoding") if ranks.rank() == 0 else no_progress,
+                progress=self.progress(f"sft {arm}"),
+                encoding_progress=self.progress(f"sft {arm}: encoding"),
                 reload=lambda: models.load_model(
                     self.config.model,
                     models.resolve_dtype(self.config.dtype, self.device),
@@ -288,7 +290,7 @@ class Pipeline:
                 dialect=self.config.dialect,
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
-                progress=self.progress("ppo") if ranks.rank() == 0 else no_progress,
+                progress=self.progress("ppo"),
                 base=path,
             ).train()
             ranks.on_first(lambda: write_cards(self.folder))
@@ -367,7 +369,7 @@ class Pipeline:
         """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
         dtype = models.resolve_dtype(self.config.dtype, self.device)
-        with showing(self.progress if ranks.rank() == 0 else no_progress_factory, "loading the model"):
+        with showing(self.progress, "loading the model"):
             model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:

@@ -51,6 +51,7 @@ class Plan:
         stages: time and memory of each stage that is estimated.
         rates: of the machine.
         problems: what to look at before the run starts.
+        refused: number of trajectories, of those that were looked at, that cannot be encoded.
     """
 
     config: RunConfig
@@ -60,6 +61,7 @@ class Plan:
     stages: list[StageCost]
     rates: Rates
     problems: list[str] = field(default_factory=list)
+    refused: int = 0
 
     @property
     def seconds(self) -> float:
@@ -197,7 +199,7 @@ def plan_run(
         *truncation_warnings(config, data, tokenizer, stages),
         *memory_problems(machine, config, arms, ppo, costs),
     ]
-    return Plan(config, arms, ppo, evaluation, costs, machine.rates, problems)
+    return Plan(config, arms, ppo, evaluation, costs, machine.rates, problems, len(encoders.refused))
 
 
 def quick_plan(config: RunConfig, data: Data, tokenizer: PreTrainedTokenizerBase, stages: Sequence[str]) -> Plan:
