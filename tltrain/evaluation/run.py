@@ -115,8 +115,9 @@ class Evaluation:
         counts["dialect"] = self.dialect(name, model)
         for protocol in ("default", "paper") if test.PAPER_PROTOCOL else ("default",):
             row = score(test, predictions, name, protocol).model_copy(update=counts)
-            limit = self.config.max_new_tokens if row.truncated else None
-            self.run.add_score(row.model_copy(update={"max_new_tokens": limit}).to_json())
+            if row.truncated:
+                row = row.model_copy(update={"max_new_tokens": self.config.max_new_tokens})
+            self.run.add_score(row.to_json())
 
     def predictions(self, name: str, model: Model, test: TestSet) -> list[Prediction]:
         """The judged predictions of a model on a split, in the items' order; missing predictions are made first."""
