@@ -153,7 +153,7 @@ def test_a_smaller_batch_needs_no_other_group_size() -> None:
         ("data: {strict: maybe}", ":1: data.strict: expected true or false, found 'maybe'"),
         ("model: [a]", ":1: model: expected text, found ['a']"),
         ("dialect: xml", "unknown dialect 'xml'"),
-        ("mode: papre", ":1: mode: expected 'default' or 'paper', found 'papre'; did you mean `paper`?"),
+        ("mode: papre", ":1: mode: expected 'default', 'paper' or 'release', found 'papre'; did you mean `paper`?"),
         ("seed: {a: 1}", ":1: seed: expected a whole number, found {'a': 1}"),
         ("seed: 1\nmodel: a\nseed: 2", ":3: seed: this key is already in line 1"),
         ("sft:\n  epochs: 1\n  epochs: 1", ":3: sft.epochs: this key is already in line 2"),

@@ -65,7 +65,9 @@ class Pipeline:
     ) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
+        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(
+            config.model, config.dialect, config.allow_code, config.template
+        )
         with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
             self.data: Data = load_data(config.data, config.seed)
         self.folder = folder
@@ -122,7 +124,7 @@ class Pipeline:
             show = self.progress("audit")
             found = audit(
                 self.data.train,
-                self.config.mode,
+                self.config.failure_mode,
                 tokenizer=self.tokenizer,
                 max_length=self.config.max_length,
                 progress=lambda done: show("trajectories", done, len(self.data.train)),
@@ -145,7 +147,7 @@ class Pipeline:
             self.tokenizer,
             mae=any(arm.mae for arm in arms),
             pkt=any(arm.pkt for arm in arms),
-            mode=self.config.mode,
+            mode=self.config.failure_mode,
             max_length=self.config.max_length,
             stop_ids=(0,),  # which ids end a reply depends on the model, but not whether a record can be encoded
         )
@@ -258,7 +260,7 @@ class Pipeline:
             DataError: a split has no item.
         """
         sets: list[TestSet] = [
-            TrajectorySet.of(self.data.bench, split, trajectories, self.config.mode)
+            TrajectorySet.of(self.data.bench, split, trajectories, self.config.failure_mode)
             for split, trajectories in self.data.tests.items()
         ]
         for test in sets:
@@ -297,12 +299,15 @@ class Pipeline:
 
     def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
         """The encoder for a model of this run, with the run's tokenizer, limits and stop tokens."""
+        sft = self.config.sft
         return Encoder(
             self.tokenizer,
             mae=mae,
             pkt=pkt,
-            w_max=self.config.sft.w_max if self.config.sft else 1.0,
-            mode=self.config.mode,
+            w_max=sft.w_max if sft else 1.0,
+            mode=self.config.failure_mode,
             max_length=self.config.max_length,
             stop_ids=models.end_ids(model),
+            answered_only=sft is not None and sft.answered_only,
+            argument_ends=sft is None or sft.argument_ends,
         )

@@ -55,11 +55,9 @@ class RunConfig(Section):
     dialect: str = "hermes"
     """How the model writes calls: `hermes`, `python`, `react`, `qwen`, `llama3`, `mistral`, `gemma`, or `native`."""
     mode: Literal["default", "paper", "release"] = "default"
-    """`paper`: a call counts as failed by the rule of the TL-Training release. `release`: so, and the settings in which
-    the release differs from the paper have its values (`docs/DESIGN.md` lists them)."""
+    """`paper`: a call counts as failed by the TL-Training release's rule. `release`: also its settings (DESIGN.md)."""
     template: Literal["auto", "release"] = "auto"
-    """Chat template. `auto`: the model's own, or the dialect's if that writes no tools. `release`: the prompt of the
-    TL-Training release's code, for the dialect `python`."""
+    """`auto`: the model's chat template, or the dialect's if that knows no tools. `release`: that of the release."""
     max_length: Positive | None = 8192
     """Maximum number of tokens of a prompt and its reply."""
     max_tree_tokens: Positive = 4096

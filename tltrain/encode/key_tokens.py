@@ -70,9 +70,7 @@ def argument_ends(tokens: Sequence[str]) -> set[int]:
     return found or ({len(tokens) - 2} if len(tokens) > 1 else set())
 
 
-def token_weights(
-    reasons: Sequence[str], keys: set[int], w_max: float, uncounted: Iterable[int] = ()
-) -> list[float]:
+def token_weights(reasons: Sequence[str], keys: set[int], w_max: float, uncounted: Iterable[int] = ()) -> list[float]:
     """(R,) loss weights: 0 for tokens with a mask reason, `key_weight` for key tokens, 1 for all others.
 
     Args:

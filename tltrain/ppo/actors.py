@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 POLICY, CRITIC = "policy", "critic"
 HEAD_RATE = 10.0
-"""Learning rate of the value head relative to the backbone's: the head starts from zero, not from the SFT model."""
+"""Learning rate of the value head relative to the backbone's, if that starts from the SFT model: the head starts from zero."""
 
 
 class Actors(ABC):
-    """Policy, critic and reference. All start from the SFT model; the critic's value head starts from zero.
+    """Policy, critic and reference. All start from the SFT model; the critic's value head starts from zero. With
+    `random_critic`, the critic's backbone and head start from random weights.
 
     Without a critic (`with_critic=False`), `critic` and `head` must not be used.
     """
@@ -68,11 +69,23 @@ class Actors(ABC):
 class AdapterActors(Actors):
     """Adapters over one frozen model, which is the reference when they are disabled."""
 
-    def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int, with_critic: bool = True) -> None:
-        self.model = model
-        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC) if with_critic else (POLICY,), seed)
-        if with_critic:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        lora: LoraConfig,
+        seed: int,
+        with_critic: bool = True,
+        *,
+        random_critic: bool = False,
+    ) -> None:
+        self.model = self.critic_model = model
+        if with_critic and random_critic:
+            self.critic_model, self.head = random_critic_like(model, seed)
+            add_adapters(self.critic_model, lora, (CRITIC,), seed)
+        elif with_critic:
             self.head = value_head(model)
+        shared = with_critic and not random_critic
+        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC) if shared else (POLICY,), seed)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
@@ -81,8 +94,9 @@ class AdapterActors(Actors):
 
     def critic(self) -> PreTrainedModel:
         """See `Actors`."""
-        self.wrapped.set_adapter(CRITIC)
-        return self.model
+        if self.critic_model is self.model:
+            self.wrapped.set_adapter(CRITIC)
+        return self.critic_model
 
     @contextmanager
     def reference(self) -> Iterator[PreTrainedModel]:
@@ -99,9 +113,19 @@ class AdapterActors(Actors):
 class FullActors(Actors):
     """Three separate models; all weights of policy and critic are trained."""
 
-    def __init__(self, model: PreTrainedModel, with_critic: bool = True, with_reference: bool = True) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        with_critic: bool = True,
+        with_reference: bool = True,
+        *,
+        random_critic: bool = False,
+        seed: int = 0,
+    ) -> None:
         self._policy = model
-        if with_critic:
+        if with_critic and random_critic:
+            self._critic, self.head = random_critic_like(model, seed)
+        elif with_critic:
             self._critic, self.head = copy.deepcopy(model), value_head(model)
         if with_reference:
             self._reference = copy.deepcopy(model).requires_grad_(False)
@@ -136,10 +160,26 @@ def value_head(model: PreTrainedModel) -> torch.nn.Linear:
     return head
 
 
+def random_critic_like(model: PreTrainedModel, seed: int) -> tuple[PreTrainedModel, torch.nn.Linear]:
+    """A model of the same architecture, dtype and device with random weights, determined by the seed, and a random
+    value head."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fresh = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), dtype=model.dtype)
+        head = torch.nn.Linear(model.get_input_embeddings().weight.shape[1], 1)
+    return fresh.to(model.device).eval(), head.to(model.device)
+
+
 def make_optimiser(
-    settings: OptimiserConfig, parameters: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
+    settings: OptimiserConfig,
+    parameters: list[torch.nn.Parameter],
+    head: list[torch.nn.Parameter],
+    head_rate: float = HEAD_RATE,
 ) -> Optimiser:
-    """The optimiser of a backbone's parameters and of the parameters of its value head, which may be none."""
-    groups = [(parameters, settings.learning_rate), (head, settings.learning_rate * HEAD_RATE)]
+    """The optimiser of a backbone's parameters and of the parameters of its value head, which may be none;
+    `head_rate` is the head's learning rate relative to the backbone's."""
+    groups = [(parameters, settings.learning_rate), (head, settings.learning_rate * head_rate)]
     betas = (settings.beta1, settings.beta2)
     return Optimiser([group for group in groups if group[0]], betas, settings.weight_decay, settings.clip_norm)
