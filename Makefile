@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: install demo table test test-slow test-integrations check format
+.PHONY: install demo table evidence test test-slow test-integrations check format
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -27,6 +27,12 @@ table: install
 	$(BIN)/tltrain fetch bfcl
 	$(BIN)/tltrain eval base=smollm2-135m trained=$(MODEL) --bench all $(if $(DATA),--data $(DATA)) \
 		--limit $(LIMIT) --max-new-tokens $(TOKENS) --max-steps $(STEPS) --out $(TABLE)
+
+# The experiments behind docs/EVIDENCE.md, or those named in ONLY: results in results/, a table of them and of their
+# estimated times first. A stopped run goes on with the same command.
+ONLY ?=
+evidence: install
+	$(BIN)/python benchmarks/evidence.py $(ONLY)
 
 test: install
 	$(BIN)/python -m pytest

@@ -25,6 +25,8 @@ from tltrain.files import read_json
 
 COMMANDS = (
     "demo",
+    "init",
+    "plan",
     "run",
     "sft",
     "ppo",

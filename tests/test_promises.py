@@ -27,7 +27,18 @@ ROOMS = (
     *("dialects", "formats", "toolworld", "judging", "audit", "encode", "engine"),
     *("model_folder", "model", "config", "data", "run_directory", "sft", "ppo"),
     *("testsets", "evaluation", "report"),
-    *("integrations", "conversion", "inspection", "demo", "pipeline", "chat", "cli", "__main__"),
+    *(
+        "integrations",
+        "conversion",
+        "inspection",
+        "demo",
+        "planning",
+        "pipeline",
+        "ablation",
+        "chat",
+        "cli",
+        "__main__",
+    ),
 )
 """Modules and packages of `tltrain` in the direction of the data: each imports only from those before it."""
 EXCEPTIONS: dict[tuple[str, str], str] = {}

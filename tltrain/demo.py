@@ -12,9 +12,6 @@ from tltrain.config import (
     SFTConfig,
 )
 
-MINUTES = 17
-"""Duration of the demo of size 1 on two idle CPU cores, estimated from the times in `docs/LOG.md`."""
-
 
 def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
     """The demo's configuration. `size` scales the training and evaluation data and the number of rollouts."""
@@ -23,7 +20,7 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
         return max(1, round(count * size))
 
     return RunConfig(
-        data=DataConfig(size=max(scaled(1217), 1217)),
+        data=DataConfig(train="toolworld", size=max(scaled(1217), 1217)),
         seed=seed,
         max_length=2048,
         max_tree_tokens=2000,

@@ -149,7 +149,7 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = _load(AutoTokenizer, name, allow_code)
+    tokenizer: PreTrainedTokenizerBase = load_pretrained(AutoTokenizer, name, allow_code)
     if not tokenizer.is_fast:
         raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
     if template == "release":
@@ -176,7 +176,7 @@ def detect_dialect(name: str, allow_code: bool = False) -> str | None:
     """
     from transformers import AutoTokenizer
 
-    return template_dialect(_load(AutoTokenizer, name, allow_code))
+    return template_dialect(load_pretrained(AutoTokenizer, name, allow_code))
 
 
 def template_dialect(tokenizer: PreTrainedTokenizerBase) -> str | None:
@@ -272,7 +272,7 @@ def load_model(
     if base is not None:
         options |= quantisation_options(base, dtype or torch.float32, device)
     options["use_safetensors"] = None if allow_code else True
-    model, found = _load(AutoModelForCausalLM, name, allow_code, dtype=dtype or torch.float32, **options)
+    model, found = load_pretrained(AutoModelForCausalLM, name, allow_code, dtype=dtype or torch.float32, **options)
     wrong = sorted([*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])])
     if wrong:
         raise ModelError(f"model {name}: {len(wrong)} weights are not in its files, or of another shape: {wrong[0]}, …")
@@ -311,11 +311,16 @@ def configured_end_ids(name: str, allow_code: bool = False) -> list[int]:
     try:
         end = GenerationConfig.from_pretrained(resolve(name)).eos_token_id
     except OSError:  # without a generation_config.json, transformers takes these ids from the model's configuration
-        end = GenerationConfig.from_model_config(_load(AutoConfig, name, allow_code)).eos_token_id
+        end = GenerationConfig.from_model_config(load_pretrained(AutoConfig, name, allow_code)).eos_token_id
     return [] if end is None else end if isinstance(end, list) else [end]
 
 
-def _load(kind: Any, name: str, allow_code: bool, **options: Any) -> Any:
+def load_pretrained(kind: Any, name: str, allow_code: bool, **options: Any) -> Any:
+    """What an Auto class of `transformers` loads for a model's name.
+
+    Raises:
+        ModelError: there is no such model, its files cannot be read, or it has code that is not allowed.
+    """
     source = resolve(name)
     if not Path(source).is_dir():
         _check_hub(name)

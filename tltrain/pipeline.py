@@ -29,8 +29,15 @@ from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
+from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
+from tltrain.planning.fit import check_fits
+from tltrain.planning.measuring import capacity_mb
+from tltrain.planning.model_size import model_size
+from tltrain.planning.plan import Plan, plan_run
+from tltrain.planning.problems import data_warnings
+from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
 from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
@@ -45,11 +52,21 @@ if TYPE_CHECKING:
 SKIPPED_SHOWN = 10
 """Skipped records that are named in warnings."""
 STAGES = ("audit", "sft", "ppo", "eval", "report")
+ENCODE_SECONDS = 0.5
+"""Time for encoding each kind of data in a quick estimate."""
+MEASURE_SECONDS = 0.4
+"""Time for measuring each kind of work in a quick estimate."""
 
 
 class Pipeline:
     """A run: its configuration, its data and its run directory. Stages that are complete are skipped; with `overwrite`,
     a run that the directory already holds is moved aside first.
+
+    Args:
+        config: what the run does.
+        folder: the run directory.
+        progress: shows progress.
+        data: the data of the configuration, if they are loaded already.
 
     Raises:
         ConfigError, DataError: the model, the dialect or the data cannot be used.
@@ -62,6 +79,7 @@ class Pipeline:
         folder: Path,
         progress: ProgressFactory = no_progress_factory,
         overwrite: bool = False,
+        data: Data | None = None,
     ) -> None:
         self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
@@ -69,7 +87,10 @@ class Pipeline:
             config.model, config.dialect, config.allow_code, config.template
         )
         with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
-            self.data: Data = load_data(config.data, config.seed)
+            self.data: Data = data or load_data(config.data, config.data_seed)
+        for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
+            self.warn(warning)
+        self.config = with_reply_limit(config, folder, self.data, self.tokenizer)
         self.folder = folder
         self.warned_about_sharing = False
         self.encoding_checked = False
@@ -80,8 +101,13 @@ class Pipeline:
         self.run.check_data(digests(self.config.data))
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
-        """Run the stages in order. Returns the rows of `scores.json`."""
+        """Run the stages in order. Returns the rows of `scores.json`.
+
+        Raises:
+            ConfigError: a training cannot fit into memory.
+        """
         stages = tuple(stages)
+        self.check_memory(stages)
         scored = "eval" in stages and self.config.eval is not None
         if "audit" in stages and self.data.train:
             ranks.on_first(self.audit)
@@ -100,6 +126,63 @@ class Pipeline:
         if "report" in stages:
             ranks.on_first(self.report)
         return ranks.on_first(lambda: self.run.scores()) or []
+
+    def pending(self, stages: Iterable[str] = STAGES) -> list[str]:
+        """The trainings and evaluations that `all` would still do, in order, named as in `stages.json`."""
+        stages, names = tuple(stages), []
+        scored = "eval" in stages and self.config.eval is not None
+
+        def add_evaluation(name: str) -> None:
+            if scored and not all(self.evaluation.is_scored(name, test) for test in self.test_sets):
+                names.append(f"eval {name}")
+
+        add_evaluation(self.base_name)
+        for arm in self.config.sft.arms if self.config.sft else ():
+            if "sft" in stages and not self.arm_model(arm).exists():
+                names.append(f"sft {arm}")
+            add_evaluation(arm)
+        if self.config.ppo:
+            if "ppo" in stages and not (self.folder / "ppo" / "model").exists():
+                names.append("ppo")
+            add_evaluation(self.policy_name)
+        return names
+
+    def check_memory(self, stages: Iterable[str]) -> None:
+        """Refuse trainings whose weights alone exceed the memory, before anything is loaded."""
+        folders = [self.arm_model(arm) for arm in self.config.sft.arms] if self.config.sft else []
+        left = {"sft": not all(map(Path.exists, folders)), "ppo": not (self.folder / "ppo" / "model").exists()}
+        trained = {"sft": self.config.sft, "ppo": self.config.ppo}
+        for stage in [stage for stage in stages if left.get(stage) and trained[stage] is not None]:
+            check_fits(
+                self.config,
+                stage,
+                size=model_size(self.config.model, self.config.allow_code),
+                item_bytes=models.resolve_dtype(self.config.dtype, self.device).itemsize,
+                capacity=capacity_mb(self.device) * 1e6,
+                ranks=ranks.count(),
+            )
+
+    def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
+        """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
+        measured for a fraction of a second. None if nothing is left, or with several processes."""
+        if ranks.count() > 1:
+            return None
+        stages = tuple(stages)
+        pending = self.pending(stages)
+        if "ppo" in pending and "sft" not in stages:
+            self._ppo_start()  # otherwise the mistake would be reported after measuring
+        if not pending:
+            return None
+        self.check_memory(stages)
+        planned = plan_run(
+            self.config,
+            self.data,
+            self.tokenizer,
+            stages=sorted({name.split()[0] for name in pending}),
+            encode_seconds=ENCODE_SECONDS,
+            measure_seconds=MEASURE_SECONDS,
+        )
+        return planned.only(pending)
 
     @property
     def base_name(self) -> str:
@@ -131,7 +214,7 @@ class Pipeline:
             )
             write_audit(self.folder, found, self.data.problems, overlap=self.data.overlap)
             for warning in found["warnings"]:
-                logging.getLogger("tltrain").warning("%s", warning)
+                self.warn(warning)
 
     def check_encoding(self) -> None:
         """Encode all training data once, before anything is trained, so that an odd record does not stop a later arm.
@@ -202,8 +285,11 @@ class Pipeline:
             write_significance(self.folder)
             write_pages(self.folder)
 
-    def ppo(self) -> None:
-        """PPO with the judge's reward."""
+    def ppo(self, start: Path | None = None) -> None:
+        """PPO with the judge's reward, from the model in the folder `start`; by default from this run's SFT model.
+
+        After SFT without MAE every reply gives a prompt, as failed calls are part of what that arm learns from.
+        """
         from tltrain.ppo.trainer import PPOTrainer
 
         assert self.config.ppo is not None
@@ -211,20 +297,18 @@ class Pipeline:
             ranks.on_first(lambda: discard(self.folder / "ppo" / "checkpoint.pt"))
             ranks.on_first(lambda: write_cards(self.folder))
             return
-        start = self.config.model
-        if self.config.sft is not None:
-            start = str(self.arm_model(self.config.ppo.arm))
-            if not Path(start).exists():
-                raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        path = str(start) if start is not None else self._ppo_start()
+        mae = self.config.sft is None or ARMS[self.config.ppo.arm].mae
         self.check_encoding()
         with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
-            model = self.load(start)
+            model = self.load(path)
             encoder = self.encoder(model)
             trajectories = counted(self.data.train, self.progress("ppo: encoding"), "trajectories")
+            prompts = chain.from_iterable(encoder.prompts(one, failed=not mae) for one in trajectories)
             PPOTrainer(
                 model,
                 self.tokenizer,
-                prompts=list(chain.from_iterable(map(encoder.prompts, trajectories))),
+                prompts=list(prompts),
                 stop_ids=encoder.stop_ids,
                 config=self.config.ppo,
                 folder=self.folder / "ppo",
@@ -232,9 +316,22 @@ class Pipeline:
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
                 progress=self.progress("ppo") if ranks.rank() == 0 else no_progress,
-                base=start,
+                base=path,
             ).train()
             ranks.on_first(lambda: write_cards(self.folder))
+
+    def _ppo_start(self) -> str:
+        """The model that PPO starts from.
+
+        Raises:
+            ConfigError: it is that of an arm which is not trained yet.
+        """
+        if self.config.sft is None or self.config.ppo is None:
+            return self.config.model
+        start = self.arm_model(self.config.ppo.arm)
+        if not start.exists():
+            raise ConfigError(f"{start}: not there yet; run `tltrain sft` with this configuration first")
+        return str(start)
 
     def evaluate(self, name: str, path: str) -> None:
         """Score the model at `path` on every test split, in the first process; a model that does not exist yet is
@@ -254,10 +351,11 @@ class Pipeline:
 
     @cached_property
     def test_sets(self) -> list[TestSet]:
-        """The run's own test splits: every reply without a failed call is an item.
+        """The run's own test splits, where every reply without a failed call is an item, and those of `eval.bench`.
 
         Raises:
-            DataError: a split has no item.
+            ConfigError: `eval.bench` names no test set.
+            DataError: a split has no item, or a file of a test set is missing or cannot be read.
         """
         sets: list[TestSet] = [
             TrajectorySet.of(self.data.bench, split, trajectories, self.config.failure_mode)
@@ -266,13 +364,27 @@ class Pipeline:
         for test in sets:
             if not test.items:
                 raise DataError(f"nothing to evaluate: split {test.split} has no unfailed reply")
-        return sets
+        return [*sets, *self._public_sets()]
+
+    def _public_sets(self) -> list[TestSet]:
+        if self.config.eval is None or not self.config.eval.bench:
+            return []
+        try:
+            return load_test_sets(",".join(self.config.eval.bench), self.evaluation.data, self.warn)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("--bench", "eval.bench")) from None
+
+    def warn(self, text: str) -> None:
+        """Report what the user should know."""
+        logging.getLogger("tltrain").warning("%s", text)
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """The evaluation of the run's models, in the run directory."""
         assert self.config.eval is not None, "evaluation needs config.eval"
+        assert self.config.eval.max_new_tokens is not None, "set when the run starts"
         config = EvaluationConfig(
+            data=self.config.eval.data,
             dialect=self.config.dialect,
             limit=self.config.eval.trajectories,
             max_new_tokens=self.config.eval.max_new_tokens,
@@ -280,7 +392,7 @@ class Pipeline:
             batch_size=self.config.eval.batch_size,
             dtype=self.config.dtype,
             device=self.config.device,
-            seed=self.config.seed,
+            seed=self.config.data_seed,
             allow_code=self.config.allow_code,
         )
         return Evaluation(config, self.run, progress=self.progress)
@@ -293,7 +405,7 @@ class Pipeline:
             model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
-            logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
+            self.warn(f"no prefix is shared, sequences run one by one: {reason}")
         self.warned_about_sharing = reason is not None
         return model
 

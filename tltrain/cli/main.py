@@ -11,9 +11,11 @@ from typing import Any, NoReturn
 
 import typer
 
+import tltrain.cli.ablate
 import tltrain.cli.chat
 import tltrain.cli.data
 import tltrain.cli.evaluate
+import tltrain.cli.planning
 import tltrain.cli.train  # noqa: F401  each module registers its commands
 from tltrain.cli.app import MISTAKE, app, stderr
 from tltrain.errors import ConfigError, TLTrainError

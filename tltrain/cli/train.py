@@ -39,23 +39,48 @@ def demo(
 ) -> None:
     """Run the whole pipeline on the built-in model and data, on a CPU."""
     from tltrain.config import RunConfig, parse_config
-    from tltrain.demo import MINUTES, demo_config
+    from tltrain.demo import demo_config
 
     config = parse_config(demo_config(size, seed).model_dump(), "demo", RunConfig, settings or ())
     print_status(
-        f"The whole pipeline on a 135M model and toolworld: about {3 + (MINUTES - 3) * size:.0f} minutes on 2 CPU "
-        "cores with bf16 instructions (the first run also fetches the model, 93 MB). "
-        "An interrupted run resumes where it stopped."
+        "The whole pipeline on a 135M model and toolworld (the first run also fetches the model, 93 MB). "
+        "An interrupted run resumes where it stopped. Measuring how long it takes on this machine …"
     )
     _run(config, out, None, as_json, overwrite)
 
 
 @app.command()
 def run(
-    config: ConfigFile, out: Out = None, settings: Set = None, overwrite: Overwrite = False, as_json: Json = False
+    config: Annotated[Path, typer.Argument(help="YAML configuration of the run, or a file or folder of logs.")],
+    out: Out = None,
+    model: Annotated[str | None, typer.Option(help="For logs: the model to train; by default smollm2-135m.")] = None,
+    settings: Set = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
 ) -> None:
-    """Run the whole pipeline on your own data: audit, training, evaluation and report."""
+    """Run the whole pipeline on your own data, with a configuration or with settings that fit your logs."""
+    from tltrain.config import RunConfig, parse_config
+    from tltrain.planning.proposal import configuration_path, is_data
+
+    if is_data(config):
+        proposed = parse_config(_proposed(config, model).model_dump(), str(config), RunConfig, settings or ())
+        _run(proposed, out or Path("runs") / configuration_path(str(config)).stem, None, as_json, overwrite)
+        return
+    if model is not None:
+        raise ConfigError(f"--model: {config} is a configuration, which names its own model")
     _run(_read(config, settings), _folder(out, config), None, as_json, overwrite)
+
+
+def _proposed(logs: Path, model: str | None) -> RunConfig:
+    """Settings that fit the logs, as `tltrain init` writes them."""
+    from tltrain.model import BUILTIN
+    from tltrain.planning.proposal import propose
+
+    silence_libraries()
+    print_status(f"{logs}: data, not a configuration; the settings are those of `tltrain init {logs}`")
+    proposal = propose(str(logs), model or BUILTIN)
+    print_status(proposal.audit["headline"])
+    return proposal.config
 
 
 @app.command()
@@ -123,7 +148,11 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
         pipeline = Pipeline(config, folder, progress, overwrite)
         if ranks.rank() == 0 and (moved := pipeline.run.moved_to):
             print_status(f"the earlier run is now in {moved}")
-        for line in pipeline.data.found if ranks.rank() == 0 else ():
+        if ranks.rank() == 0:
+            outlook = pipeline.outlook(stages or STAGES)
+            estimate = outlook.last_lines() if outlook is not None else ()
+            for line in (*pipeline.data.found, *estimate):
+                print_status(line)
             print_status(line)
         scores = pipeline.all(stages or STAGES)
     if os.environ.get("RANK", "0") != "0":

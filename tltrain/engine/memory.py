@@ -39,6 +39,12 @@ def set_up_memory() -> None:
 def start_peak() -> None:
     """Collect garbage, return freed memory to the system and, on Linux, reset the peak of `peak_memory_mb`."""
     gc.collect()  # models and optimisers refer to each other in cycles
+    reset_peak()
+
+
+def reset_peak() -> None:
+    """On Linux, return freed memory to the system and reset the peak of `peak_memory_mb`; without garbage collection,
+    which takes a second in a large process."""
     if sys.platform.startswith("linux"):
         library = ctypes.CDLL(None)
         if hasattr(library, "malloc_trim"):

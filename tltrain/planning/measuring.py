@@ -1,0 +1,220 @@
+"""Measures how fast this machine does each kind of work, for about a second each, on the real model."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+from tltrain import model as models
+from tltrain.config import LoraConfig, RunConfig
+from tltrain.engine.adapters import add_adapters
+from tltrain.engine.capabilities import prefix_sharing_obstacle
+from tltrain.engine.generate import generate
+from tltrain.engine.layers import gradient_checkpointing
+from tltrain.engine.memory import peak_memory_mb, reset_peak, start_peak
+from tltrain.engine.optimiser import Optimiser
+from tltrain.engine.outputs import LogProbs
+from tltrain.engine.passes import backward, measure, nll
+from tltrain.engine.tree import TokenSequence
+from tltrain.planning.model_size import ModelSize, size_of
+from tltrain.planning.rates import Inference, Rates, Training, activation_bytes
+from tltrain.planning.work import tree_work
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+FIRST_TOKENS = 32
+"""Tokens of the pass that decides how many tokens are measured."""
+LEAST_TOKENS = 128
+"""Fewest tokens of the measured pass: shorter ones take as long as their overhead."""
+MOST_OVERHEAD = 2.0
+"""A speed without overhead is at most this multiple of the speed with it: a limit to the noise of short passes."""
+MOST_STEPS = 12
+"""Most steps of decoding that are measured."""
+DISK = 1e9
+"""Assumed bytes a second when a model is saved."""
+
+
+def measured_rates(
+    config: RunConfig, device: str, sample: Sequence[TokenSequence], replies: int, seconds: float = 1.0
+) -> tuple[Rates, ModelSize]:
+    """Rates of this machine with the model of a run. The random state of torch is left as it was.
+
+    Args:
+        config: of the run.
+        device: where it runs.
+        sample: sequences of a typical update.
+        replies: most replies that are decoded together.
+        seconds: how long each kind of work is measured, at most; small models take less.
+    """
+    with torch.random.fork_rng():
+        return _Measurement(config, device, sample, replies, seconds).rates()
+
+
+class _Measurement:
+    def __init__(
+        self, config: RunConfig, device: str, sample: Sequence[TokenSequence], replies: int, seconds: float
+    ) -> None:
+        self.config, self.device, self.sample, self.replies, self.seconds = config, device, sample, replies, seconds
+
+    def rates(self) -> tuple[Rates, ModelSize]:
+        start_peak()
+        self._reset_peak()
+        base = self._used_mb()
+        started = time.perf_counter()
+        self.model: PreTrainedModel = models.load_model(
+            self.config.model, models.resolve_dtype(self.config.dtype, self.device), self.device
+        )
+        load_seconds, load_mb = time.perf_counter() - started, self._peak_mb() - base
+        self.size = size_of(self.model)
+        sft, ppo = self.config.sft, self.config.ppo
+        plain = self._inference()
+        full = (sft is not None and sft.lora is None) or (ppo is not None and ppo.lora is None)
+        adapters = [section.lora for section in (sft, ppo) if section is not None and section.lora is not None]
+        whole = self._training() if full else None
+        lora, adapted = self._with_adapters(adapters[0]) if adapters else (None, None)
+        item, shares = self.model.dtype.itemsize, prefix_sharing_obstacle(self.model) is None
+        del self.model
+        start_peak()  # by now everything is loaded that a run loads
+        base = max(base, self._used_mb())
+        rates = Rates(
+            device=self._name(),
+            full=whole,
+            lora=lora,
+            plain=plain,
+            adapted=adapted,
+            load_seconds=load_seconds,
+            save_seconds=item * self.size.parameters / DISK,
+            base_mb=base,
+            load_mb=load_mb,
+            capacity_mb=capacity_mb(self.device),
+            item_bytes=item,
+            shares_prefixes=shares,
+        )
+        return rates, self.size
+
+    def _with_adapters(self, lora: LoraConfig) -> tuple[Training, Inference | None]:
+        add_adapters(self.model, lora, ("sft",), 0)
+        training = self._training()
+        return training, self._inference() if self.config.ppo is not None else None
+
+    def _training(self) -> Training:
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimiser = Optimiser([(trained, 0.0)], (0.9, 0.95), 0.0, 1.0)
+
+        def run(sequences: Sequence[TokenSequence]) -> None:
+            backward(self.model, sequences, nll, self.config.max_tree_tokens, accumulate=optimiser.accumulate)
+
+        recompute = self.config.sft is not None and self.config.sft.gradient_checkpointing
+        with gradient_checkpointing(self.model) if recompute else nullcontext():
+            flops, token_bytes = self._passes(run)
+        # A short pass may fit into memory that was freed before, and then seems to need less than it does.
+        least = activation_bytes(self.size, self.model.dtype.itemsize, recompute)
+        optimiser.step(1.0, 0.0)  # allocates the moments
+        run(self._cut(FIRST_TOKENS))
+        seconds = self._timed(lambda: optimiser.step(1.0, 0.0))
+        optimiser.adam.zero_grad(set_to_none=True)
+        for parameter in trained:
+            parameter.grad = None
+        return Training(flops, seconds, max(token_bytes, least))
+
+    def _inference(self) -> Inference:
+        flops, token_bytes = self._passes(
+            lambda sequences: measure(self.model, sequences, LogProbs(), self.config.max_tree_tokens)
+        )
+        many, few = self.replies, max(self.replies // 4, 1)
+        slow = self._decoding_step(many)
+        fast = self._decoding_step(few) if few < many else slow
+        each = max(slow - fast, 0.0) / max(many - few, 1)
+        return Inference(flops, token_bytes, max(slow - each * many, 0.0), each)
+
+    def _passes(self, run: Callable[[Sequence[TokenSequence]], object]) -> tuple[float, float]:
+        """Forward operations a second, and bytes per token, of passes over as many tokens of the sample as `seconds`
+        allow. A short pass before tells how much of the time does not depend on the number of tokens."""
+        first = self._cut(FIRST_TOKENS)
+        run(first)  # allocates gradients, compiles kernels
+        short = self._timed(lambda: run(first))
+        sequences = self._cut(max(int(FIRST_TOKENS * self.seconds / short), LEAST_TOKENS))
+        self._reset_peak()
+        before = self._used_mb()
+        seconds = self._timed(lambda: run(sequences))
+        bytes_used = max(self._peak_mb() - before, 0.0) * 1e6
+        work, fewer = (tree_work(tokens, self.config.max_tree_tokens) for tokens in (sequences, first))
+        flops = work.flops(self.size)
+        mean = flops / seconds
+        more = flops - fewer.flops(self.size)
+        slope = more / (seconds - short) if more > 0 and seconds > short else mean
+        return min(max(slope, mean), MOST_OVERHEAD * mean), bytes_used / work.largest_pass
+
+    def _decoding_step(self, replies: int) -> float:
+        """Seconds of a step of decoding."""
+        ids = list(self.sample[0].ids)
+        tail = ids[-min(len(ids), FIRST_TOKENS) :]
+        prompts = [
+            [*tail[: len(tail) // 2], *tail[len(tail) // 2 :][:: 1 if number % 2 else -1]] for number in range(replies)
+        ]
+
+        def run(tokens: int) -> float:
+            return self._timed(lambda: generate(self.model, prompts, (), tokens, batch_size=replies))
+
+        run(2)
+        short = run(2)
+        steps = min(max(int(self.seconds / max(short, 1e-4)), 2), MOST_STEPS)
+        return max(run(2 + steps) - run(2), 1e-6) / steps
+
+    def _cut(self, tokens: int) -> list[TokenSequence]:
+        """The sample, or if it has more tokens, the end of its longest sequence."""
+        total = tree_work(self.sample, self.config.max_tree_tokens).tokens
+        if total <= tokens:
+            return list(self.sample)
+        longest = max(self.sample, key=lambda sequence: len(sequence.ids))
+        ids = list(longest.ids)[-tokens:]
+        share = sum(len(sequence.weights) for sequence in self.sample) / total
+        start = min(max(1, round(len(ids) * (1 - share))), len(ids) - 1)
+        return [TokenSequence(ids, start, [1.0] * (len(ids) - start))]
+
+    def _timed(self, run: Callable[[], object]) -> float:
+        self._synchronise()
+        started = time.perf_counter()
+        run()
+        self._synchronise()
+        return max(time.perf_counter() - started, 1e-6)
+
+    # The device
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.startswith("cuda")
+
+    def _synchronise(self) -> None:
+        if self._on_gpu:
+            torch.cuda.synchronize()
+
+    def _reset_peak(self) -> None:
+        reset_peak()
+        if self._on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+
+    def _used_mb(self) -> float:
+        if self._on_gpu:
+            return torch.cuda.memory_allocated() / 1e6
+        return float(psutil.Process().memory_info().rss) / 1e6
+
+    def _peak_mb(self) -> float:
+        return torch.cuda.max_memory_allocated() / 1e6 if self._on_gpu else peak_memory_mb()
+
+    def _name(self) -> str:
+        return torch.cuda.get_device_name() if self._on_gpu else f"this CPU, {torch.get_num_threads()} threads"
+
+
+def capacity_mb(device: str) -> float:
+    """Memory of a GPU, or what this process could have of the machine's."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / 1e6
+    memory = psutil.virtual_memory()
+    return float(memory.available + psutil.Process().memory_info().rss) / 1e6

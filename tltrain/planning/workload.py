@@ -1,0 +1,275 @@
+"""The work of a run in numbers: trees, passes, updates and replies, from the steps and the order of training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import chain, cycle, islice, pairwise
+from typing import TYPE_CHECKING
+
+from tltrain.config import PPOConfig, RunConfig, SFTConfig
+from tltrain.data import held_openings, opening
+from tltrain.encode import Encoder, EncodingCounts, Prompt
+from tltrain.engine.generate import PREFILL_TOKENS
+from tltrain.engine.order import batches
+from tltrain.engine.tree import TokenSequence, common_prefix
+from tltrain.errors import DataError
+from tltrain.planning.work import ArmWork, Decoding, EvalWork, PPOWork, Work, tree_work
+from tltrain.ppo.prompts import draw_prompts, hold_back
+from tltrain.sft import prefix_key, step_sequence
+from tltrain.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from tltrain.testsets.base import TestSet
+
+
+class Deadline:
+    """Limits the encoding for a quick estimate: `reached` once `seconds` have passed (None: never)."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.end = None if seconds is None else time.perf_counter() + seconds
+
+    def reached(self) -> bool:
+        """Whether the time is over."""
+        return self.end is not None and time.perf_counter() > self.end
+
+
+def arm_order(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> tuple[list[list[int]], list[int]]:
+    """The batches of an epoch (those that training uses), and the held-out trajectories, as indices."""
+    held: list[int] = []
+    kept = list(range(len(trajectories)))
+    if config.held_out is not None:
+        openings = held_openings(trajectories, config.held_out.share, seed)
+        held = [index for index in kept if opening(trajectories[index]) in openings]
+        kept = [index for index in kept if opening(trajectories[index]) not in openings]
+    keys = [prefix_key(trajectories[index]) for index in kept]
+    order = [
+        [kept[position] for position in batch] for batch in batches(keys, config.batch_size, config.group_size, seed)
+    ]
+    if config.trajectories is not None:
+        order = order[: -(-config.trajectories // config.batch_size)]
+    return order, held
+
+
+def arm_work(
+    trajectories: Sequence[Trajectory], encoder: Encoder, config: RunConfig, seconds: float | None = None
+) -> ArmWork:
+    """The work of SFT with an encoder; the epochs after the first are taken to be like it.
+
+    Args:
+        trajectories: the training split.
+        encoder: of the arm.
+        config: of the run; `sft` is set.
+        seconds: encode batches for this long, and take the others to be like them; None: encode all.
+
+    Raises:
+        DataError: no reply is left to learn.
+    """
+    assert config.sft is not None
+    order, held = arm_order(trajectories, config.sft, config.seed)
+    deadline, encoding = Deadline(seconds), 0.0
+    total, counts, seen = Work(), EncodingCounts(), 0
+    sample: list[TokenSequence] = []
+    for number, batch in enumerate(order):
+        before = time.perf_counter()
+        encoded = [encoder.encode(trajectories[index]) for index in batch]
+        encoding += time.perf_counter() - before
+        counts += sum((one.counts for one in encoded), EncodingCounts())
+        sequences = [step_sequence(step) for one in encoded for step in one.steps if not step.masked]
+        total.add(tree_work(sequences, config.max_tree_tokens))
+        seen += len(batch)
+        sample = sample or sequences
+        if number and deadline.reached():
+            break
+    if not counts.learned:
+        raise DataError(f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut")
+    drawn = sum(map(len, order))
+    factor = drawn / seen
+    updates = len(order) * config.sft.epochs
+    held_work = _held_out(trajectories, held, encoder, config, deadline)
+    every = config.sft.held_out.every if config.sft.held_out else updates
+    return ArmWork(
+        updates=updates,
+        trajectories=drawn,
+        counts=_scaled(counts, factor),
+        work=total.times(factor * config.sft.epochs),
+        encode_seconds=encoding * factor,
+        sample=sample,
+        held_out=held_work,
+        evaluations=-(-updates // every) if held else 0,
+    )
+
+
+def _held_out(
+    trajectories: Sequence[Trajectory], held: Sequence[int], encoder: Encoder, config: RunConfig, deadline: Deadline
+) -> Work:
+    steps, seen = [], 0
+    for index in held:
+        steps += [step for step in encoder.steps(trajectories[index]) if not step.masked]
+        seen += 1
+        if deadline.reached():
+            break
+    return tree_work([step_sequence(step) for step in steps], config.max_tree_tokens).times(len(held) / max(seen, 1))
+
+
+def _scaled(counts: EncodingCounts, factor: float) -> EncodingCounts:
+    if factor == 1:
+        return counts
+    values = {name: round(value * factor) for name, value in counts.to_json().items()}
+    return EncodingCounts(**values, reasons=counts.reasons)
+
+
+def ppo_work(
+    trajectories: Sequence[Trajectory], encoder: Encoder, config: RunConfig, seconds: float | None = None
+) -> PPOWork:
+    """The work of PPO, for replies as long as the golds.
+
+    Arguments as for `arm_work`.
+
+    Raises:
+        DataError: there is no prompt.
+    """
+    assert config.ppo is not None
+    settings = config.ppo
+    started = time.perf_counter()
+    prompts, golds = _prompts(trajectories, encoder, config, Deadline(seconds))
+    encoding = (time.perf_counter() - started) / len({id(prompt.trajectory) for prompt in prompts}) * len(trajectories)
+    held: list[int] = []
+    if settings.validation is not None:
+        kept, _ = hold_back(list(prompts), settings.validation.share, config.seed)
+        names = {prompt.name for prompt in kept}
+        held = [index for index, prompt in enumerate(prompts) if prompt.name in names]
+    trained = [index for index in range(len(prompts)) if index not in set(held)]
+    left, lengths = [prompts[index] for index in trained], [golds[index] for index in trained]
+    decoding, measured, update = [], Work(), Work()
+    for number in range(1, settings.rollouts + 1):
+        drawn = draw_prompts(left, number, settings, config.seed)
+        repeated = [index for index in drawn for _ in range(settings.samples)]
+        limits = [min(lengths[index], settings.max_new_tokens) for index in repeated]
+        ids = [left[index].ids for index in repeated]
+        decoding.append(decoding_of(ids, limits, settings.max_new_tokens))
+        sequences = [_sampled(prompt, length, at) for at, (prompt, length) in enumerate(zip(ids, limits, strict=True))]
+        measured.add(tree_work(sequences, config.max_tree_tokens, keep_all=True))
+        for part in range(settings.minibatches):
+            update.add(tree_work(sequences[part :: settings.minibatches], config.max_tree_tokens, keep_all=True))
+    return PPOWork(
+        rollouts=settings.rollouts,
+        replies=settings.rollouts * settings.prompts * settings.samples,
+        updates=settings.rollouts * settings.epochs * settings.minibatches,
+        decoding=decoding,
+        validation=_validation([prompts[index] for index in held], [golds[index] for index in held], settings),
+        measured=measured,
+        update=update.times(settings.epochs),
+        policy_share=1 - settings.critic_warmup / settings.rollouts,
+        encode_seconds=encoding,
+        sample=[_any_sequence(left[0].ids)],
+    )
+
+
+def _prompts(
+    trajectories: Sequence[Trajectory], encoder: Encoder, config: RunConfig, deadline: Deadline
+) -> tuple[list[Prompt], list[int]]:
+    """Prompts of the unfailed replies, and the tokens of their golds."""
+    prompts: list[Prompt] = []
+    golds: list[int] = []
+    keys = [prefix_key(trajectory) for trajectory in trajectories]
+    for index in chain(*batches(keys, 16, 8, config.seed)):
+        trajectory = trajectories[index]
+        lengths = {step.message: len(step.reply_ids) for step in encoder.steps(trajectory)}
+        for prompt in encoder.prompts(trajectory):
+            prompts.append(prompt)
+            golds.append(lengths.get(prompt.message, 1))
+        if prompts and deadline.reached():
+            break
+    if not prompts:
+        raise DataError("nothing to sample from: the training split has no unfailed step within the length limit")
+    return prompts, golds
+
+
+def _sampled(prompt: Sequence[int], length: int, number: int) -> TokenSequence:
+    """A sampled reply of that length, which shares no token with other samples; ids do not matter to the work."""
+    return TokenSequence(
+        [*prompt, *range(-1 - number, -1 - number - length * 1_000, -1_000)], len(prompt), [1.0] * length
+    )
+
+
+def _validation(prompts: Sequence[Prompt], golds: Sequence[int], settings: PPOConfig) -> list[Decoding]:
+    if settings.validation is None or not prompts:
+        return []
+    limits = [min(length, settings.max_new_tokens) for length in golds]
+    size = settings.prompts * settings.samples
+    ids = [prompt.ids for prompt in prompts for _ in range(1 + settings.samples)]
+    lengths = [length for length in limits for _ in range(1 + settings.samples)]
+    parts = [
+        decoding_of(ids[at : at + size], lengths[at : at + size], settings.max_new_tokens)
+        for at in range(0, len(ids), size)
+    ]
+    return parts * (1 + -(-settings.rollouts // settings.validation.every))
+
+
+def decoding_of(prompts: Sequence[Sequence[int]], lengths: Sequence[int], room: int) -> Decoding:
+    """The work of generating replies of these lengths (`room` at most) to prompts in one batch."""
+    ordered = sorted(map(list, prompts))
+    sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in ordered]
+    prefill = tree_work(sequences, PREFILL_TOKENS)
+    prefill.predicted = len(set(map(tuple, ordered)))
+    mean = sum(map(len, ordered)) / len(ordered) + sum(lengths) / len(lengths) / 2
+    return Decoding(prefill, len(ordered), _longest_own_part(ordered) + room, mean, tuple(lengths), room)
+
+
+def _longest_own_part(ordered: Sequence[Sequence[int]]) -> int:
+    """Most tokens of a prompt after the prefix that it shares with its neighbours, at least the last one."""
+    shared = [0, *(common_prefix(one, other) for one, other in pairwise(ordered)), 0]
+    return max(
+        len(prompt) - min(max(before, after), len(prompt) - 1)
+        for prompt, before, after in zip(ordered, shared[:-1], shared[1:], strict=True)
+    )
+
+
+def eval_work(
+    tests: Sequence[TestSet], golds: Sequence[int], encoder: Encoder, config: RunConfig, seconds: float | None = None
+) -> EvalWork:
+    """The work of evaluating one model on all test splits.
+
+    Args:
+        tests: the splits.
+        golds: lengths of their golds, in any order.
+        encoder: of the run.
+        config: of the run; `eval.max_new_tokens` is set.
+        seconds: see `arm_work`.
+    """
+    assert config.eval is not None and config.eval.max_new_tokens is not None
+    deadline, started = Deadline(seconds), time.perf_counter()
+    decoding: list[Decoding] = []
+    lengths = cycle(golds or [config.eval.max_new_tokens])
+    items = seen = 0
+    ids: list[list[int]] = []
+    for test in tests:
+        sampled = test.sample(config.eval.trajectories, config.seed)
+        items += len(sampled.items)
+        ids = _fitting(sampled, encoder, config, deadline)
+        seen += len(ids)
+        for at in range(0, len(ids), config.eval.batch_size):
+            part = ids[at : at + config.eval.batch_size]
+            limits = [min(length, config.eval.max_new_tokens) for length in islice(lengths, len(part))]
+            decoding.append(decoding_of(part, limits, config.eval.max_new_tokens))
+    factor = items / max(seen, 1)
+    sample = [_any_sequence(ids[0] if ids else [0])]  # where every prompt is too long, the evaluation itself says so
+    return EvalWork(items, decoding, factor, (time.perf_counter() - started) * factor, sample)
+
+
+def _any_sequence(prompt: Sequence[int]) -> TokenSequence:
+    """A prompt with a reply of a token, to measure with."""
+    return TokenSequence([*prompt, prompt[-1]], len(prompt), [1.0])
+
+
+def _fitting(test: TestSet, encoder: Encoder, config: RunConfig, deadline: Deadline) -> list[list[int]]:
+    """Token ids of the prompts that are shorter than the limit, in their order; with a deadline, the first ones."""
+    ids: list[list[int]] = []
+    for item in test.items:
+        prompt = encoder.prompt_ids(item.prompt)
+        if config.max_length is None or len(prompt) < config.max_length:
+            ids.append(prompt)
+        if ids and deadline.reached():
+            break
+    return sorted(ids)
