@@ -204,7 +204,7 @@ def writes_plain_turns(tokenizer: PreTrainedTokenizerBase) -> bool:
         rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     except Exception:  # a template may fail on anything
         return False
-    return rendered == "User: a\nOutput: b\nAssistant:"
+    return bool(rendered == "User: a\nOutput: b\nAssistant:")
 
 
 def knows_tools(tokenizer: PreTrainedTokenizerBase) -> bool:

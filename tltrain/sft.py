@@ -55,6 +55,7 @@ class SFTTrainer(TreeTrainer):
 
     Raises:
         ConfigError: a tracker is not installed, or nothing or everything would be held out.
+        DataError: with `batch_unit: step`, no trajectory has a reply to learn.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class SFTTrainer(TreeTrainer):
         """Train to the end and save; returns the counts of encoded replies.
 
         Raises:
-            DataError: no trajectory has a reply to learn (raised at construction with `batch_unit: step`), or no held-out trajectory has a reply to measure.
+            DataError: no trajectory has a reply to learn, or no held-out trajectory has a reply to measure.
         """
         counts = self._encode()
         self.train_on_trees()

@@ -30,7 +30,7 @@ RELEASE: Mapping[str, Any] = {
     },
 }
 """The settings in which the release differs from the paper or from our defaults, with their values in the release."""
-LEARNING_RATES = {("sft", "optimiser"): 1e-6}
+LEARNING_RATES: Mapping[tuple[str, ...], float] = {("sft", "optimiser"): 1e-6}
 """Required fields that a preset section lacks if the user gives none of it: the release's learning rates."""
 
 

@@ -8,14 +8,14 @@ from pydantic import Field, model_validator
 
 from tltrain import dialects
 from tltrain.config.release import with_release
-from tltrain.config.training import BelowOne, PPOConfig, Positive, Section, SFTConfig
+from tltrain.config.training import BelowOne, Positive, PPOConfig, Section, SFTConfig
 
 
 class DataConfig(Section):
     """Training and test trajectories."""
 
     train: str | None = "toolworld"
-    """A file or folder of trajectories in any supported format; `toolworld`: the built-in data; null: none."""
+    """A file or folder of trajectories; `toolworld`: the built-in data; `tl-training`: the release's; null: none."""
     test: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], str] = {}
     """Test splits by name, each a file or folder. With toolworld, the default is its splits `seen` and `unseen`."""
     holdout: BelowOne = 0.1

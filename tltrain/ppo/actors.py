@@ -18,11 +18,12 @@ from tltrain.engine.optimiser import Optimiser
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from tltrain.config import LoraConfig, OptimiserConfig
+    from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
 
 POLICY, CRITIC = "policy", "critic"
 HEAD_RATE = 10.0
-"""Learning rate of the value head relative to the backbone's, if that starts from the SFT model: the head starts from zero."""
+"""Learning rate of the value head relative to the backbone's, where that starts from the SFT model and the head from
+zero."""
 
 
 class Actors(ABC):
@@ -150,6 +151,15 @@ class FullActors(Actors):
     def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
         """See `Actors`."""
         return self._policy
+
+
+def make_actors(model: PreTrainedModel, config: PPOConfig, seed: int) -> Actors:
+    """The models that a configuration needs, of which the SFT model is one."""
+    with_critic, random_critic = config.advantage == "gae", config.critic_start == "random"
+    if config.lora is not None:
+        return AdapterActors(model, config.lora, seed, with_critic, random_critic=random_critic)
+    with_reference = config.beta > 0 or config.max_kl is not None
+    return FullActors(model, with_critic, with_reference, random_critic=random_critic, seed=seed)
 
 
 def value_head(model: PreTrainedModel) -> torch.nn.Linear:

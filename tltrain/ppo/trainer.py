@@ -29,7 +29,7 @@ from tltrain.files import append_json_line, discard
 from tltrain.judging import Verdict
 from tltrain.judging.replies import judge_reply
 from tltrain.ppo import maths
-from tltrain.ppo.actors import HEAD_RATE, Actors, AdapterActors, FullActors, make_optimiser
+from tltrain.ppo.actors import HEAD_RATE, make_actors, make_optimiser
 from tltrain.ppo.prompts import draw_prompts, hold_back, number_of_rollouts, own_replies
 from tltrain.ppo.rollouts import (
     Measured,
@@ -104,16 +104,11 @@ class PPOTrainer:
         model.eval()  # no dropout: log-probabilities before and after an update must be comparable
         self.with_critic = config.advantage == "gae"
         self.with_reference = config.beta > 0 or config.max_kl is not None
-        from_random = config.critic_start == "random"
-        self.actors: Actors = (
-            FullActors(model, self.with_critic, self.with_reference, random_critic=from_random, seed=seed)
-            if config.lora is None
-            else AdapterActors(model, config.lora, seed, self.with_critic, random_critic=from_random)
-        )
+        self.actors = make_actors(model, config, seed)
         self.policy_optimiser = make_optimiser(config.policy, self.actors.policy_parameters(), [])
         if self.with_critic:
             head = list(self.actors.head.parameters())
-            rate = 1.0 if from_random else HEAD_RATE
+            rate = HEAD_RATE if config.critic_start == "sft" else 1.0
             self.critic_optimiser = make_optimiser(config.critic, self.actors.critic_parameters(), head, rate)
 
     def train(self) -> PreTrainedModel:
