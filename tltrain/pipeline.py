@@ -21,7 +21,7 @@ from tltrain.audit.run import audit, write_audit
 from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
-from tltrain.encode.check import check_encoding
+from tltrain.encode.check import check_encoding, skipped_lines
 from tltrain.engine import ranks
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
@@ -32,13 +32,11 @@ from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
-from tltrain.planning.fit import check_fits
-from tltrain.planning.measuring import capacity_mb
-from tltrain.planning.model_size import model_size
+from tltrain.planning.fit import check_memory
 from tltrain.planning.plan import Plan, plan_run
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
-from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
+from tltrain.progress import ProgressFactory, counted, no_progress_factory, showing
 from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
@@ -47,10 +45,8 @@ from tltrain.testsets.base import TestSet
 from tltrain.testsets.trajectories import TrajectorySet
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-SKIPPED_SHOWN = 10
-"""Skipped records that are named in warnings."""
 STAGES = ("audit", "sft", "ppo", "eval", "report")
 ENCODE_SECONDS = 0.5
 """Time for encoding each kind of data in a quick estimate."""
@@ -81,12 +77,10 @@ class Pipeline:
         overwrite: bool = False,
         data: Data | None = None,
     ) -> None:
-        self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(
-            config.model, config.dialect, config.allow_code, config.template
-        )
-        with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
+        self.config, self.progress = config, progress if ranks.rank() == 0 else no_progress_factory
+        self.tokenizer = models.load_tokenizer(config.model, config.dialect, config.allow_code, config.template)
+        with showing(self.progress, "reading the data"):
             self.data: Data = data or load_data(config.data, config.data_seed)
         for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
             self.warn(warning)
@@ -149,18 +143,10 @@ class Pipeline:
 
     def check_memory(self, stages: Iterable[str]) -> None:
         """Refuse trainings whose weights alone exceed the memory, before anything is loaded."""
-        folders = [self.arm_model(arm) for arm in self.config.sft.arms] if self.config.sft else []
-        left = {"sft": not all(map(Path.exists, folders)), "ppo": not (self.folder / "ppo" / "model").exists()}
-        trained = {"sft": self.config.sft, "ppo": self.config.ppo}
-        for stage in [stage for stage in stages if left.get(stage) and trained[stage] is not None]:
-            check_fits(
-                self.config,
-                stage,
-                size=model_size(self.config.model, self.config.allow_code),
-                item_bytes=models.resolve_dtype(self.config.dtype, self.device).itemsize,
-                capacity=capacity_mb(self.device) * 1e6,
-                ranks=ranks.count(),
-            )
+        arms = self.config.sft.arms if self.config.sft else []
+        done = {"sft": all(self.arm_model(arm).exists() for arm in arms), "ppo": (self.folder / "ppo/model").exists()}
+        left = [stage for stage in stages if not done.get(stage, True)]
+        check_memory(self.config, left, device=self.device, ranks=ranks.count())
 
     def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
         """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
@@ -238,12 +224,10 @@ class Pipeline:
             self.data.train,
             encoder,
             strict=self.config.data.strict,
-            progress=self.progress("check") if ranks.rank() == 0 else no_progress,
+            progress=self.progress("check"),
         )
-        for problem in problems[:SKIPPED_SHOWN]:
-            logging.getLogger("tltrain").warning("skipped: %s", problem)
-        if len(problems) > SKIPPED_SHOWN:
-            logging.getLogger("tltrain").warning("skipped: %d more records", len(problems) - SKIPPED_SHOWN)
+        for warning in skipped_lines(problems):
+            self.warn(warning)
         self.data = replace(self.data, train=kept, problems=[*self.data.problems, *problems])
         self.encoding_checked = True
 
@@ -267,8 +251,8 @@ class Pipeline:
                 folder=folder,
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
-                progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
-                encoding_progress=self.progress(f"sft {arm}: encoding") if ranks.rank() == 0 else no_progress,
+                progress=self.progress(f"sft {arm}"),
+                encoding_progress=self.progress(f"sft {arm}: encoding"),
                 reload=lambda: models.load_model(
                     self.config.model,
                     models.resolve_dtype(self.config.dtype, self.device),
@@ -315,7 +299,7 @@ class Pipeline:
                 dialect=self.config.dialect,
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
-                progress=self.progress("ppo") if ranks.rank() == 0 else no_progress,
+                progress=self.progress("ppo"),
                 base=path,
             ).train()
             ranks.on_first(lambda: write_cards(self.folder))
@@ -364,15 +348,8 @@ class Pipeline:
         for test in sets:
             if not test.items:
                 raise DataError(f"nothing to evaluate: split {test.split} has no unfailed reply")
-        return [*sets, *self._public_sets()]
-
-    def _public_sets(self) -> list[TestSet]:
-        if self.config.eval is None or not self.config.eval.bench:
-            return []
-        try:
-            return load_test_sets(",".join(self.config.eval.bench), self.evaluation.data, self.warn)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("--bench", "eval.bench")) from None
+        public = self.config.eval.bench if self.config.eval is not None else []
+        return [*sets, *load_test_sets(",".join(public), self.evaluation.data, self.warn)] if public else sets
 
     def warn(self, text: str) -> None:
         """Report what the user should know."""
@@ -401,7 +378,7 @@ class Pipeline:
         """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
         dtype = models.resolve_dtype(self.config.dtype, self.device)
-        with showing(self.progress if ranks.rank() == 0 else no_progress_factory, "loading the model"):
+        with showing(self.progress, "loading the model"):
             model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:

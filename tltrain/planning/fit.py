@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tltrain import model as models
 from tltrain.config import RunConfig
 from tltrain.errors import ConfigError
 from tltrain.planning.costs import lora_parameters
-from tltrain.planning.model_size import ModelSize
+from tltrain.planning.measuring import capacity_mb
+from tltrain.planning.model_size import ModelSize, model_size
 
 OPTIMISER_BYTES = 12
 """Of a trained weight, in fp32: gradient 4, Adam's moments 8."""
@@ -29,6 +32,24 @@ class Held:
     def gigabytes(self) -> float:
         """Of all parameters."""
         return self.parameters * self.bytes_each / 1e9
+
+
+def check_memory(config: RunConfig, stages: Sequence[str], *, device: str, ranks: int) -> None:
+    """Refuse the stages (`sft`, `ppo`) of a run whose weights do not fit into the device's memory.
+
+    Raises:
+        ConfigError: see `check_fits`.
+    """
+    trained = {"sft": config.sft, "ppo": config.ppo}
+    for stage in [stage for stage in stages if trained[stage] is not None]:
+        check_fits(
+            config,
+            stage,
+            size=model_size(config.model, config.allow_code),
+            item_bytes=models.resolve_dtype(config.dtype, device).itemsize,
+            capacity=capacity_mb(device) * 1e6,
+            ranks=ranks,
+        )
 
 
 def check_fits(config: RunConfig, stage: str, *, size: ModelSize, item_bytes: int, capacity: float, ranks: int) -> None:
