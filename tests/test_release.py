@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from support.commands import call, mistake
 from support.micro import ORDER_TOOLS, micro_model, micro_trajectories
+from support.small_run import write_run
 from support.training import ARMS, TOKENIZER, lines, naive_loss, trainer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from tltrain import dialects
 from tltrain.config import OptimiserConfig, PPOConfig, RunConfig, SFTConfig, parse_config, read_config
 from tltrain.config.release import RELEASE
 from tltrain.data import load_data
@@ -21,9 +24,12 @@ from tltrain.encode import Encoder
 from tltrain.encode.key_tokens import argument_ends, token_weights
 from tltrain.engine.optimiser import rate_share
 from tltrain.errors import ConfigError, DataError
+from tltrain.files import read_json_lines
+from tltrain.model import load_tokenizer
 from tltrain.planning.costs import lora_parameters
 from tltrain.planning.fit import check_fits
 from tltrain.planning.model_size import ModelSize, size_of
+from tltrain.planning.workload import arm_work
 from tltrain.ppo.prompts import number_of_rollouts
 from tltrain.sft import SFTTrainer, step_sequence
 from tltrain.trajectory import Call, Message, Trajectory
@@ -216,6 +222,43 @@ def test_nothing_to_learn_in_updates_of_replies(tmp_path: Path) -> None:
     failed = [replace(one, messages=one.messages[:3]) for one in micro_trajectories() if len(one.messages) == 4][:1]
     with pytest.raises(DataError, match="nothing to learn: of 1 replies 1 failed, 0 cut"):
         trainer(tmp_path, failed, batch_unit="step")
+
+
+def test_a_plan_counts_the_updates_of_replies(tmp_path: Path) -> None:
+    settings = {"batch_unit": "step", "batch_size": 4, "epochs": 2, "normaliser": "sample"}
+    config = RunConfig(sft=SFTConfig(**settings), ppo=None)
+    work = arm_work(micro_trajectories(), Encoder(TOKENIZER), config)
+    assert work.updates == len(trainer(tmp_path, **settings).order)
+    assert work.work.largest_pass > 0 and work.sample
+
+
+# A whole run
+
+
+def test_a_run_and_the_settings_that_it_is_resumed_with(tmp_path: Path) -> None:
+    rate = {"learning_rate": 1e-2}
+    sft = {"optimiser": rate, "w_max": 5}
+    ppo = {"prompt_epochs": 1, "max_new_tokens": 6, "policy": rate, "critic": rate, "lora": {"rank": 4, "alpha": 8}}
+    path = write_run(tmp_path, mode="release", max_length=2048, sft=sft, ppo=ppo)
+    out = tmp_path / "run"
+    code, _, err = call("run", path, "--out", out)
+    assert code == 0, err
+    saved = read_config(out / "config.yaml")
+    assert saved.sft and (saved.template, saved.sft.normaliser, saved.sft.batch_unit) == ("release", "sample", "step")
+    encoded = json.loads((out / "sft/mae+pkt/encoding.json").read_text(encoding="utf-8"))
+    updates = read_json_lines(out / "sft/mae+pkt/metrics.jsonl")
+    assert sum(line["weight"] for line in updates) == pytest.approx(encoded["replies"] - encoded["masked"])
+    assert len(updates) == -(-(encoded["replies"] - encoded["masked"]) // 4)
+    tokenizer = load_tokenizer(str(out / "ppo/model"), "python")
+    assert tokenizer.chat_template == dialects.RELEASE_TEMPLATE
+    changed = {"mode": "release", "max_length": 2048, "ppo": ppo, "sft": {**sft, "w_max": 4}}
+    said = mistake("run", write_run(tmp_path, **changed), "--out", out)
+    assert "sft.w_max was 5.0, is 4.0" in said
+    said = mistake(
+        "run", write_run(tmp_path, dialect="python", template="release", **{**changed, "mode": "paper"}), "--out", out
+    )
+    for field in ("mode", "sft.normaliser", "sft.batch_unit", "sft.answered_only", "ppo.critic_start"):
+        assert f"{field} was " in said
 
 
 # The learning rate

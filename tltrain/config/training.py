@@ -120,7 +120,8 @@ def _groups_within(values: Any, whole: str, default: int) -> Any:
 
 
 class SFTConfig(Section):
-    """Supervised fine-tuning. Arms differ in masks and weights only: steps, order and updates are the same."""
+    """Supervised fine-tuning. Arms differ in masks and weights only: steps, order and updates are the same, unless
+    `batch_unit` is `step`: masked replies are then left out of the updates."""
 
     arms: Annotated[list[ArmName], Field(min_length=1)] = ["sft", "mae+pkt"]
     """`sft`: all tokens have weight 1. `mae`: failed calls are masked. `pkt`: key tokens have larger weights."""

@@ -48,7 +48,7 @@ class Update:
     """Norm of the gradients before clipping."""
     learning_rate: float
     weight: float
-    """Sum of the loss weights."""
+    """Sum of the loss weights; where each reply's are divided by their sum, the number of replies."""
     tokens: int
     """Tokens that the model processed."""
     separate_tokens: int
