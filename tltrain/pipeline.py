@@ -154,17 +154,19 @@ class Pipeline:
         if ranks.count() > 1:
             return None
         stages = tuple(stages)
-        pending = self.pending(stages)
+        if not (pending := self.pending(stages)):
+            return None
         if "ppo" in pending and "sft" not in stages:
             self._ppo_start()  # otherwise the mistake would be reported after measuring
-        if not pending:
-            return None
         self.check_memory(stages)
+        kinds = sorted({name.split()[0] for name in pending})
+        if kinds != ["eval"]:
+            self.check_encoding()
         planned = plan_run(
             self.config,
             self.data,
             self.tokenizer,
-            stages=sorted({name.split()[0] for name in pending}),
+            stages=kinds,
             encode_seconds=ENCODE_SECONDS,
             measure_seconds=MEASURE_SECONDS,
         )
