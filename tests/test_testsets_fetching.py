@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -195,3 +196,46 @@ def test_the_public_files_are_those_that_are_pinned(shared_data: Path, tmp_path:
     assert [fetch(name, tmp_path, shared_data).ready for name in ("rotbench", "toolalpaca", "sealtools")] == [2, 1, 4]
     for name in ("rotbench/First_Turn/union.json", "toolalpaca/eval_simulated.json"):
         assert (tmp_path / name).read_bytes() == (shared_data / name).read_bytes()
+
+
+# The training data of the release, whose digest is not known
+
+
+def test_the_release_has_no_pin_and_everything_else_has() -> None:
+    unpinned = [(name, path) for name, source in SOURCES.items() for path, pin in source.files.items() if pin is None]
+    assert unpinned == [("tl-training", "raw_data.json")]
+    pins = [pin for source in SOURCES.values() for pin in source.files.values() if pin is not None]
+    assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in pins)
+
+
+@pytest.mark.parametrize("layout", ["tl-training", "data"], ids=["data folder", "clone of the repository"])
+def test_a_file_without_a_pin_is_named_with_its_digest(
+    layout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path / "cache"))
+    copy = tmp_path / "copy" / layout / "raw_data.json"
+    target = tmp_path / "cache/data/tl-training/raw_data.json"
+    copy.parent.mkdir(parents=True)
+    for content in (b"[]", b"[1]"):  # another copy replaces the first
+        copy.write_bytes(content)
+        code, _, err = call("fetch", "tl-training", "--from", tmp_path / "copy")
+        digest = sha256(content).hexdigest()
+        said = f"not verified: {target}: no SHA-256 is pinned for this file; its own is {digest}\n"
+        assert code == 0 and err.endswith(f"{said}ready: {target.parent} (1 file)\n")
+        assert target.read_bytes() == content
+    _, _, err = call("fetch", "tl-training")  # nothing is downloaded if the file is there
+    assert err.endswith(f"{said}ready: {target.parent} (1 file)\n")
+
+
+def test_a_download_without_a_pin(host: Path, tmp_path: Path) -> None:
+    files = dict.fromkeys(TEXTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SOURCES, "garden", replace(SOURCES["garden"], files=files))
+        done = fetch("garden", tmp_path / "data")
+    folder = tmp_path / "data/garden"
+    assert done.unverified == {folder / name: sha256(text).hexdigest() for name, text in TEXTS.items()}
+
+
+def test_the_release_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none of the files of tl-training was found, for example .*raw_data\.json"):
+        fetch("tl-training", tmp_path / "data", tmp_path)

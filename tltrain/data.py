@@ -12,9 +12,13 @@ from tltrain import formats
 from tltrain.config import DataConfig
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import file_sha256
+from tltrain.model import cache_folder
 from tltrain.trajectory import Trajectory
 
 TOOLWORLD = "toolworld"
+RELEASE = "tl-training"
+"""As `data.train`: the training data of the TL-Training release, where `tltrain fetch tl-training` puts them."""
+RELEASE_FILE = "raw_data.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ def load_data(config: DataConfig, seed: int) -> Data:
     """
     if config.train == TOOLWORLD:
         return _toolworld(config, seed)
+    config = _located(config)
     problems: list[formats.Problem] = []
     found: list[str] = []
     if config.train is None:
@@ -64,6 +69,7 @@ def load_data(config: DataConfig, seed: int) -> Data:
 
 def digests(config: DataConfig) -> dict[str, str]:
     """The SHA-256 of every input file by path; empty for toolworld, which is determined by its seed."""
+    config = _located(config)
     paths = [config.train, config.tools, *config.test.values()]
     return file_digests([Path(path) for path in paths if path is not None and path != TOOLWORLD])
 
@@ -72,6 +78,20 @@ def file_digests(roots: Iterable[Path]) -> dict[str, str]:
     """The SHA-256 by path of the files, and of all files in the folders; missing files are omitted."""
     files = [file for root in roots for file in (sorted(root.rglob("*")) if root.is_dir() else [root])]
     return {str(file): file_sha256(file) for file in files if file.is_file()}
+
+
+def _located(config: DataConfig) -> DataConfig:
+    """The configuration with the path of the training data in place of `tl-training`.
+
+    Raises:
+        DataError: they have not been fetched.
+    """
+    if config.train != RELEASE:
+        return config
+    path = cache_folder() / "data" / RELEASE / RELEASE_FILE
+    if not path.is_file():
+        raise DataError(f"data.train {RELEASE}: not fetched yet; run `tltrain fetch {RELEASE}`", path)
+    return config.model_copy(update={"train": str(path)})
 
 
 def _toolworld(config: DataConfig, seed: int) -> Data:

@@ -85,13 +85,15 @@ def inspect_run(
             raise DataError(f"index {index}: the training split contains {len(train)} trajectories, numbered from 0")
         chosen = train[index]
     encoder = Encoder(
-        models.load_tokenizer(config.model, config.dialect, config.allow_code),
+        models.load_tokenizer(config.model, config.dialect, config.allow_code, config.template),
         mae=ARMS[arm].mae,
         pkt=ARMS[arm].pkt,
         w_max=config.sft.w_max if config.sft else DEFAULT_W_MAX,
-        mode=config.mode,
+        mode=config.failure_mode,
         max_length=config.max_length,
         stop_ids=models.configured_end_ids(config.model, config.allow_code),
+        answered_only=bool(config.sft and config.sft.answered_only),
+        argument_ends=config.sft is None or config.sft.argument_ends,
     )
     split = next(name for name, members in splits.items() if any(member is chosen for member in members))
     settings = {

@@ -126,13 +126,22 @@ def _convert(weights: Path, folder: Path) -> None:
     save(clean, tokenizer, folder)
 
 
-def load_tokenizer(name: str, dialect: str | None = None, allow_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    name: str,
+    dialect: str | None = None,
+    allow_code: bool = False,
+    template: Literal["auto", "release"] = "auto",
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a model. Where its chat template knows no tools, it gets that of the dialect, or hermes' own.
+
+    A template of ours begins with the beginning-of-text token if the tokenizer adds it to every text. The published
+    model of TL-Training, whose own template expects the tools written out, gets the prompt it was trained on.
 
     Args:
         name: the built-in model, a folder, or a hub name.
         dialect: the dialect that replies will be parsed in; None if no replies are parsed.
         allow_code: also load models with Python code or pickled weights, which can execute anything.
+        template: `release`: the chat template of the TL-Training release's code, whatever the model's own is.
 
     Raises:
         ModelError: there is no tokenizer, it is not a fast one, its template writes calls in another dialect, or the
@@ -143,13 +152,17 @@ def load_tokenizer(name: str, dialect: str | None = None, allow_code: bool = Fal
     tokenizer: PreTrainedTokenizerBase = load_pretrained(AutoTokenizer, name, allow_code)
     if not tokenizer.is_fast:
         raise ModelError(f"model {name}: its tokenizer is not a fast one, so tokens have no character offsets")
-    if not knows_tools(tokenizer):
-        tokenizer.chat_template = dialects.CHAT_TEMPLATES.get(dialect or "", hermes.CHAT_TEMPLATE)
+    if template == "release":
+        _set_template(tokenizer, dialects.RELEASE_TEMPLATE)
+    elif not knows_tools(tokenizer):
+        published = dialect == "python" and writes_plain_turns(tokenizer)
+        own = dialects.PUBLISHED_TEMPLATE if published else hermes.CHAT_TEMPLATE
+        _set_template(tokenizer, own if published else dialects.CHAT_TEMPLATES.get(dialect or "", own))
     if isinstance(tokenizer.chat_template, str):
         tokenizer.chat_template = dialects.with_marks(tokenizer.chat_template)
-    template = tokenizer.chat_template
-    if dialect in dialects.TEXT_FORMS and isinstance(template, str) and not dialects.reads(dialect, template):
-        written = dialects.detect(template)
+    used = tokenizer.chat_template
+    if dialect in dialects.TEXT_FORMS and isinstance(used, str) and not dialects.reads(dialect, used):
+        written = dialects.detect(used)
         if written is not None:
             raise ModelError(f"model {name}: its chat template writes calls as {written}: set `dialect: {written}`")
     return tokenizer
@@ -171,8 +184,27 @@ def template_dialect(tokenizer: PreTrainedTokenizerBase) -> str | None:
     `load_tokenizer` then replaces it; None where no known dialect can read it."""
     template = tokenizer.chat_template
     if not knows_tools(tokenizer):
-        return "hermes"
+        return "python" if writes_plain_turns(tokenizer) else "hermes"
     return dialects.detect(template) if isinstance(template, str) else None
+
+
+def _set_template(tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+    """Set a chat template of ours, with the beginning-of-text token where the tokenizer adds it to every text: texts
+    rendered by a template are tokenised without it."""
+    added = tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+    tokenizer.chat_template = f"{{{{- bos_token -}}}}{template}" if added else template
+
+
+def writes_plain_turns(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the chat template only writes `role: content` on each line, as that of TL-Training's published model."""
+    messages = [{"role": "User", "content": "a"}, {"role": "Output", "content": "b"}]
+    if not tokenizer.chat_template:
+        return False
+    try:
+        rendered = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    except Exception:  # a template may fail on anything
+        return False
+    return bool(rendered == "User: a\nOutput: b\nAssistant:")
 
 
 def knows_tools(tokenizer: PreTrainedTokenizerBase) -> bool:

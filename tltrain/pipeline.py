@@ -45,7 +45,7 @@ from tltrain.testsets.base import TestSet
 from tltrain.testsets.trajectories import TrajectorySet
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 STAGES = ("audit", "sft", "ppo", "eval", "report")
 
@@ -75,7 +75,7 @@ class Pipeline:
     ) -> None:
         self.device = ranks.join(pick_device(config.device))
         self.config, self.progress = config, progress if ranks.rank() == 0 else no_progress_factory
-        self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
+        self.tokenizer = models.load_tokenizer(config.model, config.dialect, config.allow_code, config.template)
         with showing(self.progress, "reading the data"):
             self.data: Data = data or load_data(config.data, config.data_seed)
         for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
@@ -184,7 +184,7 @@ class Pipeline:
             show = self.progress("audit")
             found = audit(
                 self.data.train,
-                self.config.mode,
+                self.config.failure_mode,
                 tokenizer=self.tokenizer,
                 max_length=self.config.max_length,
                 progress=lambda done: show("trajectories", done, len(self.data.train)),
@@ -207,7 +207,7 @@ class Pipeline:
             self.tokenizer,
             mae=any(arm.mae for arm in arms),
             pkt=any(arm.pkt for arm in arms),
-            mode=self.config.mode,
+            mode=self.config.failure_mode,
             max_length=self.config.max_length,
             stop_ids=(0,),  # which ids end a reply depends on the model, but not whether a record can be encoded
         )
@@ -333,7 +333,7 @@ class Pipeline:
             DataError: a split has no item, or a file of a test set is missing or cannot be read.
         """
         sets: list[TestSet] = [
-            TrajectorySet.of(self.data.bench, split, trajectories, self.config.mode)
+            TrajectorySet.of(self.data.bench, split, trajectories, self.config.failure_mode)
             for split, trajectories in self.data.tests.items()
         ]
         for test in sets:
@@ -379,12 +379,15 @@ class Pipeline:
 
     def encoder(self, model: PreTrainedModel, mae: bool = True, pkt: bool = True) -> Encoder:
         """The encoder for a model of this run, with the run's tokenizer, limits and stop tokens."""
+        sft = self.config.sft
         return Encoder(
             self.tokenizer,
             mae=mae,
             pkt=pkt,
-            w_max=self.config.sft.w_max if self.config.sft else 1.0,
-            mode=self.config.mode,
+            w_max=sft.w_max if sft else 1.0,
+            mode=self.config.failure_mode,
             max_length=self.config.max_length,
             stop_ids=models.end_ids(model),
+            answered_only=sft is not None and sft.answered_only,
+            argument_ends=sft is None or sft.argument_ends,
         )

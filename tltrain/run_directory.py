@@ -26,7 +26,7 @@ from tltrain.model import BUILTIN
 PACKAGES = ("tltrain", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pydantic")
 PATH_FIELDS = ("model", "data", "data.train", "data.tools", "library")
 """Configuration fields that hold a path, besides the test splits."""
-BUILT_IN = {"toolworld", BUILTIN}
+BUILT_IN = {"toolworld", "tl-training", BUILTIN}
 """Values of such fields that name no file."""
 
 

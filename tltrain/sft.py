@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on token trees: one update is `sum(w * nll) / sum(w)` over all its trajectories."""
+"""Supervised fine-tuning on token trees: one update is `sum(w * nll) / sum(w)` over all its trajectories or replies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
@@ -55,6 +55,7 @@ class SFTTrainer(TreeTrainer):
 
     Raises:
         ConfigError: a tracker is not installed, or nothing or everything would be held out.
+        DataError: with `batch_unit: step`, no trajectory has a reply to learn.
     """
 
     def __init__(
@@ -79,9 +80,9 @@ class SFTTrainer(TreeTrainer):
         self.encoding_progress = encoding_progress
         self.progress, self.reload, self.base = progress, reload, base
         self.held, kept = _hold_out(trajectories, config, seed)
-        self.order = self._order(trajectories, kept)
-        self.trajectories = {index: trajectories[index] for batch in self.order for index in batch}
-        self.trajectories |= {index: trajectories[index] for index in self.held}
+        self.counts, self.samples = EncodingCounts(), dict[int, list[TokenSequence]]()
+        self.trajectories = {index: trajectories[index] for index in (*kept, *self.held)}
+        self.order = self._order_of_replies(kept) if config.batch_unit == "step" else self._order(kept)
         dtype = model.dtype
         self.adapters = None if config.lora is None else add_adapters(model, config.lora, ("sft",), seed)
         if config.fsdp and ranks.count() > 1:
@@ -89,7 +90,7 @@ class SFTTrainer(TreeTrainer):
         held_out = config.held_out
         schedule = Schedule(
             updates=len(self.order),
-            warmup=config.optimiser.warmup,
+            learning_rate=config.optimiser,
             checkpoint_every=config.checkpoint_every,
             evaluate_every=held_out.every if held_out else None,
             patience=held_out.patience if held_out else None,
@@ -106,23 +107,35 @@ class SFTTrainer(TreeTrainer):
             on_update=self._report,
         )
 
-    def _order(self, trajectories: Sequence[Trajectory], kept: Sequence[int]) -> list[list[int]]:
-        """Indices of the trajectories of each update. A subset of the data consists of the first batches, so that
-        groups stay together; later epochs shuffle that subset again."""
+    def _order(self, kept: Sequence[int]) -> list[list[int]]:
+        """Indices of the trajectories of each update, which are the samples. A subset of the data consists of the first
+        batches, so that groups stay together; later epochs shuffle that subset again."""
         config = self.config
-
-        def drawn(indices: Sequence[int], seed: int) -> list[list[int]]:
-            keys = [prefix_key(trajectories[index]) for index in indices]
-            positions = batches(keys, config.batch_size, config.group_size, seed)
-            return [[indices[position] for position in batch] for batch in positions]
-
-        order = drawn(kept, self.seed)
+        order = self._drawn(kept, 0)
         if config.trajectories is not None:
             order = order[: -(-config.trajectories // config.batch_size)]
         chosen = [index for batch in order for index in batch]
         for epoch in range(1, config.epochs):
-            order = order + drawn(chosen, self.seed + epoch)
+            order = order + self._drawn(chosen, epoch)
         return order
+
+    def _drawn(self, indices: Sequence[int], epoch: int) -> list[list[int]]:
+        """Batches of the trajectories with these indices."""
+        keys = [prefix_key(self.trajectories[index]) for index in indices]
+        positions = batches(keys, self.config.batch_size, self.config.group_size, self.seed + epoch)
+        return [[indices[position] for position in batch] for batch in positions]
+
+    def _order_of_replies(self, kept: Sequence[int]) -> list[list[int]]:
+        """Indices of the replies of each update. Each reply that is not masked is a sample, so they have to be encoded
+        before the number of updates is known."""
+        config = self.config
+        chosen = [index for batch in self._drawn(kept, 0) for index in batch][: config.trajectories]
+        encoded = self._encoded(sorted(chosen))
+        owners = [index for index, sequences in encoded.items() for _ in sequences]
+        self.samples = {number: [sequence] for number, sequence in enumerate(chain(*encoded.values()))}
+        keys = [prefix_key(self.trajectories[index]) for index in owners]
+        epochs = range(self.seed, self.seed + config.epochs)
+        return list(chain(*(batches(keys, config.batch_size, config.group_size, seed) for seed in epochs)))
 
     def train(self) -> EncodingCounts:
         """Train to the end and save; returns the counts of encoded replies.
@@ -142,15 +155,9 @@ class SFTTrainer(TreeTrainer):
 
     def _encode(self) -> EncodingCounts:
         """Set this rank's share of every step and of the held-out sequences; returns the counts of encoded replies."""
-        drawn = dict.fromkeys(index for batch in self.order for index in batch)
-        indices = counted(list(drawn), self.encoding_progress, "trajectories")
-        encoded = {index: self.encoder.encode(self.trajectories[index]) for index in indices}
-        counts = sum((encoding.counts for encoding in encoded.values()), EncodingCounts())
-        sequences = {index: _sequences(encoding.steps) for index, encoding in encoded.items()}
-        if not counts.learned:
-            raise DataError(
-                f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut"
-            )
+        if self.config.batch_unit == "trajectory":
+            self.samples = self._encoded(list(dict.fromkeys(index for batch in self.order for index in batch)))
+        counts, sequences = self.counts, self.samples
         if ranks.rank() == 0:
             write_json(self.folder / "encoding.json", counts.to_json())
         tokens = {index: sum(len(sequence.ids) for sequence in own) for index, own in sequences.items()}
@@ -166,9 +173,25 @@ class SFTTrainer(TreeTrainer):
         self.held_out = self._held_out_sequences()[rank::count]
         return counts
 
+    def _encoded(self, indices: Sequence[int]) -> dict[int, list[TokenSequence]]:
+        """The sequences of each of these trajectories; sets `counts`."""
+        shown = counted(indices, self.encoding_progress, "trajectories")
+        encoded = {index: self.encoder.encode(self.trajectories[index]) for index in shown}
+        self.counts = counts = sum((encoding.counts for encoding in encoded.values()), EncodingCounts())
+        if not counts.learned:
+            raise DataError(
+                f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut"
+            )
+        return {index: self._sequences(encoding.steps) for index, encoding in encoded.items()}
+
+    def _sequences(self, steps: Sequence[Step]) -> list[TokenSequence]:
+        """The sequences of the steps that are not masked."""
+        return [step_sequence(step, self.config.normaliser) for step in steps if not step.masked]
+
     def _held_out_sequences(self) -> list[TokenSequence]:
         """The held-out sequences, encoded as the training data are."""
-        measured = list(chain(*(_sequences(self.encoder.steps(self.trajectories[index])) for index in self.held)))
+        held = (self.encoder.steps(self.trajectories[index]) for index in self.held)
+        measured = list(chain(*map(self._sequences, held)))
         if self.held and not measured:
             raise DataError(f"nothing to evaluate: no reply of the {len(self.held)} held-out trajectories is left")
         return measured
@@ -234,13 +257,12 @@ def _check_trackers(names: Sequence[str]) -> None:
             raise ConfigError(f"sft.report_to: {name} is not installed; run `pip install {name}`")
 
 
-def _sequences(steps: Sequence[Step]) -> list[TokenSequence]:
-    return [step_sequence(step) for step in steps if not step.masked]
-
-
-def step_sequence(step: Step) -> TokenSequence:
-    """The token sequence whose tail is the step's reply."""
-    return TokenSequence(step.prompt_ids + step.reply_ids, len(step.prompt_ids), step.weights)
+def step_sequence(step: Step, normaliser: Literal["update", "sample"] = "update") -> TokenSequence:
+    """The token sequence whose tail is the step's reply. With the normaliser `sample` the weights are divided by their
+    sum, so that the weighted mean over an update is the mean over its replies of each reply's weighted mean."""
+    total = sum(step.weights) if normaliser == "sample" else 1.0
+    weights = step.weights if total == 1.0 else [weight / total for weight in step.weights]
+    return TokenSequence(step.prompt_ids + step.reply_ids, len(step.prompt_ids), weights)
 
 
 def prefix_key(trajectory: Trajectory) -> tuple[str, ...]:

@@ -51,8 +51,9 @@ class Shared:
 
     def encoder(self, config: RunConfig, made: Encoder) -> Encoder:
         """The encoder used before with the same settings, which remembers its encodings, or a new one."""
-        settings = (config.model, config.dialect, config.data.model_dump_json(), config.data_seed)
-        key = (*settings, made.mae, made.pkt, made.w_max, made.mode, made.max_length, made.stop_ids)
+        settings = (config.model, config.dialect, config.template, config.data.model_dump_json(), config.data_seed)
+        limits = (made.mode, made.max_length, made.stop_ids, made.answered_only)
+        key = (*settings, made.mae, made.pkt, made.w_max, made.argument_ends, *limits)
         if key not in self._encoders:
             self._encoders[key] = RememberingEncoder(made)
         self._encoders.move_to_end(key)
@@ -73,6 +74,8 @@ class RememberingEncoder(Encoder):
             mode=made.mode,
             max_length=made.max_length,
             stop_ids=made.stop_ids,
+            answered_only=made.answered_only,
+            argument_ends=made.argument_ends,
         )
         self._known: dict[int, tuple[Trajectory, Encoded]] = {}
 

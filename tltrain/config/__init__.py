@@ -3,17 +3,19 @@
 from tltrain.config.annotated import annotated_defaults
 from tltrain.config.reading import override, parse_config, read_config
 from tltrain.config.settings import (
-    Base,
     DataConfig,
     EvalConfig,
     EvaluationConfig,
     EvaluationFile,
+    ModelEntry,
+    RunConfig,
+)
+from tltrain.config.training import (
+    Base,
     HeldOutConfig,
     LoraConfig,
-    ModelEntry,
     OptimiserConfig,
     PPOConfig,
-    RunConfig,
     Section,
     SFTConfig,
     ValidationConfig,

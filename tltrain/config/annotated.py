@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from tltrain.config.settings import RunConfig, Section
+from tltrain.config.settings import RunConfig
+from tltrain.config.training import Section
 
 WIDTH = 110
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tltrain.config.settings import Section
+from tltrain.config.training import Section
 
 EXPECTED = {
     "greater_than": "more than {gt:g}",

@@ -11,7 +11,8 @@ import yaml
 from pydantic import ValidationError
 
 from tltrain.config.mistakes import describe, unknown_field
-from tltrain.config.settings import RunConfig, Section
+from tltrain.config.settings import RunConfig
+from tltrain.config.training import Section
 from tltrain.errors import ConfigError
 
 C = TypeVar("C", bound=Section)

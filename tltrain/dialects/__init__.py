@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from tltrain.dialects import detection, gemma, hermes, llama3, mistral, python, qwen, react
+from tltrain.dialects import detection, gemma, hermes, llama3, mistral, python, qwen, react, release
 from tltrain.dialects.base import Dialect, Parsed
 from tltrain.dialects.native import Native
 from tltrain.errors import ConfigError
@@ -13,7 +13,19 @@ from tltrain.errors import ConfigError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["CHAT_TEMPLATES", "NAMES", "TEXT_FORMS", "Dialect", "Parsed", "detect", "get", "reads", "with_marks"]
+__all__ = [
+    "CHAT_TEMPLATES",
+    "NAMES",
+    "PUBLISHED_TEMPLATE",
+    "RELEASE_TEMPLATE",
+    "TEXT_FORMS",
+    "Dialect",
+    "Parsed",
+    "detect",
+    "get",
+    "reads",
+    "with_marks",
+]
 
 TEXT_FORMS: dict[str, Dialect] = {
     "hermes": hermes,
@@ -27,6 +39,9 @@ TEXT_FORMS: dict[str, Dialect] = {
 NAMES = (*TEXT_FORMS, "native")
 CHAT_TEMPLATES = {"hermes": hermes.CHAT_TEMPLATE, "python": python.CHAT_TEMPLATE}
 """For models without one; dialects that are not listed belong to models that have their own."""
+RELEASE_TEMPLATE, PUBLISHED_TEMPLATE = release.CHAT_TEMPLATE, release.PUBLISHED
+"""The prompts of the TL-Training release: that of its code, and that of its published model. Both write calls in the
+dialect `python`."""
 _UNMARKED = {
     "d58aca45e35edd0382f10a226b0abbae9ba45346e28a6a5d9de0827e68e94132": "hermes",
     "36a11d13b9488f94092e277f8ce4ac9a991b820c0093e4ec38e5f2db1eaf2681": "python",

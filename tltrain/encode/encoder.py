@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from tltrain.audit.failure_detectors import CallAssessment, assess_calls
-from tltrain.encode.key_tokens import DEFAULT_W_MAX, reply_key_positions, token_weights
+from tltrain.encode.key_tokens import DEFAULT_W_MAX, argument_ends, reply_key_positions, token_weights
 from tltrain.encode.masks import mask_reasons
 from tltrain.encode.rendering import Renderer, Span
 from tltrain.trajectory import Call, Tool, Trajectory
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 KEY_TOKEN = "key token"
 """Note of the key tokens."""
+UNANSWERED = "followed by another message than a tool's"
+"""Note of the tokens of a reply that `answered_only` excludes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,8 @@ class Encoder:
         mode: mode of the failure detectors.
         max_length: maximum number of tokens of prompt and reply; None for no limit.
         stop_ids: further ids that end a reply, as listed in the model's generation configuration.
+        answered_only: exclude replies that are followed by a message other than a tool's, whatever `mae` is.
+        argument_ends: count tokens that end an argument among the tokens that are not key tokens.
     """
 
     def __init__(
@@ -144,9 +148,11 @@ class Encoder:
         mode: Literal["default", "paper"] = "default",
         max_length: int | None = None,
         stop_ids: Sequence[int] = (),
+        answered_only: bool = False,
+        argument_ends: bool = True,
     ) -> None:
         self.tokenizer, self.mae, self.pkt, self.w_max, self.mode = tokenizer, mae, pkt, w_max, mode
-        self.max_length = max_length
+        self.max_length, self.answered_only, self.argument_ends = max_length, answered_only, argument_ends
         self.renderer = Renderer(tokenizer, stop_ids)
 
     @property
@@ -179,7 +185,9 @@ class Encoder:
         return [
             index
             for index, message in trajectory.replies()
-            if message.weight != 0 and not any(reading.failed for reading in readings.get(index, []))
+            if message.weight != 0
+            and not self._is_unanswered(trajectory, index)
+            and not any(reading.failed for reading in readings.get(index, []))
         ]
 
     def prompts(self, trajectory: Trajectory, failed: bool = False) -> Iterator[Prompt]:
@@ -219,6 +227,11 @@ class Encoder:
         """Token ids of each of `names` when it replaces `text[offset : offset + length]`."""
         return self.renderer.substituted_names(text, offset, length, names)
 
+    def _is_unanswered(self, trajectory: Trajectory, index: int) -> bool:
+        """Whether a reply is excluded because of the message that follows it."""
+        following = trajectory.messages[index + 1 : index + 2]
+        return self.answered_only and any(message.role != "tool" for message in following)
+
     def _readings(self, trajectory: Trajectory) -> dict[int, list[CallAssessment]]:
         """Whether each call failed, by message index."""
         grouped: dict[int, list[CallAssessment]] = {}
@@ -238,9 +251,12 @@ class Encoder:
         cut = room < len(reply_ids)
         reply_ids, spans = reply_ids[:room], spans[:room]
         notes = mask_reasons(self.renderer, reply, readings, spans)
+        if self._is_unanswered(trajectory, index):
+            notes = [note or UNANSWERED for note in notes]
         keys = reply_key_positions(self.renderer, reply, reply_ids, spans) if self.pkt else set()
         keys = {position for position in keys if not notes[position]}
-        weights = token_weights(notes, keys, self.w_max)
+        tokens = [] if self.argument_ends else self.tokenizer.convert_ids_to_tokens(reply_ids)
+        weights = token_weights(notes, keys, self.w_max, argument_ends(tokens))
         for position in keys:
             notes[position] = KEY_TOKEN
         step = Step(prompt_ids, reply_ids, weights, notes=notes, text=reply.text, trajectory=trajectory, message=index)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from tltrain.encode.rendering import RenderedReply, Renderer, Span, overlapping
 
 DEFAULT_W_MAX = 9.0
+ARGUMENT_ENDS = frozenset(("',", "')", ")", ")_", "()", "()_", "▁'')", "▁')", '")', '▁")', '▁"")', '.")', ')")'))
+"""Tokens that end an argument in the TL-Training release, as Llama's tokenizer writes them; `▁` is a space."""
 
 
 def key_positions(name: Sequence[int], others: Iterable[Sequence[int]]) -> list[int]:
@@ -57,14 +59,26 @@ def reply_key_positions(
     return keys
 
 
-def token_weights(reasons: Sequence[str], keys: set[int], w_max: float) -> list[float]:
+def argument_ends(tokens: Sequence[str]) -> set[int]:
+    """Positions of the tokens of a reply that end an argument: those of `ARGUMENT_ENDS`, or the last token before the
+    stop token if there are none.
+
+    Args:
+        tokens: (R,) the reply's tokens as the tokenizer writes them, with `▁` or `Ġ` for a space.
+    """
+    found = {position for position, token in enumerate(tokens) if token.replace("Ġ", "▁") in ARGUMENT_ENDS}
+    return found or ({len(tokens) - 2} if len(tokens) > 1 else set())
+
+
+def token_weights(reasons: Sequence[str], keys: set[int], w_max: float, uncounted: Iterable[int] = ()) -> list[float]:
     """(R,) loss weights: 0 for tokens with a mask reason, `key_weight` for key tokens, 1 for all others.
 
     Args:
         reasons: (R,) why each token is excluded from the loss, or an empty string.
         keys: positions of learned key tokens.
         w_max: upper limit of the weight of key tokens.
+        uncounted: positions of tokens that have weight 1 and do not count as tokens that are not key tokens.
     """
-    masked = sum(map(bool, reasons))
-    weight = key_weight(len(reasons) - masked - len(keys), len(keys), w_max)
+    others = {position for position, reason in enumerate(reasons) if not reason} - keys - set(uncounted)
+    weight = key_weight(len(others), len(keys), w_max)
     return [0.0 if reason else weight if position in keys else 1.0 for position, reason in enumerate(reasons)]

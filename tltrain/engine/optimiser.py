@@ -1,14 +1,17 @@
-"""AdamW over fp32 copies of the trained weights, and a learning rate schedule with linear warm-up and cosine decay."""
+"""AdamW over fp32 copies of the trained weights, and learning rate schedules with linear warm-up."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tltrain.engine import ranks
+
+if TYPE_CHECKING:
+    from tltrain.config import OptimiserConfig
 
 
 def cosine(step: int, steps: int, warmup: float) -> float:
@@ -20,7 +23,18 @@ def cosine(step: int, steps: int, warmup: float) -> float:
         steps: number of updates.
         warmup: fraction of the updates in which the rate rises.
     """
-    rising = math.ceil(warmup * steps)
+    return _cosine(step, steps, math.ceil(warmup * steps))
+
+
+def rate_share(settings: OptimiserConfig, step: int, steps: int) -> float:
+    """Learning rate of update `step` (from 0) of `steps` as a fraction of the peak, as the settings say."""
+    rising = math.ceil(settings.warmup * steps) if settings.warmup_updates is None else settings.warmup_updates
+    if settings.schedule == "constant":
+        return min((step + 1) / (rising + 1), 1.0)
+    return _cosine(step, steps, rising)
+
+
+def _cosine(step: int, steps: int, rising: int) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))

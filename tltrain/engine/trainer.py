@@ -23,7 +23,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from tltrain.engine import ranks, sharding
 from tltrain.engine.checkpoint import STATE, cut_metrics, load_checkpoint, numbered, save_checkpoint, save_numbered
 from tltrain.engine.layers import gradient_checkpointing
-from tltrain.engine.optimiser import Optimiser, cosine
+from tltrain.engine.optimiser import Optimiser, rate_share
 from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import BackwardResult, backward, measure, nll
 from tltrain.engine.tree import TokenSequence
@@ -32,6 +32,8 @@ from tltrain.files import append_json_line
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from tltrain.config import OptimiserConfig
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +48,7 @@ class Update:
     """Norm of the gradients before clipping."""
     learning_rate: float
     weight: float
-    """Sum of the loss weights."""
+    """Sum of the loss weights; where each reply's are divided by their sum, the number of replies."""
     tokens: int
     """Tokens that the model processed."""
     separate_tokens: int
@@ -65,8 +67,8 @@ class Schedule:
     """Number of updates, intervals and limits of a training."""
 
     updates: int
-    warmup: float
-    """Fraction of the updates in which the learning rate rises."""
+    learning_rate: OptimiserConfig
+    """Warm-up and decay of the learning rate."""
     checkpoint_every: int
     """Updates between checkpoints."""
     evaluate_every: int | None = None
@@ -257,7 +259,9 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         for group in self.optimizer.param_groups:
             group["initial_lr"] = group["peak"]
         self.lr_scheduler = LambdaLR(
-            self.optimizer, lambda step: cosine(step, self.schedule.updates, self.schedule.warmup), done - 1
+            self.optimizer,
+            lambda step: rate_share(self.schedule.learning_rate, step, self.schedule.updates),
+            done - 1,
         )
         for name in ("model", "optimizer", "lr_scheduler"):
             setattr(self.callback_handler, name, getattr(self, name))

@@ -88,6 +88,8 @@ class Machine:
         held = networks * self._optimiser(config.ppo.lora)
         if config.ppo.lora is None:
             held += networks * self.size.parameters * self.rates.item_bytes
+        elif config.ppo.critic_start == "random":
+            held += self.size.parameters * self.rates.item_bytes
         token = self.rates.training(config.ppo.lora is not None).token_bytes
         passes = token * min(work.update.largest_pass, _most_tokens(config))
         passes += self._logits(work.update.largest_predicted)

@@ -111,7 +111,9 @@ def _ppo(config: RunConfig, size: ModelSize, item_bytes: int) -> list[Held]:
     reference = config.ppo.beta > 0 or config.ppo.max_kl is not None
     if config.ppo.lora is not None:
         adapters = _adapters(size, config.ppo.lora.rank, 1 + critic)
-        return [_frozen("model, also the reference", size, item_bytes), adapters]
+        apart = critic and config.ppo.critic_start == "random"
+        frozen = [_frozen("the critic's random model", size, item_bytes)] if apart else []
+        return [_frozen("model, also the reference", size, item_bytes), *frozen, adapters]
     held = [_trained("policy", size, item_bytes)]
     held += [_trained("critic", size, item_bytes)] if critic else []
     return held + ([_frozen("reference", size, item_bytes)] if reference else [])

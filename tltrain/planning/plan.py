@@ -141,7 +141,7 @@ def make_plan(config: RunConfig, gpu: str | None = None) -> Plan:
     Raises:
         ConfigError, DataError, ModelError: what the run itself would raise before training.
     """
-    tokenizer = models.load_tokenizer(config.model, config.dialect, config.allow_code)
+    tokenizer = models.load_tokenizer(config.model, config.dialect, config.allow_code, config.template)
     data = load_data(config.data, config.data_seed)
     config = with_reply_limit(config, Path(), data, tokenizer)
     planned = plan_run(config, data, tokenizer, gpu=gpu, encode_seconds=ENCODE_SECONDS)
@@ -186,7 +186,7 @@ def plan_run(
     if config.eval is not None and "eval" in stages and data.tests:
         sample = config.eval.trajectories
         tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
-        golds = gold_lengths(tested, tokenizer, config.mode, config.seed)
+        golds = gold_lengths(tested, tokenizer, config.failure_mode, config.seed)
         evaluation = eval_work(_test_sets(config, data), golds, encoders(), config, encode_seconds)
     if not arms and ppo is None and evaluation is None:
         raise ConfigError("nothing to plan: the configuration neither trains nor evaluates")
@@ -223,20 +223,23 @@ class _Encoders:
         """Why trajectories cannot be encoded, by their sources."""
 
     def __call__(self, mae: bool = True, pkt: bool = False) -> Encoder:
+        sft = self.config.sft
         encoder = SkippingEncoder(
             self.tokenizer,
             mae=mae,
             pkt=pkt,
-            w_max=self.config.sft.w_max if self.config.sft else 1.0,
-            mode=self.config.mode,
+            w_max=sft.w_max if sft else 1.0,
+            mode=self.config.failure_mode,
             max_length=self.config.max_length,
+            answered_only=sft is not None and sft.answered_only,
+            argument_ends=sft is None or sft.argument_ends,
         )
         encoder.refused = self.refused
         return encoder
 
 
 def _test_sets(config: RunConfig, data: Data) -> list[TestSet]:
-    return [TrajectorySet.of(data.bench, name, split, config.mode) for name, split in data.tests.items()]
+    return [TrajectorySet.of(data.bench, name, split, config.failure_mode) for name, split in data.tests.items()]
 
 
 def _machine(

@@ -59,7 +59,8 @@ def data_problems(config: RunConfig, data: Data) -> list[str]:
             f"tools of {inferred:,} of {len(calls):,} calls were inferred from the calls, so their form cannot be "
             "judged; pass the specifications with data.tools"
         )
-    if config.sft is not None and len(data.train) < config.sft.batch_size:
+    of_trajectories = config.sft is not None and config.sft.batch_unit == "trajectory"
+    if config.sft is not None and of_trajectories and len(data.train) < config.sft.batch_size:
         lines.append(
             f"{len(data.train)} training trajectories are fewer than sft.batch_size {config.sft.batch_size}: "
             "an epoch is a single update"

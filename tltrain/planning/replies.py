@@ -71,7 +71,7 @@ def with_reply_limit(config: RunConfig, folder: Path, data: Data, tokenizer: Pre
     limit = before.max_new_tokens if before is not None else None
     if limit is None:
         tested = [trajectory for split in data.tests.values() for trajectory in split] or data.train
-        limit = fitting_limit(gold_lengths(tested, tokenizer, config.mode, config.seed))
+        limit = fitting_limit(gold_lengths(tested, tokenizer, config.failure_mode, config.seed))
         limit = min(limit, config.max_length or limit)
     return config.model_copy(update={"eval": config.eval.model_copy(update={"max_new_tokens": limit})})
 
@@ -84,10 +84,10 @@ def truncation_warnings(
     if config.eval is not None and config.eval.max_new_tokens is not None and "eval" in stages:
         sample = config.eval.trajectories
         tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
-        lengths = gold_lengths(tested, tokenizer, config.mode, config.seed)
+        lengths = gold_lengths(tested, tokenizer, config.failure_mode, config.seed)
         warnings.append(_longer_than("eval", config.eval.max_new_tokens, lengths, "count as wrong"))
     if config.ppo is not None and "ppo" in stages:
-        lengths = gold_lengths(data.train, tokenizer, config.mode, config.seed)
+        lengths = gold_lengths(data.train, tokenizer, config.failure_mode, config.seed)
         warnings.append(_longer_than("ppo", config.ppo.max_new_tokens, lengths, "get the reward of a format error"))
     return [warning for warning in warnings if warning is not None]
 

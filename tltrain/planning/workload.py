@@ -15,7 +15,7 @@ from tltrain.engine.order import batches
 from tltrain.engine.tree import TokenSequence, common_prefix
 from tltrain.errors import DataError
 from tltrain.planning.work import ArmWork, Decoding, EvalWork, PPOWork, Work, tree_work
-from tltrain.ppo.prompts import draw_prompts, hold_back
+from tltrain.ppo.prompts import draw_prompts, hold_back, number_of_rollouts
 from tltrain.sft import prefix_key, step_sequence
 from tltrain.trajectory import Trajectory
 
@@ -66,38 +66,52 @@ def arm_work(
         DataError: no reply is left to learn.
     """
     assert config.sft is not None
-    order, held = arm_order(trajectories, config.sft, config.seed)
+    settings = config.sft
+    order, held = arm_order(trajectories, settings, config.seed)
     deadline, encoding = Deadline(seconds), 0.0
-    total, counts, seen = Work(), EncodingCounts(), 0
-    sample: list[TokenSequence] = []
+    counts, seen = EncodingCounts(), 0
+    batches_of: list[list[tuple[Trajectory, TokenSequence]]] = []
     for number, batch in enumerate(order):
         before = time.perf_counter()
         encoded = [encoder.encode(trajectories[index]) for index in batch]
         encoding += time.perf_counter() - before
         counts += sum((one.counts for one in encoded), EncodingCounts())
-        sequences = [step_sequence(step) for one in encoded for step in one.steps if not step.masked]
-        total.add(tree_work(sequences, config.max_tree_tokens))
+        steps = [step for one in encoded for step in one.steps if not step.masked]
+        batches_of.append([(step.trajectory, step_sequence(step)) for step in steps])
         seen += len(batch)
-        sample = sample or sequences
         if number and deadline.reached():
             break
     if not counts.learned:
         raise DataError(f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut")
     drawn = sum(map(len, order))
     factor = drawn / seen
-    updates = len(order) * config.sft.epochs
+    updates = len(order)
+    if settings.batch_unit == "step":
+        batches_of = _batches_of_replies(list(chain(*batches_of)), settings, config.seed)
+        updates = round(len(batches_of) * factor)
+    updates *= settings.epochs
+    total = Work()
+    for samples in batches_of:
+        total.add(tree_work([sequence for _, sequence in samples], config.max_tree_tokens))
     held_work = _held_out(trajectories, held, encoder, config, deadline)
-    every = config.sft.held_out.every if config.sft.held_out else updates
+    every = settings.held_out.every if settings.held_out else updates
     return ArmWork(
         updates=updates,
         trajectories=drawn,
         counts=_scaled(counts, factor),
-        work=total.times(factor * config.sft.epochs),
+        work=total.times(factor * settings.epochs),
         encode_seconds=encoding * factor,
-        sample=sample,
+        sample=next([sequence for _, sequence in samples] for samples in batches_of if samples),
         held_out=held_work,
         evaluations=-(-updates // every) if held else 0,
     )
+
+
+def _batches_of_replies(
+    replies: Sequence[tuple[Trajectory, TokenSequence]], config: SFTConfig, seed: int
+) -> list[list[tuple[Trajectory, TokenSequence]]]:
+    keys = [prefix_key(trajectory) for trajectory, _ in replies]
+    return [[replies[index] for index in batch] for batch in batches(keys, config.batch_size, config.group_size, seed)]
 
 
 def _held_out(
@@ -141,8 +155,9 @@ def ppo_work(
         held = [index for index, prompt in enumerate(prompts) if prompt.name in names]
     trained = [index for index in range(len(prompts)) if index not in set(held)]
     left, lengths = [prompts[index] for index in trained], [golds[index] for index in trained]
+    rollouts = number_of_rollouts(settings, len(left))
     decoding, measured, update = [], Work(), Work()
-    for number in range(1, settings.rollouts + 1):
+    for number in range(1, rollouts + 1):
         drawn = draw_prompts(left, number, settings, config.seed)
         repeated = [index for index in drawn for _ in range(settings.samples)]
         limits = [min(lengths[index], settings.max_new_tokens) for index in repeated]
@@ -153,14 +168,16 @@ def ppo_work(
         for part in range(settings.minibatches):
             update.add(tree_work(sequences[part :: settings.minibatches], config.max_tree_tokens, keep_all=True))
     return PPOWork(
-        rollouts=settings.rollouts,
-        replies=settings.rollouts * settings.prompts * settings.samples,
-        updates=settings.rollouts * settings.epochs * settings.minibatches,
+        rollouts=rollouts,
+        replies=rollouts * settings.prompts * settings.samples,
+        updates=rollouts * settings.epochs * settings.minibatches,
         decoding=decoding,
-        validation=_validation([prompts[index] for index in held], [golds[index] for index in held], settings),
+        validation=_validation(
+            [prompts[index] for index in held], [golds[index] for index in held], settings, rollouts
+        ),
         measured=measured,
         update=update.times(settings.epochs),
-        policy_share=1 - settings.critic_warmup / settings.rollouts,
+        policy_share=1 - settings.critic_warmup / rollouts,
         encode_seconds=encoding,
         sample=[_any_sequence(left[0].ids)],
     )
@@ -193,7 +210,7 @@ def _sampled(prompt: Sequence[int], length: int, number: int) -> TokenSequence:
     )
 
 
-def _validation(prompts: Sequence[Prompt], golds: Sequence[int], settings: PPOConfig) -> list[Decoding]:
+def _validation(prompts: Sequence[Prompt], golds: Sequence[int], settings: PPOConfig, rollouts: int) -> list[Decoding]:
     if settings.validation is None or not prompts:
         return []
     limits = [min(length, settings.max_new_tokens) for length in golds]
@@ -204,7 +221,7 @@ def _validation(prompts: Sequence[Prompt], golds: Sequence[int], settings: PPOCo
         decoding_of(ids[at : at + size], lengths[at : at + size], settings.max_new_tokens)
         for at in range(0, len(ids), size)
     ]
-    return parts * (1 + -(-settings.rollouts // settings.validation.every))
+    return parts * (1 + -(-rollouts // settings.validation.every))
 
 
 def decoding_of(prompts: Sequence[Sequence[int]], lengths: Sequence[int], room: int) -> Decoding:

@@ -18,15 +18,17 @@ from tltrain.engine.optimiser import Optimiser
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from tltrain.config import LoraConfig, OptimiserConfig
+    from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
 
 POLICY, CRITIC = "policy", "critic"
 HEAD_RATE = 10.0
-"""Learning rate of the value head relative to the backbone's: the head starts from zero, not from the SFT model."""
+"""Learning rate of the value head relative to the backbone's, where that starts from the SFT model and the head from
+zero."""
 
 
 class Actors(ABC):
-    """Policy, critic and reference. All start from the SFT model; the critic's value head starts from zero.
+    """Policy, critic and reference. All start from the SFT model; the critic's value head starts from zero. With
+    `random_critic`, the critic's backbone and head start from random weights.
 
     Without a critic (`with_critic=False`), `critic` and `head` must not be used.
     """
@@ -68,11 +70,23 @@ class Actors(ABC):
 class AdapterActors(Actors):
     """Adapters over one frozen model, which is the reference when they are disabled."""
 
-    def __init__(self, model: PreTrainedModel, lora: LoraConfig, seed: int, with_critic: bool = True) -> None:
-        self.model = model
-        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC) if with_critic else (POLICY,), seed)
-        if with_critic:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        lora: LoraConfig,
+        seed: int,
+        with_critic: bool = True,
+        *,
+        random_critic: bool = False,
+    ) -> None:
+        self.model = self.critic_model = model
+        if with_critic and random_critic:
+            self.critic_model, self.head = random_critic_like(model, seed)
+            add_adapters(self.critic_model, lora, (CRITIC,), seed)
+        elif with_critic:
             self.head = value_head(model)
+        shared = with_critic and not random_critic
+        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC) if shared else (POLICY,), seed)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
@@ -81,8 +95,9 @@ class AdapterActors(Actors):
 
     def critic(self) -> PreTrainedModel:
         """See `Actors`."""
-        self.wrapped.set_adapter(CRITIC)
-        return self.model
+        if self.critic_model is self.model:
+            self.wrapped.set_adapter(CRITIC)
+        return self.critic_model
 
     @contextmanager
     def reference(self) -> Iterator[PreTrainedModel]:
@@ -99,9 +114,19 @@ class AdapterActors(Actors):
 class FullActors(Actors):
     """Three separate models; all weights of policy and critic are trained."""
 
-    def __init__(self, model: PreTrainedModel, with_critic: bool = True, with_reference: bool = True) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        with_critic: bool = True,
+        with_reference: bool = True,
+        *,
+        random_critic: bool = False,
+        seed: int = 0,
+    ) -> None:
         self._policy = model
-        if with_critic:
+        if with_critic and random_critic:
+            self._critic, self.head = random_critic_like(model, seed)
+        elif with_critic:
             self._critic, self.head = copy.deepcopy(model), value_head(model)
         if with_reference:
             self._reference = copy.deepcopy(model).requires_grad_(False)
@@ -128,6 +153,15 @@ class FullActors(Actors):
         return self._policy
 
 
+def make_actors(model: PreTrainedModel, config: PPOConfig, seed: int) -> Actors:
+    """The models that a configuration needs, of which the SFT model is one."""
+    with_critic, random_critic = config.advantage == "gae", config.critic_start == "random"
+    if config.lora is not None:
+        return AdapterActors(model, config.lora, seed, with_critic, random_critic=random_critic)
+    with_reference = config.beta > 0 or config.max_kl is not None
+    return FullActors(model, with_critic, with_reference, random_critic=random_critic, seed=seed)
+
+
 def value_head(model: PreTrainedModel) -> torch.nn.Linear:
     """A linear layer from the hidden size to 1, fp32, initialised to zero: the first values are 0."""
     head = torch.nn.Linear(model.get_input_embeddings().weight.shape[1], 1, device=model.device)
@@ -136,10 +170,26 @@ def value_head(model: PreTrainedModel) -> torch.nn.Linear:
     return head
 
 
+def random_critic_like(model: PreTrainedModel, seed: int) -> tuple[PreTrainedModel, torch.nn.Linear]:
+    """A model of the same architecture, dtype and device with random weights, determined by the seed, and a random
+    value head."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        fresh = AutoModelForCausalLM.from_config(copy.deepcopy(model.config), dtype=model.dtype)
+        head = torch.nn.Linear(model.get_input_embeddings().weight.shape[1], 1)
+    return fresh.to(model.device).eval(), head.to(model.device)
+
+
 def make_optimiser(
-    settings: OptimiserConfig, parameters: list[torch.nn.Parameter], head: list[torch.nn.Parameter]
+    settings: OptimiserConfig,
+    parameters: list[torch.nn.Parameter],
+    head: list[torch.nn.Parameter],
+    head_rate: float = HEAD_RATE,
 ) -> Optimiser:
-    """The optimiser of a backbone's parameters and of the parameters of its value head, which may be none."""
-    groups = [(parameters, settings.learning_rate), (head, settings.learning_rate * HEAD_RATE)]
+    """The optimiser of a backbone's parameters and of the parameters of its value head, which may be none;
+    `head_rate` is the head's learning rate relative to the backbone's."""
+    groups = [(parameters, settings.learning_rate), (head, settings.learning_rate * head_rate)]
     betas = (settings.beta1, settings.beta2)
     return Optimiser([group for group in groups if group[0]], betas, settings.weight_decay, settings.clip_norm)

@@ -28,6 +28,21 @@ def hold_back(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[list[
     return held, others
 
 
+def number_of_rollouts(config: PPOConfig, prompts: int) -> int:
+    """The number of rollouts over so many prompts.
+
+    Raises:
+        ConfigError: all of them would update the critic only.
+    """
+    if config.rollouts is not None:
+        return config.rollouts
+    assert config.prompt_epochs is not None, "the configuration has one of the two"
+    rollouts = -(-config.prompt_epochs * prompts // config.prompts)
+    if config.critic_warmup >= rollouts:
+        raise ConfigError(f"ppo.critic_warmup {config.critic_warmup} leaves none of the {rollouts} rollouts")
+    return rollouts
+
+
 def draw_prompts(prompts: Sequence[Prompt], number: int, config: PPOConfig, seed: int) -> list[int]:
     """Indices of the `config.prompts` prompts of rollout `number` (from 1).
 

@@ -20,7 +20,7 @@ from tltrain.encode.decoding import decode_reply
 from tltrain.engine import ranks
 from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
 from tltrain.engine.generate import Generated, generate
-from tltrain.engine.optimiser import cosine
+from tltrain.engine.optimiser import rate_share
 from tltrain.engine.outputs import LogProbs, TokenOutput, Values
 from tltrain.engine.passes import backward, measure
 from tltrain.engine.tree import Predicted
@@ -29,8 +29,8 @@ from tltrain.files import append_json_line, discard
 from tltrain.judging import Verdict
 from tltrain.judging.replies import judge_reply
 from tltrain.ppo import maths
-from tltrain.ppo.actors import Actors, AdapterActors, FullActors, make_optimiser
-from tltrain.ppo.prompts import draw_prompts, hold_back, own_replies
+from tltrain.ppo.actors import HEAD_RATE, make_actors, make_optimiser
+from tltrain.ppo.prompts import draw_prompts, hold_back, number_of_rollouts, own_replies
 from tltrain.ppo.rollouts import (
     Measured,
     Rollout,
@@ -71,7 +71,7 @@ class PPOTrainer:
 
     Raises:
         DataError: there are no prompts.
-        ConfigError: the validation share leaves no prompts on one side.
+        ConfigError: the validation share leaves no prompts on one side, or `critic_warmup` leaves no rollout.
     """
 
     def __init__(
@@ -96,6 +96,8 @@ class PPOTrainer:
         self.held: list[Prompt] = []
         if config.validation is not None:
             self.held, self.prompts = hold_back(prompts, config.validation.share, seed)
+        self.rollouts = number_of_rollouts(config, len(self.prompts))
+        self.logprobs = LogProbs(config.temperature or 1.0)
         self.best: dict[str, Any] | None = None
         self.folder, self.max_tree_tokens, self.seed, self.progress = folder, max_tree_tokens, seed, progress
         self.base = base
@@ -103,15 +105,12 @@ class PPOTrainer:
         model.eval()  # no dropout: log-probabilities before and after an update must be comparable
         self.with_critic = config.advantage == "gae"
         self.with_reference = config.beta > 0 or config.max_kl is not None
-        self.actors: Actors = (
-            FullActors(model, self.with_critic, self.with_reference)
-            if config.lora is None
-            else AdapterActors(model, config.lora, seed, self.with_critic)
-        )
+        self.actors = make_actors(model, config, seed)
         self.policy_optimiser = make_optimiser(config.policy, self.actors.policy_parameters(), [])
         if self.with_critic:
             head = list(self.actors.head.parameters())
-            self.critic_optimiser = make_optimiser(config.critic, self.actors.critic_parameters(), head)
+            rate = HEAD_RATE if config.critic_start == "sft" else 1.0
+            self.critic_optimiser = make_optimiser(config.critic, self.actors.critic_parameters(), head, rate)
 
     def train(self) -> PreTrainedModel:
         """Run all rollouts that are not done yet; saves and returns the policy (the best one, with validation)."""
@@ -120,7 +119,7 @@ class PPOTrainer:
         ranks.on_first(lambda: self._cut_lines(done))
         if self.held and not done:
             self.validate(0)
-        for number in range(done + 1, self.config.rollouts + 1):
+        for number in range(done + 1, self.rollouts + 1):
             started = time.perf_counter()
             rollout = self.collect(number)
             losses = self.update(rollout, number)
@@ -130,11 +129,11 @@ class PPOTrainer:
             ranks.on_first(partial(self._log, rollout, line))
             kl = line["kl"]
             stop = self.config.max_kl is not None and kl is not None and kl > self.config.max_kl
-            if self._validation_is_due(number, last=stop or number == self.config.rollouts):
+            if self._validation_is_due(number, last=stop or number == self.rollouts):
                 self.validate(number)
             if stop:
                 break
-            if number % self.config.checkpoint_every == 0 and number < self.config.rollouts:
+            if number % self.config.checkpoint_every == 0 and number < self.rollouts:
                 state = self.state(number)
                 ranks.on_first(partial(save_checkpoint, checkpoint, state))
         if self.best is not None:
@@ -155,7 +154,7 @@ class PPOTrainer:
         append_json_line(self.folder / "rollouts.jsonl", {"rollout": line["rollout"], "replies": replies})
         append_json_line(self.folder / "metrics.jsonl", line)
         shown = "" if line["kl"] is None else f", KL {line['kl']:.3f}"
-        self.progress(f"reward {line['reward']:.2f}{shown}", line["rollout"], self.config.rollouts)
+        self.progress(f"reward {line['reward']:.2f}{shown}", line["rollout"], self.rollouts)
 
     def collect(self, number: int) -> Rollout:
         """Rollout `number` (from 1) before its update: sampled replies, verdicts, log-probabilities and advantages."""
@@ -274,10 +273,10 @@ class PPOTrainer:
             for name, value in self.accumulate_gradients(rollout, chosen, with_policy=train_policy).items():
                 totals[name] += value
             before = (number - 1 - config.critic_warmup) * updates + index
-            share = cosine(before, (config.rollouts - config.critic_warmup) * updates, config.policy.warmup)
+            share = rate_share(config.policy, before, (self.rollouts - config.critic_warmup) * updates)
             totals["policy_grad_norm"] += self.policy_optimiser.step(1.0, share) if train_policy else 0.0
             if self.with_critic:
-                share = cosine((number - 1) * updates + index, config.rollouts * updates, config.critic.warmup)
+                share = rate_share(config.critic, (number - 1) * updates + index, self.rollouts * updates)
                 totals["value_grad_norm"] += self.critic_optimiser.step(1.0, share)
         summed = [name for name in totals if not name.endswith("_grad_norm")]  # the others are equal on all ranks
         values = ranks.summed([totals[name] for name in summed], self.actors.policy().device)
@@ -328,7 +327,7 @@ class PPOTrainer:
             rollout.sequences(trained),
             loss,
             self.max_tree_tokens,
-            output=LogProbs(config.temperature),
+            output=self.logprobs,
             accumulate=self.policy_optimiser.accumulate,
         )
         return {"policy_loss": passed.loss, "clip_fraction": clip_fraction}
@@ -367,14 +366,13 @@ class PPOTrainer:
         def read(model: PreTrainedModel, output: TokenOutput) -> Sequence[torch.Tensor | None]:
             return measure(model, sequences, output, self.max_tree_tokens)
 
-        logprobs = LogProbs(self.config.temperature)
         old: Sequence[torch.Tensor | None] = [None] * len(replies)
         reference = values = old
         if self.with_reference or self.config.epochs * self.config.minibatches > 1:
-            old = read(self.actors.policy(), logprobs)
+            old = read(self.actors.policy(), self.logprobs)
         if self.with_reference:
             with self.actors.reference() as model:
-                reference = read(model, logprobs)
+                reference = read(model, self.logprobs)
         if self.with_critic:
             values = read(self.actors.critic(), Values(self.actors.head))
         return [Measured(*row) for row in zip(old, reference, values, strict=True)]

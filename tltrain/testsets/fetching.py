@@ -1,4 +1,4 @@
-"""Downloads of public data sets: every file comes from a pinned commit and is verified by SHA-256.
+"""Downloads of public data sets: every file comes from a pinned commit and is verified by SHA-256, where one is known.
 
 The data folder has a subfolder for each set (`rotbench/First_Turn/clean.json`); loaders and `--from` use this layout.
 """
@@ -12,10 +12,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from tltrain.data import RELEASE, RELEASE_FILE
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import file_sha256, replacing
 from tltrain.progress import Progress, counted, no_progress
@@ -37,8 +38,9 @@ class Source:
     repository: str
     commit: str
     folder: str
-    files: Mapping[str, str]
-    """SHA-256 by path relative to that folder, which is also the path in the local folder of the set."""
+    files: Mapping[str, str | None]
+    """SHA-256 by path relative to that folder, which is also the path in the local folder of the set; None: not known,
+    so that the file cannot be verified."""
 
 
 SOURCES = {
@@ -68,6 +70,8 @@ SOURCES = {
             sealtools.TEST: "c2a86a3d3a5270f578e07f39a0973310cbcaec3b8d72166d7be38d21c9720be6",
         },
     ),
+    # The training data of the release; its code (code/mae/mae.py) names the file. Pin its digest once it is known.
+    RELEASE: Source("Junjie-Ye/TL-Training", "77c875a", "data", {RELEASE_FILE: None}),
 }
 NAMES = (*SOURCES, "bfcl")
 
@@ -79,6 +83,8 @@ class Fetched:
     folder: Path
     ready: int
     missing: tuple[Path, ...] = ()
+    unverified: Mapping[Path, str] = field(default_factory=dict)
+    """SHA-256 of the files for which none is pinned."""
 
 
 def fetch(name: str, folder: Path, source: Path | None = None, progress: Progress = no_progress) -> Fetched:
@@ -87,8 +93,8 @@ def fetch(name: str, folder: Path, source: Path | None = None, progress: Progres
     Args:
         name: an element of `NAMES`.
         folder: the folder that contains all data sets.
-        source: a folder of the same layout to copy available files from, or for BFCL a folder with its wheel.
-            None downloads from the public source.
+        source: a folder of the same layout, or a clone of the set's repository, to copy available files from; for BFCL
+            a folder with its wheel. None downloads from the public source.
         progress: called after each file.
 
     Raises:
@@ -101,20 +107,30 @@ def fetch(name: str, folder: Path, source: Path | None = None, progress: Progres
         raise ConfigError(f"--from {source}: no such folder")
     if name == "bfcl":
         return _fetch_bfcl(folder / name, source)
-    missing = []
+    missing, unverified = [], {}
     for path, pin in counted(list(SOURCES[name].files.items()), progress, "files"):
-        target, local = folder / name / path, None if source is None else source / name / path
-        if _is_pinned(target, pin):
+        target, local = folder / name / path, None if source is None else _local(source, name, path)
+        if _is_ready(target, pin, source):
+            if pin is None:
+                unverified[target] = file_sha256(target)
             continue
         if local is not None and not local.is_file():
             missing.append(local)
             continue
         with _opened(_url(SOURCES[name], path), local) as stream:
             _save(stream, target, pin)
+        if pin is None:
+            unverified[target] = file_sha256(target)
     ready = len(SOURCES[name].files) - len(missing)
     if not ready:
         raise DataError(f"none of the files of {name} was found, for example {missing[0]}", source)
-    return Fetched(folder / name, ready, tuple(missing))
+    return Fetched(folder / name, ready, tuple(missing), unverified)
+
+
+def _local(source: Path, name: str, path: str) -> Path:
+    """The file in a folder with the layout of the data folder, or else in a clone of the set's repository."""
+    cloned = source / SOURCES[name].folder / path
+    return cloned if cloned.is_file() and not (source / name / path).is_file() else source / name / path
 
 
 def _url(source: Source, path: str) -> str:
@@ -136,12 +152,13 @@ def _opened(url: str, local: Path | None) -> Iterator[BinaryIO]:
         raise DataError(f"cannot download {url}: {reason}; --from DIR takes a local copy") from None
 
 
-def _save(stream: BinaryIO, target: Path, pin: str) -> None:
-    """Write the file if its content matches the pinned SHA-256."""
+def _save(stream: BinaryIO, target: Path, pin: str | None) -> None:
+    """Write the file if its content matches the pinned SHA-256, or if none is pinned."""
     with replacing(target) as temporary:
         with temporary.open("wb") as written:
             shutil.copyfileobj(stream, written)
-        _check(temporary, target.name, pin)
+        if pin is not None:
+            _check(temporary, target.name, pin)
 
 
 def _check(path: Path, name: str, pin: str) -> None:
@@ -149,7 +166,10 @@ def _check(path: Path, name: str, pin: str) -> None:
         raise DataError(f"{name}: SHA-256 is {found}, expected {pin}: the file is incomplete or of another version")
 
 
-def _is_pinned(path: Path, pin: str) -> bool:
+def _is_ready(path: Path, pin: str | None, source: Path | None) -> bool:
+    """Whether the file is there already. One that cannot be verified is copied again if a source is given."""
+    if pin is None:
+        return path.is_file() and source is None
     return path.is_file() and file_sha256(path) == pin
 
 
