@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: adds the pages that are made from the code, turns formulas into MathML, and refuses foreign hosts."""
+"""Hooks of MkDocs: add the pages that are made from the code, turn formulas into MathML, refuse foreign hosts."""
 
 from __future__ import annotations
 
@@ -12,15 +12,9 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from offline import foreign_hosts
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-LOADED = re.compile(
-    r"""<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|data|srcset)\s*=\s*["']?(?:https?:)?//([^"'/\s>]+)"""
-    r"""|<link\b(?![^>]*\brel=["']?(?:canonical|next|prev))[^>]*?\bhref\s*=\s*["']?(?:https?:)?//([^"'/\s>]+)"""
-    r"""|(?:@import\s+|url\()\s*["']?(?:https?:)?//([^"'/\s)]+)""",
-    re.IGNORECASE,
-)
-"""What a browser fetches by itself; links that a reader follows are allowed."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -50,13 +44,3 @@ def on_post_build(config: MkDocsConfig) -> None:
     """
     if found := foreign_hosts(Path(config.site_dir)):
         raise PluginError("the site loads from other hosts:\n" + "\n".join(found))
-
-
-def foreign_hosts(site: Path) -> list[str]:
-    """Files of a site that load something from another host, with the host."""
-    found = []
-    for path in sorted(site.rglob("*")):
-        if path.suffix in (".html", ".css"):
-            text = path.read_text("utf-8")
-            found += [f"{path.relative_to(site)}: {next(filter(None, hosts))}" for hosts in LOADED.findall(text)]
-    return found

@@ -33,8 +33,8 @@ def pages() -> dict[str, str]:
 def configuration() -> str:
     """Every setting with its type, default and description."""
     intro = (
-        "`tltrain run`, `sft`, `ppo` and `plan` read a YAML file with these settings; only those that differ from their "
-        "defaults need to be in it. `tltrain config` prints all of them as YAML, and `--set sft.epochs=2` changes one.\n"
+        "`tltrain run`, `sft`, `ppo` and `plan` read a YAML file with these settings; only those that differ from "
+        "their defaults need to be in it. `tltrain config` prints all of them as YAML; `--set KEY=VALUE` changes one.\n"
     )
     evaluation = "The file of `tltrain eval --config`; `tltrain config --eval` prints it.\n"
     parts = ["# Configuration", MADE, intro, *_section(RunConfig, "", "A run")]
@@ -60,7 +60,9 @@ def _setting(kind: type[Section], name: str, field: FieldInfo, path: str) -> str
     else:
         value = kind.model_construct(**{name: field.get_default(call_default_factory=True)}).model_dump(include={name})
         default = f"`{_yaml(value[name])}`"
-    return f"| `{path}{name}` | {_cell(_type(field.annotation))} | {_cell(default)} | {_cell(field.description or '')} |"
+    return (
+        f"| `{path}{name}` | {_cell(_type(field.annotation))} | {_cell(default)} | {_cell(field.description or '')} |"
+    )
 
 
 def _yaml(value: Any) -> str:
@@ -110,7 +112,7 @@ def _parameter(parameter: Any) -> str:
     default = parameter.default
     if parameter.required:
         default = "required"
-    elif parameter.param_type_name == "option" and parameter.is_flag or default is None or callable(default):
+    elif (parameter.param_type_name == "option" and parameter.is_flag) or default is None or callable(default):
         default = ""
     else:
         default = f"`{default}`"
