@@ -33,7 +33,7 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
 
 
 def _formula(tex: str, display: bool) -> str:
-    return convert(html.unescape(tex).strip(), display="block" if display else "inline")
+    return str(convert(html.unescape(tex).strip(), display="block" if display else "inline"))
 
 
 def on_post_build(config: MkDocsConfig) -> None:
