@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: install demo table test test-slow test-integrations docs check format
+.PHONY: install demo table evidence test test-slow test-integrations docs check format
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -17,7 +17,7 @@ demo: install
 
 # The built-in model and the demo's, or another, on every test set at hand, side by side: runs/table/comparison.md.
 # DATA is a folder of test sets; those it lacks, and all where it is not given, are taken from where `tltrain fetch` puts
-# them. A stopped run goes on with the same command.
+# them. An interrupted run resumes with the same command.
 MODEL ?= runs/demo/ppo/model
 LIMIT ?= 20
 TOKENS ?= 128
@@ -28,8 +28,15 @@ table: install
 	$(BIN)/tltrain eval base=smollm2-135m trained=$(MODEL) --bench all $(if $(DATA),--data $(DATA)) \
 		--limit $(LIMIT) --max-new-tokens $(TOKENS) --max-steps $(STEPS) --out $(TABLE)
 
+# The experiments behind docs/EVIDENCE.md, or those named in ONLY: results in results/, a table of them and of their
+# estimated times first. An interrupted run resumes with the same command.
+ONLY ?=
+evidence: install
+	$(BIN)/python benchmarks/evidence.py $(ONLY)
+
+# One process for each core, each with a single thread: less time than one process with all threads.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow

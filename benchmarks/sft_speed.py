@@ -1,10 +1,10 @@
 """Speed and memory of SFT on multi-turn logs, tltrain and TRL: `python benchmarks/sft_speed.py [--json FILE]`.
 
 There are two workloads from toolworld: logs that share a large tool set, and logs with different tool sets. Both
-trainers use the same model in bf16, the same token ids, the same tokens in the loss (all replies, weight 1), and AdamW
-on all weights. Each run has a process of its own, whose peak memory is measured; the two trainers alternate. Loading
-the model and the first update, on other logs, are not timed but count towards the peak. Before the runs both trainers
-make an update on two logs, to check that the number of tokens trained on and the loss are equal.
+trainers use the same model in the same dtype, the same token ids, the same tokens in the loss (all replies, weight 1),
+and AdamW on all weights. Each run has a process of its own, whose peak memory is measured; the two trainers alternate.
+Loading the model and the first update, on other logs, are not timed but count towards the peak. Before the runs both
+trainers make an update on two logs, to check that the number of tokens trained on and the loss are equal.
 """
 
 from __future__ import annotations
@@ -165,6 +165,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--model", default=models.BUILTIN, help="built-in model, folder, hub name, or llama-7b-random")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if cuda_is_available() else "cpu")
+    parser.add_argument("--dtype", choices=("auto", "bfloat16", "float32"), default="auto")
     parser.add_argument("--sides", nargs="+", choices=tuple(MODULES), default=tuple(MODULES))
     parser.add_argument("--max-tree-tokens", type=int, default=4096, help="most tokens of a pass of tltrain")
     parser.add_argument("--trl-python", default=sys.executable, help="Python interpreter of an environment with TRL")
@@ -194,6 +195,7 @@ def prepare(options: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str
     folder = model_folder(options.model, scratch)
     machine = json.loads(call(sys.executable, "speed.machine", options.device))
     report(f"{machine}")
+    dtype = str(models.resolve_dtype(options.dtype, options.device)).removeprefix("torch.")
     job = Job(
         logs="",
         rows="",
@@ -205,10 +207,12 @@ def prepare(options: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str
         learning_rate=LEARNING_RATE,
         seed=options.seed,
         max_tree_tokens=options.max_tree_tokens,
+        dtype=dtype,
         ours=options.ours,
         trl=options.trl,
     )
     size = model_size(folder)
+    peak = machine["peak_flops" if dtype == "bfloat16" else "peak_flops_fp32"]
     head = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine,
@@ -217,7 +221,7 @@ def prepare(options: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str
         "batch": options.batch,
         "seed": options.seed,
     }
-    return Bench(job, options.logs, options.repeats, sides(options), size, machine["peak_flops"], scratch), head
+    return Bench(job, options.logs, options.repeats, sides(options), size, peak, scratch), head
 
 
 def main() -> None:
@@ -233,7 +237,7 @@ def main() -> None:
             if options.json:
                 options.json.write_text(json.dumps({**head, "workloads": results}, indent=1) + "\n", encoding="utf-8")
     print(table(results))
-    print(f"matrix peak {bench.peak_flops / 1e9:,.0f} GFLOP/s; counted: {COUNTED}")
+    print(f"matrix peak {bench.peak_flops / 1e9:,.0f} GFLOP/s in {bench.job.dtype}; counted: {COUNTED}")
 
 
 if __name__ == "__main__":

@@ -328,7 +328,8 @@ def test_the_largest_weight() -> None:
 def test_a_template_whose_generation_prompt_is_no_prefix_is_refused() -> None:
     tokenizer = micro_tokenizer()
     template = tokenizer.chat_template
-    tokenizer.chat_template = template.replace("{{- '<|im_start|>assistant\\n' -}}", "{{- '<|im_start|>bot\\n' -}}")
+    before, marker, after = template.rpartition("{{- '<|im_start|>assistant\\n' -}}")  # the generation prompt is last
+    tokenizer.chat_template = before + marker.replace("assistant", "bot") + after
     assert tokenizer.chat_template != template
     with pytest.raises(TemplateError, match=r"log, message 1: .*generation prompt is not a prefix .*'bot.*'assistant"):
         Encoder(tokenizer).steps(LOG)

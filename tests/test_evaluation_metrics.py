@@ -15,12 +15,14 @@ from tltrain.evaluation.significance import compare
 from tltrain.judging import standard_error
 from tltrain.report.tables import terminal_table
 from tltrain.testsets.trajectories import TrajectorySet
-from tltrain.trajectory import Message, Trajectory
+from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 
 def test_a_row_is_all_that_a_metric_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is computed, kept through JSON, compared and shown."""
-    test = TrajectorySet.of("chat", "held", [Trajectory((Message("user", "Hi"), Message("assistant", "Hello")))] * 4)
+    reply = Message("assistant", calls=(Call("greet", {}),))
+    log = Trajectory((Message("user", "Hi"), reply), (Tool("greet"),))
+    test = TrajectorySet.of("chat", "held", [log] * 4)
     always = Metric("XX", "always right", "is right in {} %", lambda result: (1, 1))
     monkeypatch.setitem(METRICS, "XX", always)
     rows = [score(test, [Prediction(item.index, "Hello") for item in test.items], model).to_json() for model in "ab"]

@@ -29,7 +29,7 @@ def test_names_of_test_sets(data: Path) -> None:
         ("nothing", ConfigError, "no such test set"),
         ("bfcl/none", ConfigError, "no such split: expected one of exec, ast, live"),
         ("bfcl/ast", DataError, "no such file"),
-        (",", ConfigError, "names no test set"),
+        (",", ConfigError, "no test set is named"),
         ("tooleyes", DataError, "no file of tooleyes there; `tltrain fetch tooleyes` gets them"),
     ):
         with pytest.raises(error, match=text):

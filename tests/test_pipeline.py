@@ -267,10 +267,10 @@ def assert_same_run(folder: Path, reference: Path) -> None:
 
 def test_killed_at_renames_the_run_ends_the_same(finished: Finished, processes: Any, tmp_path: Path) -> None:
     """Each process is killed just before or after a rename, some of them between the two of a commit."""
-    chance, folder, kills = random.Random(0), tmp_path / "run", 0
+    rng, folder, kills = random.Random(0), tmp_path / "run", 0
     arguments = ["run", str(finished.config), "--out", str(folder)]
     while True:
-        process = processes.Process(target=die_at, args=(arguments, chance.randint(1, 8), chance.random() < 0.5))
+        process = processes.Process(target=die_at, args=(arguments, rng.randint(1, 8), rng.random() < 0.5))
         process.start()
         process.join(300)
         if process.exitcode == 0:

@@ -128,8 +128,8 @@ def test_old_logprobs_are_the_policy_s_at_the_sampling_temperature(tmp_path: Pat
     plain = micro_model(len(TOKENIZER))
     for row, (prompt, reply) in enumerate(zip(rollout.prompts, rollout.replies, strict=True)):
         logits = plain(input_ids=torch.tensor([[*prompt.ids, *reply.ids]])).logits[0] / 0.7
-        chances = logits.log_softmax(-1)[len(prompt.ids) - 1 : -1]
-        expected = chances.gather(1, torch.tensor(reply.ids)[:, None])[:, 0]
+        logprobs = logits.log_softmax(-1)[len(prompt.ids) - 1 : -1]
+        expected = logprobs.gather(1, torch.tensor(reply.ids)[:, None])[:, 0]
         torch.testing.assert_close(rollout.old[row, : len(reply.ids)], expected, rtol=0, atol=1e-4)
         assert not rollout.old[row, len(reply.ids) :].any()
     assert losses["clip_fraction"] == 0

@@ -163,7 +163,7 @@ def test_our_side_in_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.Mo
     """One workload, ours alone, from the logs to the figures."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     folder = str(save_micro(tmp_path / "micro"))
-    job = Job("", "", 1, 1, folder, "cpu", "", 1e-4, 0, 4096, {"group_size": 1}, {})
+    job = Job("", "", 1, 1, folder, "cpu", "", 1e-4, 0, 4096, "float32", {"group_size": 1}, {})
     bench = Bench(job, 1, 1, {"ours": sys.executable}, model_size(folder), 1e9, tmp_path)
     result = bench.workload("own")
     figures = result["sides"]["ours"]
@@ -183,7 +183,7 @@ def test_trl_gets_the_fastest_of_its_settings(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr("sft_speed.call", call)
     folder = str(save_micro(tmp_path / "micro"))
-    job = Job("", "", 8, 8, folder, "cpu", "", 1e-4, 0, 4096, {}, {"weight_decay": 0.0})
+    job = Job("", "", 8, 8, folder, "cpu", "", 1e-4, 0, 4096, "float32", {}, {"weight_decay": 0.0})
     tuned, trials = Bench(job, 16, 1, {"trl": ""}, Size(1, 1), 1.0, tmp_path).tuned()
     assert tuned.job == replace(
         job, trl={"weight_decay": 0.0, "attn_implementation": "eager", "gradient_checkpointing": True}

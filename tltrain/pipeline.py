@@ -21,7 +21,7 @@ from tltrain.audit.run import audit, write_audit
 from tltrain.config import Base, EvaluationConfig, RunConfig
 from tltrain.data import Data, digests, load_data
 from tltrain.encode import Encoder
-from tltrain.encode.check import check_encoding
+from tltrain.encode.check import check_encoding, skipped_lines
 from tltrain.engine import ranks
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
@@ -29,12 +29,14 @@ from tltrain.engine.devices import pick_device
 from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
+from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
+from tltrain.planning.fit import check_memory
 from tltrain.planning.plan import Plan, plan_run
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
-from tltrain.progress import ProgressFactory, counted, no_progress, no_progress_factory, showing
+from tltrain.progress import ProgressFactory, counted, no_progress_factory, showing
 from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
 from tltrain.run_directory import RunDirectory
@@ -45,8 +47,6 @@ from tltrain.testsets.trajectories import TrajectorySet
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SKIPPED_SHOWN = 10
-"""Skipped records that are named in warnings."""
 STAGES = ("audit", "sft", "ppo", "eval", "report")
 ENCODE_SECONDS = 0.5
 """Time for encoding each kind of data in a quick estimate."""
@@ -57,6 +57,12 @@ MEASURE_SECONDS = 0.4
 class Pipeline:
     """A run: its configuration, its data and its run directory. Stages that are complete are skipped; with `overwrite`,
     a run that the directory already holds is moved aside first.
+
+    Args:
+        config: what the run does.
+        folder: the run directory.
+        progress: shows progress.
+        data: the data of the configuration, if they are loaded already.
 
     Raises:
         ConfigError, DataError: the model, the dialect or the data cannot be used.
@@ -69,14 +75,15 @@ class Pipeline:
         folder: Path,
         progress: ProgressFactory = no_progress_factory,
         overwrite: bool = False,
+        data: Data | None = None,
     ) -> None:
-        self.config, self.progress = config, progress
         self.device = ranks.join(pick_device(config.device))
+        self.config, self.progress = config, progress if ranks.rank() == 0 else no_progress_factory
         self.tokenizer: PreTrainedTokenizerBase = models.load_tokenizer(config.model, config.dialect, config.allow_code)
-        with showing(progress if ranks.rank() == 0 else no_progress_factory, "reading the data"):
-            self.data: Data = load_data(config.data, config.seed)
+        with showing(self.progress, "reading the data"):
+            self.data: Data = data or load_data(config.data, config.data_seed)
         for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
-            logging.getLogger("tltrain").warning("%s", warning)
+            self.warn(warning)
         self.config = with_reply_limit(config, folder, self.data, self.tokenizer)
         self.folder = folder
         self.warned_about_sharing = False
@@ -88,8 +95,13 @@ class Pipeline:
         self.run.check_data(digests(self.config.data))
 
     def all(self, stages: Iterable[str] = STAGES) -> list[dict[str, Any]]:
-        """Run the stages in order. Returns the rows of `scores.json`."""
+        """Run the stages in order. Returns the rows of `scores.json`.
+
+        Raises:
+            ConfigError: a training cannot fit into memory.
+        """
         stages = tuple(stages)
+        self.check_memory(stages)
         scored = "eval" in stages and self.config.eval is not None
         if "audit" in stages and self.data.train:
             ranks.on_first(self.audit)
@@ -129,22 +141,32 @@ class Pipeline:
             add_evaluation(self.policy_name)
         return names
 
+    def check_memory(self, stages: Iterable[str]) -> None:
+        """Refuse trainings whose weights alone exceed the memory, before anything is loaded."""
+        arms = self.config.sft.arms if self.config.sft else []
+        done = {"sft": all(self.arm_model(arm).exists() for arm in arms), "ppo": (self.folder / "ppo/model").exists()}
+        left = [stage for stage in stages if not done.get(stage, True)]
+        check_memory(self.config, left, device=self.device, ranks=ranks.count())
+
     def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
         """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
         measured for a fraction of a second. None if nothing is left, or with several processes."""
         if ranks.count() > 1:
             return None
         stages = tuple(stages)
-        pending = self.pending(stages)
+        if not (pending := self.pending(stages)):
+            return None
         if "ppo" in pending and "sft" not in stages:
             self._ppo_start()  # otherwise the mistake would be reported after measuring
-        if not pending:
-            return None
+        self.check_memory(stages)
+        kinds = sorted({name.split()[0] for name in pending})
+        if kinds != ["eval"]:
+            self.check_encoding()
         planned = plan_run(
             self.config,
             self.data,
             self.tokenizer,
-            stages=sorted({name.split()[0] for name in pending}),
+            stages=kinds,
             encode_seconds=ENCODE_SECONDS,
             measure_seconds=MEASURE_SECONDS,
         )
@@ -180,7 +202,7 @@ class Pipeline:
             )
             write_audit(self.folder, found, self.data.problems, overlap=self.data.overlap)
             for warning in found["warnings"]:
-                logging.getLogger("tltrain").warning("%s", warning)
+                self.warn(warning)
 
     def check_encoding(self) -> None:
         """Encode all training data once, before anything is trained, so that an odd record does not stop a later arm.
@@ -204,12 +226,10 @@ class Pipeline:
             self.data.train,
             encoder,
             strict=self.config.data.strict,
-            progress=self.progress("check") if ranks.rank() == 0 else no_progress,
+            progress=self.progress("check"),
         )
-        for problem in problems[:SKIPPED_SHOWN]:
-            logging.getLogger("tltrain").warning("skipped: %s", problem)
-        if len(problems) > SKIPPED_SHOWN:
-            logging.getLogger("tltrain").warning("skipped: %d more records", len(problems) - SKIPPED_SHOWN)
+        for warning in skipped_lines(problems):
+            self.warn(warning)
         self.data = replace(self.data, train=kept, problems=[*self.data.problems, *problems])
         self.encoding_checked = True
 
@@ -233,8 +253,8 @@ class Pipeline:
                 folder=folder,
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
-                progress=self.progress(f"sft {arm}") if ranks.rank() == 0 else no_progress,
-                encoding_progress=self.progress(f"sft {arm}: encoding") if ranks.rank() == 0 else no_progress,
+                progress=self.progress(f"sft {arm}"),
+                encoding_progress=self.progress(f"sft {arm}: encoding"),
                 reload=lambda: models.load_model(
                     self.config.model,
                     models.resolve_dtype(self.config.dtype, self.device),
@@ -251,8 +271,11 @@ class Pipeline:
             write_significance(self.folder)
             write_pages(self.folder)
 
-    def ppo(self) -> None:
-        """PPO with the judge's reward."""
+    def ppo(self, start: Path | None = None) -> None:
+        """PPO with the judge's reward, from the model in the folder `start`; by default from this run's SFT model.
+
+        After SFT without MAE every reply gives a prompt, as failed calls are part of what that arm learns from.
+        """
         from tltrain.ppo.trainer import PPOTrainer
 
         assert self.config.ppo is not None
@@ -260,24 +283,26 @@ class Pipeline:
             ranks.on_first(lambda: discard(self.folder / "ppo" / "checkpoint.pt"))
             ranks.on_first(lambda: write_cards(self.folder))
             return
-        start = self._ppo_start()
+        path = str(start) if start is not None else self._ppo_start()
+        mae = self.config.sft is None or ARMS[self.config.ppo.arm].mae
         self.check_encoding()
         with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
-            model = self.load(start)
+            model = self.load(path)
             encoder = self.encoder(model)
             trajectories = counted(self.data.train, self.progress("ppo: encoding"), "trajectories")
+            prompts = chain.from_iterable(encoder.prompts(one, failed=not mae) for one in trajectories)
             PPOTrainer(
                 model,
                 self.tokenizer,
-                prompts=list(chain.from_iterable(map(encoder.prompts, trajectories))),
+                prompts=list(prompts),
                 stop_ids=encoder.stop_ids,
                 config=self.config.ppo,
                 folder=self.folder / "ppo",
                 dialect=self.config.dialect,
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
-                progress=self.progress("ppo") if ranks.rank() == 0 else no_progress,
-                base=start,
+                progress=self.progress("ppo"),
+                base=path,
             ).train()
             ranks.on_first(lambda: write_cards(self.folder))
 
@@ -312,10 +337,11 @@ class Pipeline:
 
     @cached_property
     def test_sets(self) -> list[TestSet]:
-        """The run's own test splits: every reply without a failed call is an item.
+        """The run's own test splits, where every reply without a failed call is an item, and those of `eval.bench`.
 
         Raises:
-            DataError: a split has no item.
+            ConfigError: `eval.bench` names no test set.
+            DataError: a split has no item, or a file of a test set is missing or cannot be read.
         """
         sets: list[TestSet] = [
             TrajectorySet.of(self.data.bench, split, trajectories, self.config.mode)
@@ -324,7 +350,12 @@ class Pipeline:
         for test in sets:
             if not test.items:
                 raise DataError(f"nothing to evaluate: split {test.split} has no unfailed reply")
-        return sets
+        public = self.config.eval.bench if self.config.eval is not None else []
+        return [*sets, *load_test_sets(",".join(public), self.evaluation.data, self.warn)] if public else sets
+
+    def warn(self, text: str) -> None:
+        """Report what the user should know."""
+        logging.getLogger("tltrain").warning("%s", text)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -332,6 +363,7 @@ class Pipeline:
         assert self.config.eval is not None, "evaluation needs config.eval"
         assert self.config.eval.max_new_tokens is not None, "set when the run starts"
         config = EvaluationConfig(
+            data=self.config.eval.data,
             dialect=self.config.dialect,
             limit=self.config.eval.trajectories,
             max_new_tokens=self.config.eval.max_new_tokens,
@@ -339,7 +371,7 @@ class Pipeline:
             batch_size=self.config.eval.batch_size,
             dtype=self.config.dtype,
             device=self.config.device,
-            seed=self.config.seed,
+            seed=self.config.data_seed,
             allow_code=self.config.allow_code,
         )
         return Evaluation(config, self.run, progress=self.progress)
@@ -348,11 +380,11 @@ class Pipeline:
         """Load a model (built-in, folder or hub name) in the run's dtype onto its device; `base` quantises it."""
         gc.collect()
         dtype = models.resolve_dtype(self.config.dtype, self.device)
-        with showing(self.progress if ranks.rank() == 0 else no_progress_factory, "loading the model"):
+        with showing(self.progress, "loading the model"):
             model = models.load_model(name, dtype, self.device, base, self.config.allow_code)
         reason = prefix_sharing_obstacle(model)
         if reason is not None and not self.warned_about_sharing:
-            logging.getLogger("tltrain").warning("no prefix is shared, sequences run one by one: %s", reason)
+            self.warn(f"no prefix is shared, sequences run one by one: {reason}")
         self.warned_about_sharing = reason is not None
         return model
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def ours(job: Job) -> Outcome:
     """Train on the warm-up logs and then, with a new trainer, on the timed logs."""
     load = load_model if without_weights(job.model) else models.load_model
-    model = load(job.model, torch.bfloat16, job.device)
+    model = load(job.model, getattr(torch, job.dtype), job.device)
     logs = list(read(job.logs))
     trained = _train(model, logs[: job.warmup], job, "warmup")[0] if job.warmup else 0
     gc.collect()  # frees the optimiser of the first trainer

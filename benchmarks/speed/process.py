@@ -39,6 +39,8 @@ class Job:
     learning_rate: float
     seed: int
     max_tree_tokens: int
+    dtype: str
+    """Of the model, and of what TRL trains: `bfloat16` or `float32`."""
     ours: dict[str, Any]
     """Fields of tltrain's `SFTConfig` that override its defaults."""
     trl: dict[str, Any]

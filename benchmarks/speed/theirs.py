@@ -13,14 +13,14 @@ from trl import SFTConfig, SFTTrainer
 from speed.process import Job, Outcome, load_model, peak_memory_mb, read_lines, run, versions
 
 SETTINGS: dict[str, Any] = {
-    "load_dtype": "bfloat16",
     "bf16": False,
     "per_device_train_batch_size": 1,
     "gradient_checkpointing": False,
 }
-"""A single log per pass, no gradient checkpointing, weights and optimiser in bf16: less memory and time than
-fp32 weights with autocast. `load_dtype` and `attn_implementation` apply to loading the model; the other settings are
-passed to `trl.SFTConfig`. Gradients are accumulated over the logs of a batch."""
+"""A single log per pass, no gradient checkpointing, weights and optimiser in the run's dtype: with bf16 that is less
+memory and time than fp32 weights with autocast. `load_dtype` (by default the run's dtype) and `attn_implementation`
+apply to loading the model; the other settings are passed to `trl.SFTConfig`. Gradients are accumulated over the logs of
+a batch."""
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
@@ -48,7 +48,7 @@ def _now() -> float:
 
 def theirs(job: Job) -> Outcome:
     """Train on all rows in order; the first updates are the warm-up and are not timed."""
-    settings = SETTINGS | job.trl
+    settings = {"load_dtype": job.dtype, **SETTINGS, **job.trl}
     rows = read_lines(job.rows)
     clock = Clock(job.warmup // job.batch)
     options = {name: settings[name] for name in ("attn_implementation",) if name in settings}

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import typer
 
+import tltrain.cli.ablate
 import tltrain.cli.chat
 import tltrain.cli.data
 import tltrain.cli.evaluate

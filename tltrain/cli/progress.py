@@ -71,6 +71,11 @@ class Stages:
     def _print(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
 
+    def clear(self) -> None:
+        """Remove all bars, once their stages are complete."""
+        for task in self.bars.task_ids:
+            self.bars.remove_task(task)
+
 
 class Line(ProgressColumn):
     """All of a stage's progress in one line that fits the console."""

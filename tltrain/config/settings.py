@@ -73,6 +73,8 @@ class DataConfig(Section):
     """File of tool specifications, for trajectories that contain none."""
     strict: bool = True
     """Stop at the first record that cannot be read; otherwise such records are counted and skipped."""
+    seed: int | None = None
+    """Random seed of toolworld, of the held-out split and of the sample of test items; null: the run's seed."""
 
 
 class LoraConfig(Section):
@@ -263,7 +265,11 @@ class EvalConfig(Section):
     """Evaluation by greedy decoding."""
 
     trajectories: Positive | None = None
-    """Size of the random sample of trajectories from each test split; null: all."""
+    """Size of the random sample of trajectories (of items, in the sets of `bench`) from each split; null: all."""
+    bench: list[str] = []
+    """Public test sets or splits to evaluate on too: `rotbench`, `toolalpaca/eval_real`, or others."""
+    data: str | None = None
+    """Folder of the public test sets; null: the cache of `tltrain fetch`."""
     max_new_tokens: Positive | None = None
     """A longer reply is truncated and counts as not parseable; null: a limit that fits the golds' lengths."""
     batch_size: Positive = 64
@@ -308,6 +314,11 @@ class RunConfig(Section):
         if self.data.train is None and (self.sft or self.ppo):
             raise ValueError("data.train is null: then sft and ppo have to be null too")
         return self
+
+    @property
+    def data_seed(self) -> int:
+        """Random seed of the data: that of `data`, else the run's."""
+        return self.seed if self.data.seed is None else self.data.seed
 
 
 class EvaluationConfig(Section):

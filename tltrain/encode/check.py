@@ -10,6 +10,9 @@ from tltrain.formats import Problem
 from tltrain.progress import Progress, no_progress
 from tltrain.trajectory import Trajectory
 
+SHOWN = 10
+"""Skipped records that are named."""
+
 
 def check_encoding(
     trajectories: Sequence[Trajectory],
@@ -41,6 +44,12 @@ def check_encoding(
         first = problems[0]
         raise DataError(f"no trajectory can be encoded: {first.reason}", first.path, first.line)
     return kept, problems
+
+
+def skipped_lines(problems: Sequence[Problem]) -> list[str]:
+    """A line for each of the first `SHOWN` records that are skipped, and the number of the others."""
+    lines = [f"skipped: {problem}" for problem in problems[:SHOWN]]
+    return [*lines, f"skipped: {len(problems) - SHOWN} more records"] if len(problems) > SHOWN else lines
 
 
 def _location(trajectory: Trajectory, reason: str) -> tuple[str, int | None, str]:

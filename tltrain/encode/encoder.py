@@ -182,13 +182,15 @@ class Encoder:
             if message.weight != 0 and not any(reading.failed for reading in readings.get(index, []))
         ]
 
-    def prompts(self, trajectory: Trajectory) -> Iterator[Prompt]:
-        """The prompt of every unfailed reply, with the gold history. Prompts that reach the length limit are skipped.
+    def prompts(self, trajectory: Trajectory, failed: bool = False) -> Iterator[Prompt]:
+        """The prompt of every unfailed reply, with the gold history; with `failed`, of failed replies too. Replies
+        labelled 0 and prompts that reach the length limit are skipped.
 
         Raises:
             TemplateError: the chat template cannot render this.
         """
-        for index in self.unfailed_replies(trajectory):
+        every = (index for index, message in trajectory.replies() if message.weight != 0)
+        for index in every if failed else self.unfailed_replies(trajectory):
             ids = self.renderer.token_ids(self.renderer.prompt(trajectory, index))
             if self.max_length is None or len(ids) < self.max_length:
                 yield Prompt(ids, trajectory.messages[index].calls, trajectory.tools, trajectory, index)

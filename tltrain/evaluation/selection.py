@@ -21,7 +21,7 @@ Model = str | Endpoint
 """A folder, a hub name, the built-in model; or an endpoint."""
 
 
-def load_test_sets(names: str, folder: Path, warn: Callable[[str], None]) -> list[TestSet]:
+def load_test_sets(names: str, folder: Path, warn: Callable[[str], None], *, option: str = "--bench") -> list[TestSet]:
     """The named splits. `rotbench` and `rotbench/First_Turn` select all their splits whose files exist, `all` those of
     every set; skipped splits are reported through `warn`.
 
@@ -38,7 +38,7 @@ def load_test_sets(names: str, folder: Path, warn: Callable[[str], None]) -> lis
                 raise DataError(f"no file of {name} there; `tltrain fetch {bench}` gets them", folder)
             found |= {(test.name, test.split): test for test in loaded}
     if not found:
-        raise ConfigError("--bench names no test set")
+        raise ConfigError("no test set is named")
     return list(found.values())
 
 
@@ -111,7 +111,7 @@ def _load_named(name: str, folder: Path, warn: Callable[[str], None]) -> list[Te
     kind = test_set(bench)
     splits = [split for split in kind.SPLITS if split == part or not part or split.startswith(part + "/")]
     if not splits:
-        raise ConfigError(f"--bench {name}: no such split: expected one of {', '.join(kind.SPLITS)}")
+        raise ConfigError(f"{name}: no such split: expected one of {', '.join(kind.SPLITS)}")
     source = data_folder(bench, folder)
     if source != folder:
         warn(f"{bench}: read from {source / bench}, since {folder} has none")

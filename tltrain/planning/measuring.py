@@ -92,7 +92,7 @@ class _Measurement:
             save_seconds=item * self.size.parameters / DISK,
             base_mb=base,
             load_mb=load_mb,
-            capacity_mb=self._capacity_mb(),
+            capacity_mb=capacity_mb(self.device),
             item_bytes=item,
             shares_prefixes=shares,
         )
@@ -208,11 +208,13 @@ class _Measurement:
     def _peak_mb(self) -> float:
         return torch.cuda.max_memory_allocated() / 1e6 if self._on_gpu else peak_memory_mb()
 
-    def _capacity_mb(self) -> float:
-        if self._on_gpu:
-            return torch.cuda.get_device_properties(self.device).total_memory / 1e6
-        memory = psutil.virtual_memory()
-        return float(memory.available + psutil.Process().memory_info().rss) / 1e6
-
     def _name(self) -> str:
         return torch.cuda.get_device_name() if self._on_gpu else f"this CPU, {torch.get_num_threads()} threads"
+
+
+def capacity_mb(device: str) -> float:
+    """Memory of a GPU, or what this process could have of the machine's."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / 1e6
+    memory = psutil.virtual_memory()
+    return float(memory.available + psutil.Process().memory_info().rss) / 1e6

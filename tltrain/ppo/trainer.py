@@ -91,6 +91,7 @@ class PPOTrainer:
     ) -> None:
         if not prompts:
             raise DataError("nothing to sample from: the training split has no unfailed step within the length limit")
+        ranks.join(model.device.type)
         self.tokenizer, self.prompts, self.stop_ids, self.config = tokenizer, prompts, stop_ids, config
         self.held: list[Prompt] = []
         if config.validation is not None:
@@ -123,8 +124,8 @@ class PPOTrainer:
             started = time.perf_counter()
             rollout = self.collect(number)
             losses = self.update(rollout, number)
-            seconds = time.perf_counter() - started
-            speed = {"seconds": seconds, "replies_per_second": len(rollout.replies) / seconds}
+            speed = {"seconds": time.perf_counter() - started}
+            speed["replies_per_second"] = len(rollout.replies) / speed["seconds"]
             line = {"rollout": number, **summary(rollout), **losses, **speed}
             ranks.on_first(partial(self._log, rollout, line))
             kl = line["kl"]
@@ -211,8 +212,7 @@ class PPOTrainer:
         greedy, sampled = ranks.concatenated(greedy), ranks.concatenated(sampled)
         right = torch.tensor([verdict.CF for verdict in sampled]).view(-1, samples)
         scores = validation_scores(greedy, self._rewards(sampled).view(-1, samples), right)
-        line = {"rollout": number, **scores}
-        ranks.on_first(lambda: append_json_line(self.folder / "validation.jsonl", line))
+        ranks.on_first(lambda: append_json_line(self.folder / "validation.jsonl", {"rollout": number, **scores}))
         if self.best is None or (scores["CF"], scores["reward"]) > (self.best["CF"], self.best["reward"]):
             weights = [weight.detach().cpu().clone() for weight in self.policy_optimiser.weights]
             self.best = {"rollout": number, "CF": scores["CF"], "reward": scores["reward"], "weights": weights}

@@ -122,13 +122,13 @@ def lines(
     colours: Mapping[str, int],
     smooth: bool = False,
     limits: tuple[float, float] | None = None,
-    errors: Mapping[str, Sequence[float]] | None = None,
+    bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> Markup:
     """Line chart of `{name: (x, y)}`, each line labelled at its end. Values that are not finite are omitted.
 
     `smooth` draws the running mean (over a twentieth of the points) as a strong line and the points as a faint line.
-    `limits` are the ends of the vertical axis, for values with natural bounds; None: fitted to the data. `errors` are
-    the lengths of error bars, one for each point of a line.
+    `limits` are the ends of the vertical axis, for values with natural bounds; None: fitted to the data. `bands` are
+    the lower and upper ends of the intervals of a line's points, as vertical bars.
     """
     points = {name: _finite(*values) for name, values in series.items()}
     points = {name: values for name, values in points.items() if len(values[0])}
@@ -142,13 +142,15 @@ def lines(
             mean = running_mean(y, max(1, len(y) // 20)) if smooth else y
             if smooth and len(y) >= 20:
                 axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
-            if errors and name in errors:
-                kept = np.isfinite(np.asarray(series[name], dtype=float)).all(axis=0)
-                bars = np.asarray(errors[name], dtype=float)[kept]
-                axes.errorbar(x, y, yerr=bars, color=colour, linewidth=0, elinewidth=1.2, capsize=3, alpha=0.7)
             axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
+            if bands and name in bands:
+                kept = np.isfinite(np.asarray(series[name], dtype=float)).all(axis=0)
+                low, high = (np.asarray(side, dtype=float)[kept] for side in bands[name])
+                axes.errorbar(x, y, yerr=(y - low, high - y), color=colour, fmt="none", elinewidth=1.2, capsize=3)
             ends.append(float(mean[-1]))
         _measure(axes, x_label)
+        if not all(float(value).is_integer() for x, _ in points.values() for value in x):
+            axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
         every = np.concatenate([y for _, y in points.values()]) if points else np.zeros(1)
         if limits:
             axes.set_ylim(*limits)
@@ -157,6 +159,37 @@ def lines(
         if several:
             _label_ends(axes, names, ends, [PALETTE[colours[name]] for name in points])
     return _svg(figure, title, "; ".join(f"{name}: {_span(y)}" for name, (_, y) in points.items()))
+
+
+def intervals(
+    title: str, rows: Mapping[str, tuple[float, float, float]], *, x_label: str, colours: Mapping[str, int]
+) -> Markup:
+    """Points with their intervals in a column, and a line at zero: `rows[name]` is (value, low, high).
+
+    An interval that excludes zero is drawn strong, one that contains it faint. `colours[name]` is an index into
+    `PALETTE`.
+    """
+    names = [_short(name, 32) for name in rows]
+    texts = [_signed(value) for value, _, _ in rows.values()]
+    with matplotlib.rc_context(_STYLE):
+        left, right = _text_width(names) + 10, _text_width(texts) + 8
+        figure, axes = _canvas(_ROW * max(len(names), 1) + 50, left=left, right=right, bottom=44)
+        _measure(axes, x_label)
+        axes.grid(axis="y", visible=False)
+        axes.grid(axis="x", color=LINE, linewidth=1)
+        _name_rows(axes, range(len(names)), names)
+        for row, ((name, (value, low, high)), text) in enumerate(zip(rows.items(), texts, strict=True)):
+            colour, strong = PALETTE[colours[name]], low > 0 or high < 0
+            axes.plot([low, high], [row, row], color=colour, linewidth=2.5 if strong else 1.2)
+            axes.plot([value], [row], "o", color=colour, markersize=7 if strong else 5)
+            axes.annotate(text, (1, row), (6, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+                          va="center", color=INK if strong else MUTED)  # fmt: skip
+        ends = [0.0, *(end for _, low, high in rows.values() for end in (low, high))]
+        axes.set_xlim(min(ends) - 0.04 * (max(ends) - min(ends) or 1), max(ends) + 0.04 * (max(ends) - min(ends) or 1))
+        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    shown = (f"{text}, {_signed(low)} to {_signed(high)}" for text, (_, low, high) in zip(texts, rows.values(),
+                                                                                         strict=True))  # fmt: skip
+    return _svg(figure, title, _listing(rows, list(shown)))
 
 
 def histogram(
@@ -260,6 +293,11 @@ def running_mean(values: np.ndarray, window: int) -> np.ndarray:
 
 def _span(values: np.ndarray) -> str:
     return f"from {values[0]:.4g} to {values[-1]:.4g} in {len(values)} points"
+
+
+def _signed(value: float) -> str:
+    """A difference with its sign and one decimal."""
+    return f"{'−' if round(value, 1) < 0 else '+'}{abs(value):.1f}"
 
 
 def _listing(names: Mapping[str, Any], texts: Sequence[str]) -> str:

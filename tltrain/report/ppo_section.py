@@ -78,7 +78,6 @@ def _charts(metrics: Lines, titles: Mapping[str, tuple[str, str]]) -> Markup:
 
 def _validation_charts(validation: Lines) -> Markup:
     curves = {name: curve(validation, "rollout", name) for name in _METRIC_COLOURS}
-    errors = {name: [_error(line, name) for line in validation] for name in (*curves, "reward")}
     reward = {"reward": curve(validation, "rollout", "reward")}
     figures = []
     for title, found, text in (
@@ -87,9 +86,18 @@ def _validation_charts(validation: Lines) -> Markup:
     ):
         if drawable(found):
             colours = _METRIC_COLOURS | {"reward": 1}
-            chart = charts.lines(title, found, x_label="rollout", colours=colours, errors=errors)
+            bands = {
+                name: _band(values[1], [_error(line, name) for line in validation]) for name, values in found.items()
+            }
+            chart = charts.lines(title, found, x_label="rollout", colours=colours, bands=bands)
             figures.append(figure(chart, text, title=title))
     return side_by_side(*figures)
+
+
+def _band(values: Sequence[float], errors: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Each value minus and plus its standard error."""
+    pairs = list(zip(values, errors, strict=True))
+    return [value - error for value, error in pairs], [value + error for value, error in pairs]
 
 
 def validation_sentence(validation: Lines) -> str:

@@ -28,6 +28,6 @@ def test_set(name: str) -> type[TestSet]:
         ConfigError: there is no such test set.
     """
     if name not in TEST_SETS:
-        raise ConfigError(f"--bench {name}: no such test set: expected {', '.join(TEST_SETS)}")
+        raise ConfigError(f"{name}: no such test set: expected {', '.join(TEST_SETS)}")
     found: type[TestSet] = resolve_name(TEST_SETS[name])
     return found

@@ -1,0 +1,89 @@
+"""The list of experiments: every command is one that `tltrain` accepts, and what runs them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import evidence
+import pytest
+import typer
+
+from tltrain.ablation.grid import default_arms, parse_sweep, plan
+from tltrain.cli.app import app
+from tltrain.config import read_config
+
+REPOSITORY = Path(__file__).parents[1]
+EXPERIMENTS = evidence.read_experiments(REPOSITORY / evidence.EXPERIMENTS)
+COMMANDS = [command for one in EXPERIMENTS for command in one.commands]
+
+
+def parsed(command: str) -> tuple[str, dict[str, Any]]:
+    program, name, *arguments = shlex.split(command)
+    assert program == "tltrain"
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    return name, commands[name].make_context(name, arguments).params
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_accepted(command: str) -> None:
+    name, options = parsed(command)
+    if name == "ablate":
+        config = read_config(REPOSITORY / options["path"])
+        arms = options["arms"].split(",") if options["arms"] else default_arms(config)
+        sweeps = [parse_sweep(sweep, config) for sweep in options["sweep"] or []]
+        runs = plan(config, [int(seed) for seed in options["seeds"].split(",")], arms, sweeps)
+        assert len({run.seed for run in runs if run.seed is not None}) == 3
+
+
+def test_every_experiment_has_a_folder_of_its_own() -> None:
+    folders = [str(options["out"]) for _, options in map(parsed, COMMANDS)]
+    assert len(set(folders)) == len(folders)
+    assert len({one.name for one in EXPERIMENTS}) == len(EXPERIMENTS)
+
+
+def experiments(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "recipes/evidence").mkdir(parents=True)
+    rows = [
+        "- {name: works, question: 'One?', hours: 1.5, commands: [tltrain formats]}",
+        "- {name: fails, question: 'Two?', hours: 2, commands: [tltrain score, tltrain formats]}",
+        "- {name: waits, question: 'Three?', hours: 3, needs: [data/x], get: fetch it, commands: [tltrain formats]}",
+    ]
+    (folder / evidence.EXPERIMENTS).write_text("\n".join(rows))
+    monkeypatch.chdir(folder)
+
+
+def test_the_list_says_how_long_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments(tmp_path, monkeypatch)
+    assert evidence.main(["--list"]) == 0
+    out = capsys.readouterr().out
+    assert "works             about 1.5 h   One?\n" in out
+    assert "Three? (needs data/x: fetch it)\n" in out
+    assert out.endswith("together about 6.5 hours on two idle CPU cores\n")
+
+
+def test_a_failed_experiment_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiments(tmp_path, monkeypatch)
+    called: list[list[str]] = []
+
+    def pretend(arguments: list[str]) -> Any:
+        called.append(arguments[1:])
+        return type("Completed", (), {"returncode": int("score" in arguments)})
+
+    monkeypatch.setattr(evidence.subprocess, "run", pretend)
+    assert evidence.main(["fails", "waits", "works"]) == 1
+    assert called == [["-m", "tltrain", "score"], ["-m", "tltrain", "formats"]]
+    assert capsys.readouterr().out.endswith("failed: fails\nskipped: waits\n")
+
+
+def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    with pytest.raises(SystemExit) as ended:
+        evidence.main(["nothing"])
+    assert ended.value.code == 2
+    assert "no such experiment: nothing; expected some of toolworld" in capsys.readouterr().err

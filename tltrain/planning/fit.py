@@ -1,0 +1,126 @@
+"""Refuses configurations whose weights alone exceed a device's memory, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tltrain import model as models
+from tltrain.config import RunConfig
+from tltrain.errors import ConfigError
+from tltrain.planning.costs import lora_parameters
+from tltrain.planning.measuring import capacity_mb
+from tltrain.planning.model_size import ModelSize, model_size
+
+OPTIMISER_BYTES = 12
+"""Of a trained weight, in fp32: gradient 4, Adam's moments 8."""
+QUANTISED_BYTES = {"4bit": 0.5, "8bit": 1.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A model that a stage keeps in the memory of each process."""
+
+    name: str
+    parameters: int
+    bytes_each: float
+    """Bytes of a parameter."""
+    parts: str
+    """What these bytes are."""
+
+    @property
+    def gigabytes(self) -> float:
+        """Of all parameters."""
+        return self.parameters * self.bytes_each / 1e9
+
+
+def check_memory(config: RunConfig, stages: Sequence[str], *, device: str, ranks: int) -> None:
+    """Refuse the stages (`sft`, `ppo`) of a run whose weights do not fit into the device's memory.
+
+    Raises:
+        ConfigError: see `check_fits`.
+    """
+    trained = {"sft": config.sft, "ppo": config.ppo}
+    for stage in [stage for stage in stages if trained[stage] is not None]:
+        check_fits(
+            config,
+            stage,
+            size=model_size(config.model, config.allow_code),
+            item_bytes=models.resolve_dtype(config.dtype, device).itemsize,
+            capacity=capacity_mb(device) * 1e6,
+            ranks=ranks,
+        )
+
+
+def check_fits(config: RunConfig, stage: str, *, size: ModelSize, item_bytes: int, capacity: float, ranks: int) -> None:
+    """Refuse a stage whose weights, gradients and moments do not fit, whatever its batches.
+
+    Args:
+        config: of the run.
+        stage: `sft` or `ppo`.
+        size: of the model.
+        item_bytes: of a weight in the run's dtype.
+        capacity: bytes of memory for each process.
+        ranks: number of processes.
+
+    Raises:
+        ConfigError: with the arithmetic, and the setting that needs less.
+    """
+    held = _sft(config, size, item_bytes, ranks) if stage == "sft" else _ppo(config, size, item_bytes)
+    needed = sum(model.gigabytes for model in held)
+    if needed * 1e9 <= capacity:
+        return
+    terms = " + ".join(
+        f"{model.name} {model.parameters / 1e9:.3g}e9 x {model.bytes_each:.3g} bytes ({model.parts})" for model in held
+    )
+    raise ConfigError(
+        f"{stage}: each process needs {needed:.0f} GB for weights alone, and there are {capacity / 1e9:.0f} GB: "
+        f"{terms}; {_remedy(config, stage, ranks)}"
+    )
+
+
+def _trained(name: str, size: ModelSize, item_bytes: int, ranks: int = 1) -> Held:
+    copies = 4 if item_bytes < 4 else 0
+    parts = f"weights {item_bytes}" + (f", fp32 weights {copies}" if copies else "") + ", gradients 4, Adam 8"
+    sharded = f", over {ranks} processes" if ranks > 1 else ""
+    return Held(name, size.parameters, (item_bytes + copies + OPTIMISER_BYTES) / ranks, parts + sharded)
+
+
+def _frozen(name: str, size: ModelSize, item_bytes: float) -> Held:
+    return Held(name, size.parameters, item_bytes, "frozen weights")
+
+
+def _adapters(size: ModelSize, rank: int, count: int) -> Held:
+    return Held(
+        "adapters", count * lora_parameters(size, rank), 4.0 + OPTIMISER_BYTES, "weights 4, gradients 4, Adam 8"
+    )
+
+
+def _sft(config: RunConfig, size: ModelSize, item_bytes: int, ranks: int) -> list[Held]:
+    assert config.sft is not None, "only called for a run with SFT"
+    lora, shards = config.sft.lora, ranks if config.sft.fsdp else 1
+    if lora is None:
+        return [_trained("model", size, item_bytes, shards)]
+    base = QUANTISED_BYTES.get(lora.base or "", item_bytes) / shards
+    return [_frozen("model", size, base), _adapters(size, lora.rank, 1)]
+
+
+def _ppo(config: RunConfig, size: ModelSize, item_bytes: int) -> list[Held]:
+    assert config.ppo is not None, "only called for a run with PPO"
+    critic = config.ppo.advantage == "gae"
+    reference = config.ppo.beta > 0 or config.ppo.max_kl is not None
+    if config.ppo.lora is not None:
+        adapters = _adapters(size, config.ppo.lora.rank, 1 + critic)
+        return [_frozen("model, also the reference", size, item_bytes), adapters]
+    held = [_trained("policy", size, item_bytes)]
+    held += [_trained("critic", size, item_bytes)] if critic else []
+    return held + ([_frozen("reference", size, item_bytes)] if reference else [])
+
+
+def _remedy(config: RunConfig, stage: str, ranks: int) -> str:
+    settings = config.sft if stage == "sft" else config.ppo
+    assert settings is not None, "the stage is part of the run"
+    if settings.lora is None:
+        sharding = " or sft.fsdp: true with more processes" if stage == "sft" and ranks == 1 else ""
+        return f"set {stage}.lora: {{rank: 16}}{sharding}"
+    return "use a smaller model" + (" or sft.lora.base: 4bit" if stage == "sft" and not settings.lora.base else "")

@@ -1,0 +1,333 @@
+"""`ablation.md` and `ablation.html` of an ablation, made from its `ablation.json` alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tltrain.arms import ARMS
+from tltrain.evaluation.metrics import METRICS
+from tltrain.evaluation.significance import LEVEL
+from tltrain.files import read_json, write_text
+from tltrain.report.charts import intervals, lines
+from tltrain.report.page import (
+    Cell,
+    Column,
+    Section,
+    details,
+    figure,
+    heading,
+    join,
+    page,
+    paragraph,
+    side_by_side,
+    table,
+)
+
+Row = Mapping[str, Any]
+Rows = Sequence[Row]
+SCORES = (
+    "Per cent of the test items: the mean over random seeds ± its standard error over them, and the 95 % interval over "
+    "seeds and items. TS: the right tool; PI: and its argument names; CF: and all values."
+)
+EFFECTS = "What each part adds to the same arm without it, in points."
+ERRORS = "Wrong replies by category, in per cent of the items, over all seeds."
+COSTS = "Means of a run. Arms with IRM include the SFT that they start from."
+_COLOURS = {"MAE": 1, "PKT": 2, "IRM": 3}
+_CURVE_COLOURS = (1, 2, 3, 4, 5, 6, 7)
+_MEAN = "mean over the pairs"
+_MOST_TESTS = 2
+"""In the headline."""
+
+
+def write_ablation(folder: Path) -> list[Path]:
+    """Write `ablation.md` and `ablation.html`, and return their paths.
+
+    Raises:
+        DataError: `ablation.json` is missing or malformed.
+    """
+    found = read_json(folder / "ablation.json")
+    write_text(folder / "ablation.md", markdown(found))
+    write_text(folder / "ablation.html", html(found))
+    return [folder / "ablation.md", folder / "ablation.html"]
+
+
+def headline(found: Row) -> str:
+    """What the parts change in CF on the first tests, as a sentence."""
+    rows = _main_effects(found)
+    if not rows:
+        return f"{len(_arms(found['scores']))} arms, {_seeds(found)}"
+    tests = list(_by(rows, _test).items())
+    shown = [f"{test}: {', '.join(map(_part_text, own))}" for test, own in tests[:_MOST_TESTS]]
+    return f"Points of {_metric(rows)} on {'; on '.join(shown)}"
+
+
+def _part_text(row: Row) -> str:
+    part = row["part"] if row["arm"] is None else _effect_name(row)
+    return f"{part} {_signed(row['points'])}" + ("" if row["p_holm"] < LEVEL else " (within noise)")
+
+
+def markdown(found: Row) -> str:
+    """The contents of `ablation.md`."""
+    parts = [f"# Ablation: {found['model']} on {found['data']}", f"{headline(found)}. {_seeds(found)}."]
+    parts += ["## Scores", SCORES, *_score_grids(found["scores"])]
+    if found["effects"]:
+        parts += [
+            "## Effects",
+            f"{EFFECTS} {found['method']}",
+            _grid(_EFFECT_TITLES, map(_effect_row, found["effects"])),
+        ]
+    for sweep in found["sweeps"]:
+        parts += [f"## Sweep of `{sweep['field']}`", _grid(_sweep_titles(sweep), _sweep_rows(sweep))]
+        if sweep["effects"]:
+            rows = ([row["value"], *_effect_row(row)] for row in sweep["effects"])
+            parts.append(_grid([sweep["field"], *_EFFECT_TITLES], rows))
+    if found["errors"]:
+        parts += ["## Errors", ERRORS, _grid(*_error_table(found["errors"]))]
+    parts += ["## Costs", COSTS, _grid(_COST_TITLES, map(_cost_row, found["costs"]))]
+    parts += ["## Runs", _grid(_RUN_TITLES, map(_run_row, found["runs"]))]
+    return "\n\n".join(parts) + "\n"
+
+
+def html(found: Row) -> str:
+    """The contents of `ablation.html`."""
+    sections = [Section("Effects", _effects(found))] if found["effects"] else []
+    sections.append(Section("Scores", _scores(found["scores"])))
+    sections += [Section(f"Sweep of {sweep['field']}", _sweep(sweep)) for sweep in found["sweeps"]]
+    if found["errors"]:
+        titles, rows = _error_table(found["errors"])
+        sections.append(Section("Errors", join([paragraph(ERRORS), table(_columns(titles, 2), rows)])))
+    costs = table(_columns(_COST_TITLES, 1), map(_cost_row, found["costs"]))
+    sections.append(Section("Costs", join([paragraph(COSTS), costs])))
+    sections.append(Section("Runs", table(_columns(_RUN_TITLES, 3), map(_run_row, found["runs"]))))
+    title = f"tltrain: ablation of {found['model']} on {found['data']}"
+    return page(title, *sections, headline=headline(found), note=_seeds(found))
+
+
+# Scores
+
+
+def _scores(rows: Rows) -> Markup:
+    parts = [paragraph(SCORES)]
+    for test, own in _by(rows, _test).items():
+        parts += [heading(test), table(_columns(_score_titles(own), 2), _score_rows(own))]
+    return join(parts)
+
+
+def _score_grids(rows: Rows) -> Iterator[str]:
+    for test, own in _by(rows, _test).items():
+        yield f"### {test}"
+        yield _grid(_score_titles(own), _score_rows(own))
+
+
+def _score_titles(rows: Rows) -> list[str]:
+    return ["arm", "what it is", *_metrics(rows), "seeds", "items"]
+
+
+def _score_rows(rows: Rows) -> Iterator[list[Any]]:
+    for arm, own in _by(rows, lambda row: str(row["arm"])).items():
+        cells = {row["metric"]: _score_text(row) for row in own}
+        values = [cells.get(metric) for metric in _metrics(rows)]
+        yield [arm, ARMS[arm].title, *values, own[0]["seeds"] if arm != "base" else None, own[0]["n"]]
+
+
+def _score_text(row: Row) -> str:
+    error = "" if row["se"] is None else f" ± {row['se']:.1f}"
+    return f"{row['mean']:.1f}{error} ({row['low']:.1f} to {row['high']:.1f})"
+
+
+# Effects
+
+_EFFECT_TITLES = ["test", "metric", "part", "arm", "against", "points", "95 % interval", "p", "p after Holm"]
+
+
+def _effects(found: Row) -> Markup:
+    rows: Rows = found["effects"]
+    parts = [paragraph(f"{EFFECTS} {found['method']} *: p after Holm's correction < {LEVEL}.")]
+    charts = []
+    metric = _metric(rows)
+    for test, own in _by([row for row in rows if row["metric"] == metric], _test).items():
+        named = {_effect_name(row): row for row in sorted(own, key=_order)}
+        chart = intervals(
+            f"Effects on {metric}, {test}",
+            {name: (row["points"], row["low"], row["high"]) for name, row in named.items()},
+            x_label=f"points of {metric}",
+            colours={name: _COLOURS[row["part"]] for name, row in named.items()},
+        )
+        charts.append(figure(chart, "Points and their 95 % intervals; faint where the interval contains zero.",
+                             title=f"Effects on {metric}, {test}"))  # fmt: skip
+    parts.append(side_by_side(*charts))
+    parts.append(_effect_table([row for row in rows if row["metric"] == metric]))
+    others = [row for row in rows if row["metric"] != metric]
+    if others:
+        parts.append(details("Effects on the other metrics", _effect_table(others)))
+    return join(parts)
+
+
+def _effect_table(rows: Rows) -> Markup:
+    return table(_columns(_EFFECT_TITLES, 5), (_effect_cells(row) for row in rows))
+
+
+def _effect_name(row: Row) -> str:
+    return f"{row['part']}: {_MEAN}" if row["arm"] is None else f"{row['arm']} − {row['against']}"
+
+
+def _order(row: Row) -> tuple[int, bool]:
+    return list(_COLOURS).index(row["part"]), row["arm"] is not None
+
+
+def _effect_row(row: Row) -> list[Any]:
+    interval = f"{_signed(row['low'])} to {_signed(row['high'])}"
+    arm = _MEAN if row["arm"] is None else row["arm"]
+    corrected = _p(row["p_holm"]) + ("*" if row["p_holm"] < LEVEL else "")
+    labels = [_test(row), row["metric"], row["part"], arm, row["against"]]
+    return [*labels, f"{_signed(row['points'])} ± {row['se']:.1f}", interval, _p(row["p"]), corrected]
+
+
+def _effect_cells(row: Row) -> list[Any]:
+    *labels, points, interval, p_value, corrected = _effect_row(row)
+    sortable = ((points, "points"), (interval, "low"), (p_value, "p"), (corrected, "p_holm"))
+    return [*labels, *(Cell(text, row[name]) for text, name in sortable)]
+
+
+def _main_effects(found: Row) -> list[Row]:
+    """The means over the pairs of arms in the main metric; single pairs where there are no means."""
+    own = [row for row in found["effects"] if row["metric"] == _metric(found["effects"])]
+    return [row for row in own if row["arm"] is None] or own[:3]
+
+
+def _metric(rows: Rows) -> str:
+    """CF, or the last metric there is."""
+    names = _metrics(rows)
+    return "CF" if "CF" in names or not names else names[-1]
+
+
+# Sweeps
+
+
+def _sweep(sweep: Row) -> Markup:
+    field, metric = sweep["field"], _metric(sweep["scores"])
+    parts = []
+    if all(_is_number(row["value"]) for row in sweep["scores"]):
+        trained = [row for row in sweep["scores"] if row["metric"] == metric and row["arm"] != "base"]
+        for test, scored in _by(trained, _test).items():
+            charts = [_curve(f"{metric}, {test}", scored, field, "mean", lambda row: str(row["arm"]))]
+            own = [row for row in sweep["effects"] if row["metric"] == metric and _test(row) == test]
+            if own:
+                charts.append(_curve(f"Effects on {metric}, {test}", own, field, "points", _effect_name))
+            parts.append(side_by_side(*charts))
+    parts.append(table(_columns(_sweep_titles(sweep), 3), _sweep_rows(sweep)))
+    if sweep["effects"]:
+        rows = ([row["value"], *_effect_cells(row)] for row in sweep["effects"])
+        parts.append(details("Effects at each value", table(_columns([field, *_EFFECT_TITLES], 6), rows)))
+    return join(parts)
+
+
+def _curve(title: str, rows: Rows, field: str, value: str, name: Callable[[Row], str]) -> Markup:
+    """A value of each arm, or pair of arms, over the values of the field, with its intervals."""
+    named = _by(rows, name)
+    series = {key: ([row["value"] for row in own], [row[value] for row in own]) for key, own in named.items()}
+    bands = {key: ([row["low"] for row in own], [row["high"] for row in own]) for key, own in named.items()}
+    colours = {key: _CURVE_COLOURS[number % len(_CURVE_COLOURS)] for number, key in enumerate(named)}
+    if len(named) == 1:  # a single line has no label
+        title = f"{title}: {next(iter(named))}"
+    chart = lines(title, series, x_label=field, colours=colours, bands=bands)
+    return figure(chart, "The bars are 95 % intervals over seeds and items.", title=title)
+
+
+def _sweep_titles(sweep: Row) -> list[str]:
+    return [sweep["field"], "test", "arm", *_metrics(sweep["scores"]), "seeds"]
+
+
+def _sweep_rows(sweep: Row) -> Iterator[list[Any]]:
+    metrics = _metrics(sweep["scores"])
+    for (value, test, arm), own in _by(sweep["scores"], lambda row: (row["value"], _test(row), row["arm"])).items():
+        cells = {row["metric"]: _score_text(row) for row in own}
+        yield [_shown(value), test, arm, *(cells.get(metric) for metric in metrics), own[0]["seeds"]]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> Any:
+    return value if _is_number(value) else str(value)
+
+
+# Errors, costs, runs
+
+_COST_TITLES = ["arm", "runs", "SFT minutes", "PPO minutes", "evaluation minutes", "replies trained on", "masked",
+                "sampled by PPO", "evaluated"]  # fmt: skip
+_RUN_TITLES = ["run", "commit", "machine", "minutes"]
+
+
+def _error_table(rows: Rows) -> tuple[list[str], list[list[Any]]]:
+    categories = list(dict.fromkeys(name for row in rows for name in row["categories"]))
+    shares = ([row["categories"].get(name, 0.0) for name in categories] for row in rows)
+    cells = [[f"{share:.1f}" for share in own] for own in shares]
+    return ["test", "arm", *categories], [[_test(row), row["arm"], *own] for row, own in zip(rows, cells, strict=True)]
+
+
+def _cost_row(row: Row) -> list[Any]:
+    minutes, replies = row["minutes"], row["replies"]
+    spent = [minutes[name] for name in ("sft", "ppo", "eval")]
+    counted = [replies[name] for name in ("trained", "masked", "sampled", "evaluated")]
+    shown = [None if value is None else f"{value:,.1f}" for value in spent]
+    return [row["arm"], row["runs"], *shown, *(None if value is None else f"{value:,.0f}" for value in counted)]
+
+
+def _run_row(row: Row) -> list[Any]:
+    return [row["run"], (row["commit"] or "")[:10] or None, row["machine"], f"{row['minutes']:.1f}"]
+
+
+# Common
+
+
+def _by(rows: Rows, key: Any) -> dict[Any, list[Row]]:
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(key(row), []).append(row)
+    return groups
+
+
+def _columns(titles: Sequence[str], labels: int) -> list[Column]:
+    """Columns of which the first `labels` are texts and the others numbers."""
+    return [Column(title, numeric=index >= labels) for index, title in enumerate(titles)]
+
+
+def _metrics(rows: Rows) -> list[str]:
+    known = {row["metric"] for row in rows}
+    return [name for name in METRICS if name in known]
+
+
+def _arms(rows: Rows) -> list[str]:
+    return list(dict.fromkeys(row["arm"] for row in rows if row["arm"] != "base"))
+
+
+def _test(row: Row) -> str:
+    return f"{row['bench']} {row['split']}"
+
+
+def _seeds(found: Row) -> str:
+    seeds = found["seeds"]
+    named = ", ".join(map(str, seeds))
+    several = f"random seeds {named}" if len(seeds) > 1 else f"random seed {named}"
+    return several if len(seeds) > 1 else f"{several} only: the intervals do not contain the variation between seeds"
+
+
+def _signed(points: float) -> str:
+    return f"{'−' if round(points, 1) < 0 else '+'}{abs(points):.1f}"
+
+
+def _p(p_value: float) -> str:
+    return f"{p_value:.4f}"
+
+
+def _grid(titles: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table."""
+    written = [list(map(str, titles)), ["---"] * len(titles)]
+    written += [["–" if cell is None else str(cell).replace("|", "\\|") for cell in row] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in written)
