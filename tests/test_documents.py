@@ -102,6 +102,16 @@ def run_console(block: Block) -> None:
             assert [text for text in shown if text not in printed.splitlines()] == [], printed
 
 
+@pytest.mark.slow
+def test_the_example_of_grpo_in_trl_runs(place: Path) -> None:
+    pytest.importorskip("trl")
+    example = REPOSITORY / "examples" / "grpo_with_trl.py"
+    execute(f"python {example} logs.jsonl smollm2-135m 1", place, dict(os.environ))
+    assert (place / "runs/grpo_with_trl/model/model.safetensors").is_file()
+    rows = (place / "runs/grpo_with_trl/prompts.jsonl").read_text("utf-8").splitlines()
+    assert len(rows) == 25 - 3  # replies that did not fail
+
+
 def test_blocks_are_found() -> None:
     text = 'a\n```console title="needs a GPU"\n$ tltrain audit x  # why\nout\n$ ls\n```\n```python\n1\n```\n'
     console, python = blocks(text)
