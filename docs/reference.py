@@ -16,7 +16,7 @@ import tltrain
 from tltrain.cli.app import EXIT_CODES
 from tltrain.cli.main import command_line
 from tltrain.config import EvaluationConfig, RunConfig
-from tltrain.config.settings import Section
+from tltrain.config.training import Section
 
 MADE = "*This page is made from the code.*\n"
 YAML_TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}

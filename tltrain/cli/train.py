@@ -153,7 +153,6 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
             estimate = outlook.last_lines() if outlook is not None else ()
             for line in (*pipeline.data.found, *estimate):
                 print_status(line)
-            print_status(line)
         scores = pipeline.all(stages or STAGES)
     if os.environ.get("RANK", "0") != "0":
         return
