@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 
-.PHONY: install demo table evidence test test-slow test-integrations check format
+.PHONY: install demo table evidence test test-slow test-integrations docs check format
 install: $(READY)
 
 $(READY): pyproject.toml constraints.txt
@@ -56,11 +56,18 @@ test-integrations: install
 	$(SWIFT)/bin/python -m pip install --quiet --editable . 'pytest>=9,<10' 'hypothesis>=6.130,<7' 'ms-swift==4.6.0'
 	$(SWIFT)/bin/python -m pytest tests/test_integrations.py -k swift
 
+# The site in build/site: broken links, and anything loaded from other hosts, are errors. It can be opened as files; search
+# needs a server: `$(BIN)/mkdocs serve`, or `python -m http.server -d build/site`.
+docs: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo written: build/site/index.html
+
 check: install
-	$(BIN)/ruff format --check tltrain tests benchmarks
-	$(BIN)/ruff check tltrain tests benchmarks
+	$(BIN)/ruff format --check tltrain tests benchmarks docs examples
+	$(BIN)/ruff check tltrain tests benchmarks docs examples
 	$(BIN)/mypy
 
 format: install
-	$(BIN)/ruff format tltrain tests benchmarks
-	$(BIN)/ruff check --fix tltrain tests benchmarks
+	$(BIN)/ruff format tltrain tests benchmarks docs examples
+	$(BIN)/ruff check --fix tltrain tests benchmarks docs examples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ def _micro_trajectory(number: int) -> Trajectory:
     return Trajectory((user, both, *done), ORDER_TOOLS, f"{number}")
 
 
-def micro_tokenizer(vocabulary: int = 400) -> PreTrainedTokenizerFast:
+def micro_tokenizer(vocabulary: int = 400, text: Sequence[str] = TEXT) -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -56,7 +57,7 @@ def micro_tokenizer(vocabulary: int = 400) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(TEXT * 3, trainer)
+    tokenizer.train_from_iterator([*text] * 3, trainer)
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
     wrapped.chat_template = hermes.CHAT_TEMPLATE
     return wrapped
