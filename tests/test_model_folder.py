@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from support.commands import mistake
+from support.commands import call, mistake
 from support.micro import micro_model, micro_tokenizer, micro_trajectories, save_micro
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, LlamaConfig
 
@@ -253,3 +253,19 @@ def test_evaluation_refuses_them_in_one_line(micro: Path, tmp_path: Path) -> Non
     said = mistake("eval", folder, *options)
     assert re.match(rf"model {re.escape(str(folder))}: pytorch_model.bin holds pickled weights", said)
     assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("command", ["audit", "convert", "inspect", "try"])
+def test_the_other_commands_refuse_code_unless_it_is_allowed(micro: Path, tmp_path: Path, command: str) -> None:
+    folder = unsafe(micro, tmp_path / "m", "file")
+    data = tmp_path / "data.jsonl"
+    data.write_text(json.dumps(micro_trajectories(1)[0].to_json()) + "\n")
+    arguments: tuple[object, ...] = {
+        "audit": ("audit", data, "--model", folder, "--out", tmp_path / "audit"),
+        "convert": ("convert", data, "--to", "steps", "--model", folder, "--out", tmp_path / "steps.jsonl"),
+        "inspect": ("inspect", folder, data, "--out", tmp_path / "inspect.html"),
+        "try": ("try", folder, "--query", "?", "--max-new-tokens", 2),
+    }[command]
+    assert "the folder has Python code (own.py)" in mistake(*arguments)
+    code, _, err = call(*arguments, "--allow-code")
+    assert code in (0, 1) and "Python code" not in err, err

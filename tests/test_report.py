@@ -256,15 +256,18 @@ def test_a_model_without_its_reference_is_compared_with_the_row_before() -> None
 
 
 def test_truncated_replies_are_reported(tmp_path: Path) -> None:
-    scores = [score("base", "seen", 50.0, n=1200, truncated=1100), score("sft", "seen", 60.0, n=1200, truncated=0)]
+    scores = [
+        score("base", "seen", 50.0, n=1200, truncated=1100, max_new_tokens=32),
+        score("sft", "seen", 60.0, n=1200, truncated=0),
+    ]
     steps = {"model": "sft", "bench": "tooleyes", "split": "all", "n": 90, "VA": 9.0, "queries": 90, "truncated": 2}
     assert truncation_lines([*scores, steps]) == [
-        "base, toolworld seen: 1,100 of 1,200 replies were truncated at max_new_tokens",
+        "base, toolworld seen: 1,100 of 1,200 replies were truncated at 32 tokens",
         "sft, tooleyes all: 2 of 90 queries have a reply that was truncated at max_new_tokens",
     ]
     write(tmp_path / "scores.json", scores)
     text = write_report(tmp_path).read_text(encoding="utf-8")
-    assert text.count("replies were truncated at max_new_tokens.") == 1
+    assert text.count("replies were truncated at 32 tokens.") == 1
 
 
 def test_the_headline_is_about_unseen_tools() -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 from support.report_sample import score, score_rows, write, write_sample
 
 from tltrain.evaluation.significance import compare, comparison_json, write_significance
+from tltrain.report.analysis_page import analysis_lines, analysis_page
 from tltrain.report.comparison import finding, markdown, write_comparison
 from tltrain.report.examples import example_sections
 from tltrain.report.gold_kinds import FEW, TEXT, shares
@@ -132,3 +133,19 @@ def test_examples_open_the_last_arm(tmp_path: Path) -> None:
     opened = section.body.partition("<details open>")[2]
     assert opened.startswith("<summary>mae+pkt+irm.toolworld.seen")
     assert section.body.count("<details open>") == 1
+
+
+def test_an_analysis_shows_items_with_and_without_gold_calls_apart() -> None:
+    """The model never calls: it is right wherever a text is due, which says nothing about its calls."""
+    counts = {"n": 8, "right": 5, "categories": {"no_call": 3}}
+    kinds = {
+        "gold_with_call": {"n": 3, "right": 0, "categories": {"no_call": 3}},
+        "gold_without_call": {"n": 5, "right": 5, "categories": {}},
+    }
+    row = {"model": "base", "bench": "toolworld", "split": "seen", **counts, **kinds, "tokens": None}
+    text = analysis_page([row], "run")
+    assert "base, toolworld seen, items that need a call: 3 of 3 replies are wrong" in text
+    assert "0 of 3 replies are right." in text and "5 of 8" not in text
+    first, *parts = analysis_lines([row])
+    assert first.startswith("base, toolworld seen: 5 of 8 replies are right")
+    assert parts == ["  items that need a call: 0 of 3 are right", "  items that need a text: 5 of 5 are right"]

@@ -33,6 +33,7 @@ def test_the_analysis_shows_which_tokens_decide(folder: Path) -> None:
     assert code == 0, err
     (row,) = json.loads(out)
     assert (row["n"], row["right"], sum(row["categories"].values())) == (11, 6, 5)
+    assert (row["gold_with_call"]["n"], row["gold_without_call"]["n"]) == (11, 0)
     tokens = row["tokens"]
     assert (tokens["wrong_calls"], tokens["unlocated"], tokens["without_call"]) == (5, 0, 0)
     kinds = tokens["kinds"]

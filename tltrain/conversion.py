@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tltrain import formats
 from tltrain.audit.failure_detectors import assess_calls
@@ -18,6 +18,9 @@ from tltrain.formats import llamafactory
 from tltrain.integrations import rows
 from tltrain.progress import Progress, no_progress
 from tltrain.trajectory import Message, Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _NUMBER = re.compile(r"\[\d+\]|(?<=message )\d+")
 
@@ -90,6 +93,7 @@ def convert_file(
     strict: bool = False,
     mask: bool | None = None,
     drop_text: bool = False,
+    allow_code: bool = False,
     progress: Progress = no_progress,
 ) -> Conversion:
     """Convert a file, a folder or standard input ("-"), in constant memory.
@@ -108,6 +112,7 @@ def convert_file(
             (`MASKED_BY_DEFAULT`, `steps`, `trl`). `steps` also contain the weights of PKT, which `trl` cannot express.
             Prompts never have a failed reply as their gold.
         drop_text: whether the text beside calls is dropped, which LLaMA-Factory cannot store.
+        allow_code: whether a tokenizer with Python code is loaded.
         progress: called after each trajectory.
 
     Raises:
@@ -119,6 +124,11 @@ def convert_file(
     name = formats.format_name(to, NAMES)
     if name in rows.PROMPT_FORMATS and mask is False:
         raise ConfigError(f"--no-mask: {name} holds golds, and a failed reply is none")
+    tokenizer = None
+    if model is not None and name not in formats.WRITERS:
+        from tltrain import model as models
+
+        tokenizer = models.load_tokenizer(model, allow_code=allow_code)
     done = Conversion()
     given_tools = None if tools is None else formats.read_tools(tools)
     trajectories = _require_any(
@@ -135,9 +145,9 @@ def convert_file(
         if name == "llama-factory":
             done.dataset_info = {_stem(out): llamafactory.dataset_info(Path(out).name)}
     elif name in formats.STEP_WRITERS:
-        done.written = formats.write_steps(_steps(trajectories, name, model, mask, strict, done), out, name)
+        done.written = formats.write_steps(_steps(trajectories, name, tokenizer, mask, strict, done), out, name)
     else:
-        done.written = formats.write_records(_prompts(trajectories, name, model, strict, done), out)
+        done.written = formats.write_records(_prompts(trajectories, name, tokenizer, strict, done), out)
         done.usage = usage(name)
     return done
 
@@ -181,14 +191,17 @@ def _without_texts(trajectories: Iterable[Trajectory], done: Conversion) -> Iter
 
 
 def _steps(
-    trajectories: Iterable[Trajectory], name: str, model: str | None, mask: bool | None, strict: bool, done: Conversion
+    trajectories: Iterable[Trajectory],
+    name: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    mask: bool | None,
+    strict: bool,
+    done: Conversion,
 ) -> Iterator[Step]:
     """The steps of the trajectories; adds their counts, and what cannot be rendered, to `done`."""
-    if model is None:
+    if tokenizer is None:
         raise ConfigError(f"--to {name}: needs --model for its tokenizer")
-    from tltrain import model as models
-
-    encoder = Encoder(models.load_tokenizer(model), mae=mask is not False)
+    encoder = Encoder(tokenizer, mae=mask is not False)
     done.encoding = EncodingCounts()
     for trajectory in trajectories:
         try:
@@ -202,12 +215,14 @@ def _steps(
 
 
 def _prompts(
-    trajectories: Iterable[Trajectory], name: str, model: str | None, strict: bool, done: Conversion
+    trajectories: Iterable[Trajectory],
+    name: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    strict: bool,
+    done: Conversion,
 ) -> Iterator[dict[str, Any]]:
     """The rows of the trajectories; adds the replies that are no golds, and what cannot be written, to `done`."""
-    from tltrain import model as models
-
-    row = rows.prompt_writer(name, None if model is None else models.load_tokenizer(model))
+    row = rows.prompt_writer(name, tokenizer)
     done.left_out = written = 0
     for trajectory in trajectories:
         questions = list(rows.questions(trajectory))

@@ -107,20 +107,26 @@ def inspect_run(
 
 
 def _splits(config: RunConfig) -> dict[str, list[Trajectory]]:
-    data = load_data(config.data, config.seed)
+    data = load_data(config.data, config.data_seed)
     return {"train": data.train, **data.tests}
 
 
 def inspect_sample(
-    trajectory: Trajectory, model: str, encoder: Encoder | None = None, settings: Mapping[str, Any] | None = None
+    trajectory: Trajectory,
+    model: str,
+    encoder: Encoder | None = None,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    allow_code: bool = False,
 ) -> dict[str, Any]:
     """The JSON output of `tltrain inspect`: `{id, source, model, settings, steps, dropped}`.
 
     A step is `{index, step, message, failed, reasons, tokens}`: `index` counts replies from 0, `step` counts replies
     with calls from 1, as audits do (None for a text). A token is `{token, id, weight, reason, part, key, struck}`. A
-    dropped reply is `{message, prompt_tokens, limit}`: its prompt leaves no room for a reply.
+    dropped reply is `{message, prompt_tokens, limit}`: its prompt leaves no room for a reply. Without an encoder,
+    that of the model is used, with the default settings; `allow_code` as for `load_tokenizer`.
     """
-    encoder = encoder or Encoder(models.load_tokenizer(model))
+    encoder = encoder or Encoder(models.load_tokenizer(model, allow_code=allow_code))
     numbers: dict[int, int] = {}
     for site in trajectory.call_sites():
         numbers.setdefault(site.message, len(numbers) + 1)

@@ -33,7 +33,7 @@ from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.planning.fit import check_memory
-from tltrain.planning.plan import Plan, plan_run
+from tltrain.planning.plan import Plan, quick_plan
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, counted, no_progress_factory, showing
@@ -48,10 +48,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 STAGES = ("audit", "sft", "ppo", "eval", "report")
-ENCODE_SECONDS = 0.5
-"""Time for encoding each kind of data in a quick estimate."""
-MEASURE_SECONDS = 0.4
-"""Time for measuring each kind of work in a quick estimate."""
 
 
 class Pipeline:
@@ -160,17 +156,10 @@ class Pipeline:
             self._ppo_start()  # otherwise the mistake would be reported after measuring
         self.check_memory(stages)
         kinds = sorted({name.split()[0] for name in pending})
-        if kinds != ["eval"]:
-            self.check_encoding()
-        planned = plan_run(
-            self.config,
-            self.data,
-            self.tokenizer,
-            stages=kinds,
-            encode_seconds=ENCODE_SECONDS,
-            measure_seconds=MEASURE_SECONDS,
-        )
-        return planned.only(pending)
+        planned = quick_plan(self.config, self.data, self.tokenizer, kinds).only(pending)
+        if planned.refused and kinds != ["eval"]:
+            self.check_encoding()  # which stops here, or names what is skipped
+        return planned
 
     @property
     def base_name(self) -> str:

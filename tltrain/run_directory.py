@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
@@ -47,6 +47,8 @@ class RunDirectory:
         self.folder = folder
         self.moved_to: Path | None = None
         """Where the run that was in the folder is now, if there was one to overwrite."""
+        self.stage_finished: Callable[[str, float], object] = lambda stage, seconds: None
+        """Called with the name and the seconds of each stage that ended without an error."""
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock()
@@ -131,7 +133,9 @@ class RunDirectory:
             with suppress(RunError):  # if the disk is full, the first error says so
                 self._record(name, time.perf_counter() - started)
             raise
-        self._record(name, time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._record(name, seconds)
+        self.stage_finished(name, seconds)
 
     def _record(self, name: str, seconds: float) -> None:
         rows = self._stages()

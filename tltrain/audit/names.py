@@ -1,9 +1,9 @@
-"""Tool names that chat templates write in another form than they have, at which training on them stops."""
+"""Records at which training stops: a chat template cannot render them, or writes their tool names in another form."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from tltrain.trajectory import Trajectory
 
@@ -13,12 +13,35 @@ SHOWN = 3
 
 def noting_escaped_names(trajectories: Iterable[Trajectory], found: list[tuple[str, str]]) -> Iterator[Trajectory]:
     """Yield the trajectories unchanged; appends (source, name) for each that calls a tool whose name JSON escapes."""
-    for trajectory in trajectories:
+
+    def escaped(trajectory: Trajectory) -> str | None:
         names = dict.fromkeys(site.call.name for site in trajectory.call_sites())
-        escaped = next((name for name in names if json.dumps(name, ensure_ascii=False) != f'"{name}"'), None)
-        if escaped is not None:
-            found.append((trajectory.source or trajectory.id or "?", escaped))
+        return next((name for name in names if json.dumps(name, ensure_ascii=False) != f'"{name}"'), None)
+
+    return noting(trajectories, escaped, found)
+
+
+def noting(
+    trajectories: Iterable[Trajectory], reason: Callable[[Trajectory], str | None], found: list[tuple[str, str]]
+) -> Iterator[Trajectory]:
+    """Yield the trajectories unchanged; appends (source, reason) for each that has a reason."""
+    for trajectory in trajectories:
+        if (said := reason(trajectory)) is not None:
+            found.append((trajectory.source or trajectory.id or "?", said))
         yield trajectory
+
+
+def refused_warning(found: Sequence[tuple[str, str]]) -> str | None:
+    """A sentence about the records that the model's chat template refuses, with the reasons; None if there are none."""
+    if not found:
+        return None
+    shown = "; ".join(f"{source}: {reason}" for source, reason in found[:SHOWN])
+    more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
+    number = "1 record" if len(found) == 1 else f"{len(found):,} records"
+    return (
+        f"{number} cannot be encoded with this model, so `tltrain run` stops there, or skips them with "
+        f"`data.strict: false`: {shown}{more}"
+    )
 
 
 def escaped_names_warning(found: Sequence[tuple[str, str]]) -> str | None:

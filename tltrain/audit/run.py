@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tltrain.audit.compare import compare as compared
 from tltrain.audit.feedback import Mode
 from tltrain.audit.lengths import Characters, Tokens
-from tltrain.audit.names import escaped_names_warning, noting_escaped_names
+from tltrain.audit.names import escaped_names_warning, noting, noting_escaped_names, refused_warning
 from tltrain.audit.statistics import PROBLEMS_SHOWN, Statistics, count
 from tltrain.errors import DataError, RunError
 from tltrain.files import write_json
@@ -98,12 +98,14 @@ def run_audit(
     max_length: int | None = None,
     mode: Mode = "default",
     compare: str | None = None,
+    refusal: Callable[[Trajectory], str | None] | None = None,
     progress: ProgressFactory = no_progress_factory,
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Audit a file, folder or the standard input ("-"), and write `audit.json` into the folder `out`.
 
     `format`, `tools` and `strict` are those of `formats.read`, and apply to the data set `compare` too. `tokenizer`
-    measures lengths (see `audit`); `model` is its name, as recorded in the audit.
+    measures lengths (see `audit`); `model` is its name, as recorded in the audit. `refusal` says why training would
+    stop at a trajectory (None: it would not); without it, records are named whose tool names chat templates escape.
 
     Returns:
         The audit as written, and that of `compare` (or None). They have the keys of `audit` and `data`, `model`,
@@ -123,8 +125,11 @@ def run_audit(
 
     def audit_source(source: str) -> tuple[dict[str, Any], list[Problem]]:
         problems: list[Problem] = []
-        contents, escaped = Found(), list[tuple[str, str]]()
-        trajectories = noting_escaped_names(read(source, format, tools, strict, problems, contents), escaped)
+        contents, odd = Found(), list[tuple[str, str]]()
+        trajectories = read(source, format, tools, strict, problems, contents)
+        trajectories = (
+            noting_escaped_names(trajectories, odd) if refusal is None else noting(trajectories, refusal, odd)
+        )
         found = audit(
             trajectories,
             mode,
@@ -136,7 +141,7 @@ def run_audit(
         if not found["trajectories"]["total"]:
             reason = f": {problems[0].reason}" if problems else ""
             raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)
-        if (warning := escaped_names_warning(escaped)) is not None:
+        if (warning := escaped_names_warning(odd) if refusal is None else refused_warning(odd)) is not None:
             found["warnings"].append(warning)
         return {"data": source, "model": model, "found": contents.lines(source), **found}, problems
 

@@ -34,7 +34,7 @@ def load_speaker(name: str, model: str | Endpoint, config: EvaluationConfig, dia
         model.reach()
         written = dialect or ENDPOINT_DIALECT
         return Speaker(name, EndpointBackend(model, written, config.max_new_tokens), written, dialects.get(written))
-    tokenizer = models.load_tokenizer(model, dialect)
+    tokenizer = models.load_tokenizer(model, dialect, config.allow_code)
     template = tokenizer.chat_template
     written = dialect or (dialects.detect(template) if isinstance(template, str) else None) or "native"
     try:
@@ -46,7 +46,8 @@ def load_speaker(name: str, model: str | Endpoint, config: EvaluationConfig, dia
         raise ModelError(f"model {name}: its chat template writes calls in no known form; name one with --dialect, of "
                          f"{known}") from None  # fmt: skip
     device = pick_device(config.device)
-    loaded = models.load_model(model, models.resolve_dtype(config.dtype, device), device)
+    dtype = models.resolve_dtype(config.dtype, device)
+    loaded = models.load_model(model, dtype, device, allow_code=config.allow_code)
     return Speaker(name, local_backend(loaded, tokenizer, config), written, form)
 
 

@@ -46,6 +46,12 @@ FormatName = Annotated[str | None, typer.Option(help="Format of the data; by def
 ToolsFile = Annotated[
     str | None, typer.Option("--tools", help="File of tool specifications, for logs that contain none.")
 ]
+AllowCode = Annotated[
+    bool,
+    typer.Option(
+        "--allow-code", help="Also load models with Python code or pickled weights; they can execute anything."
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first record that cannot be read.")]
 
 

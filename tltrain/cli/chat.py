@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import INTERRUPTED, app, print_status, silence_libraries, stderr
+from tltrain.cli.app import INTERRUPTED, AllowCode, app, print_status, silence_libraries, stderr
 from tltrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def try_model(
     endpoint_model: Annotated[
         str | None, typer.Option(help="The model's name, where the URL of an endpoint has none.")
     ] = None,
+    allow_code: AllowCode = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --query: print the whole exchange as one JSON document.")
     ] = False,
@@ -71,7 +72,8 @@ def try_model(
     from tltrain.config import EvaluationConfig, parse_config
 
     limits = {"max_new_tokens": max_new_tokens, "max_length": max_length, "batch_size": 1, "dtype": dtype}
-    config = parse_config({**limits, "dialect": dialect or "hermes"}, "options", EvaluationConfig)
+    limits |= {"dialect": dialect or "hermes", "allow_code": allow_code}
+    config = parse_config(limits, "options", EvaluationConfig)
     silence_libraries()
     from tltrain.chat.conversation import Conversation
     from tltrain.chat.display import Display

@@ -5,16 +5,17 @@ from __future__ import annotations
 import codecs
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from tltrain.cli.app import (
     INCOMPLETE,
+    AllowCode,
     DataPath,
     FormatName,
     Json,
@@ -27,6 +28,11 @@ from tltrain.cli.app import (
     stderr,
 )
 from tltrain.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from tltrain.trajectory import Trajectory
 
 
 @app.command()
@@ -45,6 +51,7 @@ def audit(
         float | None, typer.Option(min=0, max=1, help="Exit 1 if a larger share of calls failed, 0 to 1.")
     ] = None,
     strict: Strict = False,
+    allow_code: AllowCode = False,
     as_json: Json = False,
 ) -> None:
     """Report which calls in a data set failed, and why."""
@@ -58,6 +65,7 @@ def audit(
     if mode not in ("default", "paper"):
         raise ConfigError(f"--mode {mode}: expected default or paper")
     given = None if tools is None else formats.read_tools(tools)
+    tokenizer = None if model is None else models.load_tokenizer(model, allow_code=allow_code)
     with show_progress(stderr, enabled=stderr.is_terminal) as progress:
         result, other = run_audit(
             data,
@@ -66,7 +74,8 @@ def audit(
             tools=given,
             strict=strict,
             model=model,
-            tokenizer=None if model is None else models.load_tokenizer(model),
+            tokenizer=tokenizer,
+            refusal=None if tokenizer is None else _refusal(tokenizer),
             max_length=max_length,
             mode=mode,  # type: ignore[arg-type]
             compare=compare,
@@ -87,6 +96,15 @@ def audit(
     if fail_over is not None and result["calls"]["share"] > fail_over:
         stderr.print(f"{result['calls']['share']:.1%} of calls failed, more than {fail_over:.1%}", highlight=False)
         raise typer.Exit(INCOMPLETE)
+
+
+def _refusal(tokenizer: PreTrainedTokenizerBase) -> Callable[[Trajectory], str | None]:
+    """Why a run with that tokenizer would stop at a trajectory; None where it would not."""
+    from tltrain.encode.check import refusal
+    from tltrain.encode.rendering import Renderer
+
+    renderer = Renderer(tokenizer)
+    return lambda trajectory: refusal(trajectory, renderer)
 
 
 @app.command()
@@ -110,6 +128,7 @@ def convert(
         bool, typer.Option("--drop-text", help="Drop the text beside calls, which llama-factory cannot store.")
     ] = False,
     strict: Strict = False,
+    allow_code: AllowCode = False,
     as_json: Json = False,
 ) -> None:
     """Convert trajectories to another format, to tokens with masks and weights, or to prompts with gold replies."""
@@ -118,8 +137,9 @@ def convert(
 
     shown = stderr.is_terminal and (out != "-" or not sys.stdout.isatty())
     options: dict[str, Any] = {"format": format, "tools": tools, "model": model, "strict": strict, "mask": mask}
+    options |= {"drop_text": drop_text, "allow_code": allow_code}
     with show_progress(stderr, enabled=shown) as progress:
-        done = convert_file(data, to, out, **options, drop_text=drop_text, progress=progress("convert"))
+        done = convert_file(data, to, out, **options, progress=progress("convert"))
     for line in done.found.lines("<stdin>" if data == "-" else data):
         print_status(line)
     for problem in done.problems[:10]:
@@ -149,6 +169,7 @@ def inspect(
     format: FormatName = None,
     tools: ToolsFile = None,
     settings: Set = None,
+    allow_code: AllowCode = False,
     as_json: Json = False,
 ) -> None:
     """Show a trajectory as the model is trained on it: every token with its weight and the reason for it.
@@ -165,6 +186,7 @@ def inspect(
         from tltrain.inspection import inspect_run
 
         config = read_config(_config_file(source), RunConfig, settings or ())
+        config = config.model_copy(update={"allow_code": config.allow_code or allow_code})
         sample = inspect_run(config, arm, index=index, location=at)
     else:
         if arm or settings:
@@ -174,7 +196,7 @@ def inspect(
         from tltrain.inspection import inspect_sample, sample_at, sample_from
 
         chosen = sample_at(data, index, format, tools) if at is None else sample_from(data, at, format, tools)
-        sample = inspect_sample(chosen, source)
+        sample = inspect_sample(chosen, source, allow_code=allow_code)
     if as_json:
         print(json.dumps(sample, ensure_ascii=False))
         return

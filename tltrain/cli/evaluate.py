@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import Json, Set, app, interruptible, print_status, require_path, silence_libraries, stderr
+from tltrain.cli.app import (
+    AllowCode,
+    Json,
+    Set,
+    app,
+    interruptible,
+    print_status,
+    require_path,
+    silence_libraries,
+    stderr,
+)
 from tltrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,12 +64,6 @@ MaxLength = Annotated[
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Number of replies decoded together. Default: 64.")]
 Dtype = Annotated[
     str | None, typer.Option(help="bfloat16, float32, or auto (the default): bfloat16 where the device supports it.")
-]
-AllowCode = Annotated[
-    bool,
-    typer.Option(
-        "--allow-code", help="Also load models with Python code or pickled weights; they can execute anything."
-    ),
 ]
 EndpointModel = Annotated[
     str | None, typer.Option(help="The model's name at an endpoint, where its URL does not end in #name.")

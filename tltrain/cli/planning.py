@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import ConfigFile, FormatName, Json, ToolsFile, app, print_status, silence_libraries
+from tltrain.cli.app import ConfigFile, FormatName, Json, Set, ToolsFile, app, print_status, silence_libraries
 from tltrain.errors import ConfigError
 
 ModelName = Annotated[str, typer.Option(help="The model to train: the built-in model, a folder, or a hub name.")]
@@ -62,6 +62,7 @@ def init(
 @app.command()
 def plan(
     config: ConfigFile,
+    settings: Set = None,
     gpu: Annotated[
         str | None,
         typer.Option(help='Estimate for a GPU such as "H100 80GB" from its data sheet, not for this machine.'),
@@ -74,7 +75,7 @@ def plan(
     from tltrain.planning.tables import plan_tables
 
     silence_libraries()
-    planned = make_plan(read_config(config), gpu)
+    planned = make_plan(read_config(config, overrides=settings or ()), gpu)
     if as_json:
         print(json.dumps(planned.to_json(), ensure_ascii=False))
         return

@@ -141,6 +141,7 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
     from tltrain.cli.progress import show_progress
     from tltrain.engine import ranks
     from tltrain.pipeline import STAGES, Pipeline
+    from tltrain.planning.forecast import Forecast
     from tltrain.report.tables import terminal_table, truncation_lines
 
     message = "interrupted; the same command resumes from the last checkpoint"
@@ -151,6 +152,8 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
         if ranks.rank() == 0:
             outlook = pipeline.outlook(stages or STAGES)
             estimate = outlook.last_lines() if outlook is not None else ()
+            if outlook is not None:
+                pipeline.run.stage_finished = Forecast(outlook, print_status).finished
             for line in (*pipeline.data.found, *estimate):
                 print_status(line)
         scores = pipeline.all(stages or STAGES)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tltrain.encode.encoder import Encoder
+from tltrain.encode.rendering import Renderer
 from tltrain.errors import DataError, TemplateError
 from tltrain.formats import Problem
 from tltrain.progress import Progress, no_progress
@@ -44,6 +45,18 @@ def check_encoding(
         first = problems[0]
         raise DataError(f"no trajectory can be encoded: {first.reason}", first.path, first.line)
     return kept, problems
+
+
+def refusal(trajectory: Trajectory, renderer: Renderer) -> str | None:
+    """Why a trajectory cannot be encoded; None if it can be. Renders, but tokenises nothing."""
+    try:
+        for index, message in trajectory.replies():
+            reply = renderer.reply(trajectory, index)
+            if message.calls:
+                renderer.name_offsets(reply)
+    except TemplateError as error:
+        return _location(trajectory, str(error))[2]
+    return None
 
 
 def skipped_lines(problems: Sequence[Problem]) -> list[str]:

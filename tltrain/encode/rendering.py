@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tltrain.errors import TemplateError
-from tltrain.trajectory import Message, Trajectory
+from tltrain.trajectory import Message, Tool, Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,6 +46,7 @@ class Renderer:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, extra_stop_ids: Sequence[int] = ()) -> None:
         self.tokenizer, self.extra_stop_ids = tokenizer, tuple(extra_stop_ids)
+        self._last_tools: tuple[tuple[Tool, ...], list[dict[str, Any]]] | None = None
 
     def prompt(self, trajectory: Trajectory, index: int) -> str:
         """The messages before `index` with the generation prompt.
@@ -170,8 +172,8 @@ class Renderer:
     def _render(self, trajectory: Trajectory, messages: Sequence[Message], generation_prompt: bool = False) -> str:
         try:
             text: str = self.tokenizer.apply_chat_template(
-                [template_message(message) for message in messages],
-                tools=[tool.to_json() for tool in trajectory.tools] or None,
+                [template_message(self._plain(message)) for message in messages],
+                tools=self._tools(trajectory.tools) or None,
                 add_generation_prompt=generation_prompt,
                 tokenize=False,
             )
@@ -180,6 +182,47 @@ class Renderer:
             location = _location(trajectory, len(messages) - 1)
             raise TemplateError(f"{location}: the chat template fails: {reason}") from error
         return text
+
+    def _plain(self, message: Message) -> Message:
+        """The message with special tokens in its text broken up if it comes from a user or a tool: such text must not
+        end a turn or begin another. What a model writes, and the system prompt, stay as they are."""
+        text = message.content
+        if message.role not in ("user", "tool") or not text or self._special is None or not self._special.search(text):
+            return message
+        return replace(message, content=without_special_tokens(text, self._special))
+
+    def _tools(self, tools: tuple[Tool, ...]) -> list[dict[str, Any]]:
+        """The tools as templates expect them, without special tokens in their texts. Those of the last call are kept:
+        all replies of a trajectory have the same tools."""
+        if self._last_tools is None or self._last_tools[0] is not tools:
+            values = [tool.to_json() for tool in tools]
+            self._last_tools = (tools, [_without_special(value, self._special) for value in values])
+        return self._last_tools[1]
+
+    @cached_property
+    def _special(self) -> re.Pattern[str] | None:
+        """Matches the special tokens of more than a character; None if there are none."""
+        added = self.tokenizer.added_tokens_decoder.values()
+        names = sorted((one.content for one in added if one.special and len(one.content) > 1), key=len, reverse=True)
+        return re.compile("|".join(map(re.escape, names))) if names else None
+
+
+def without_special_tokens(text: str, special: re.Pattern[str]) -> str:
+    """The text with a space after the first character of each special token, so that it is tokenised as plain text."""
+    while (found := special.search(text)) is not None:
+        text = f"{text[: found.start() + 1]} {text[found.start() + 1 :]}"
+    return text
+
+
+def _without_special(value: Any, special: re.Pattern[str] | None) -> Any:
+    """A JSON value whose strings hold no special tokens."""
+    if special is None:
+        return value
+    if isinstance(value, str):
+        return without_special_tokens(value, special) if special.search(value) else value
+    if isinstance(value, dict):
+        return {_without_special(key, special): _without_special(member, special) for key, member in value.items()}
+    return [_without_special(member, special) for member in value] if isinstance(value, list) else value
 
 
 def template_message(message: Message) -> dict[str, Any]:

@@ -114,7 +114,10 @@ class Evaluation:
         counts = {**unanswered(predictions), "usage": usage(predictions, *self.prices)}
         counts["dialect"] = self.dialect(name, model)
         for protocol in ("default", "paper") if test.PAPER_PROTOCOL else ("default",):
-            self.run.add_score(score(test, predictions, name, protocol).model_copy(update=counts).to_json())
+            row = score(test, predictions, name, protocol).model_copy(update=counts)
+            if row.truncated:
+                row = row.model_copy(update={"max_new_tokens": self.config.max_new_tokens})
+            self.run.add_score(row.to_json())
 
     def predictions(self, name: str, model: Model, test: TestSet) -> list[Prediction]:
         """The judged predictions of a model on a split, in the items' order; missing predictions are made first."""

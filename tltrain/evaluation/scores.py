@@ -57,6 +57,8 @@ class Score(BaseModel):
     """Replies whose calls cannot be read, truncated ones among them."""
     truncated: int = 0
     """Replies cut off at `max_new_tokens`."""
+    max_new_tokens: int | None = None
+    """The limit on replies, in tokens, where some were cut off at it."""
     missing: int | None = None
     """Items without a prediction, in a given file of predictions; they count as wrong."""
     too_long: int = 0

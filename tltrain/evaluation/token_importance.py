@@ -18,7 +18,7 @@ from tltrain.evaluation.inference import LocalBackend
 from tltrain.evaluation.predictions import Prediction
 from tltrain.evaluation.scoring import judge_prediction
 from tltrain.files import write_json
-from tltrain.judging import judge
+from tltrain.judging import Verdict, judge
 from tltrain.progress import Progress, no_progress
 from tltrain.testsets.base import Item, TestSet
 from tltrain.trajectory import Call, Tool
@@ -45,9 +45,19 @@ class Correction:
 
 
 def categories(test: TestSet, predictions: Sequence[Prediction]) -> dict[str, Any]:
-    """Counts of wrong replies to a split by coarse `categories`, and by the `findings` of the judge's table."""
+    """Counts of wrong replies to a split by coarse `categories`, and by the `findings` of the judge's table; the same
+    for the items whose gold has a call (`gold_with_call`) and for the others (`gold_without_call`)."""
     items = {item.index: item for item in test.items}
     verdicts = [judge_prediction(test, items[prediction.index], prediction) for prediction in predictions]
+    with_call = [any(items[prediction.index].golds[0]) for prediction in predictions]
+    parts = {
+        name: _counts([verdict for verdict, call in zip(verdicts, with_call, strict=True) if call == wanted])
+        for name, wanted in (("gold_with_call", True), ("gold_without_call", False))
+    }
+    return _counts(verdicts) | parts
+
+
+def _counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     return {
         "n": len(verdicts),
         "right": sum(verdict.CF for verdict in verdicts),

@@ -28,14 +28,20 @@ from tltrain.planning.work import tree_work
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+WARM_UP_TOKENS = 8
+"""Tokens of a pass that is not measured: it compiles kernels and allocates gradients."""
 FIRST_TOKENS = 32
 """Tokens of the pass that decides how many tokens are measured."""
 LEAST_TOKENS = 128
-"""Fewest tokens of the measured pass: shorter ones take as long as their overhead."""
+"""Fewest tokens of the measured pass: shorter ones take as long as their overhead. In less than a second, half of
+them."""
 MOST_OVERHEAD = 2.0
 """A speed without overhead is at most this multiple of the speed with it: a limit to the noise of short passes."""
-MOST_STEPS = 12
-"""Most steps of decoding that are measured."""
+FEWEST_STEPS, MOST_STEPS = 2, 12
+"""Steps of decoding that are measured: more than the fewest if they take less than the time for each kind of work."""
+MOST_REPLIES = 32
+"""Most replies of a measured step of decoding. Larger batches are taken to cost as much more for each further reply as
+these do: a step of hundreds of replies would take seconds."""
 DISK = 1e9
 """Assumed bytes a second when a model is saved."""
 
@@ -49,7 +55,7 @@ def measured_rates(
         config: of the run.
         device: where it runs.
         sample: sequences of a typical update.
-        replies: most replies that are decoded together.
+        replies: most replies that are decoded together in the run.
         seconds: how long each kind of work is measured, at most; small models take less.
     """
     with torch.random.fork_rng():
@@ -68,16 +74,19 @@ class _Measurement:
         base = self._used_mb()
         started = time.perf_counter()
         self.model: PreTrainedModel = models.load_model(
-            self.config.model, models.resolve_dtype(self.config.dtype, self.device), self.device
+            self.config.model,
+            models.resolve_dtype(self.config.dtype, self.device),
+            self.device,
+            allow_code=self.config.allow_code,
         )
         load_seconds, load_mb = time.perf_counter() - started, self._peak_mb() - base
         self.size = size_of(self.model)
         sft, ppo = self.config.sft, self.config.ppo
-        plain = self._inference()
+        plain, pass_seconds = self._inference()
         full = (sft is not None and sft.lora is None) or (ppo is not None and ppo.lora is None)
         adapters = [section.lora for section in (sft, ppo) if section is not None and section.lora is not None]
         whole = self._training() if full else None
-        lora, adapted = self._with_adapters(adapters[0]) if adapters else (None, None)
+        lora, adapted = self._with_adapters(adapters[0], plain, pass_seconds) if adapters else (None, None)
         item, shares = self.model.dtype.itemsize, prefix_sharing_obstacle(self.model) is None
         del self.model
         start_peak()  # by now everything is loaded that a run loads
@@ -98,10 +107,20 @@ class _Measurement:
         )
         return rates, self.size
 
-    def _with_adapters(self, lora: LoraConfig) -> tuple[Training, Inference | None]:
+    def _with_adapters(self, lora: LoraConfig, plain: Inference, short: float) -> tuple[Training, Inference | None]:
+        """Rates with adapters; inference slows down as a short pass does, which takes `short` seconds without them."""
         add_adapters(self.model, lora, ("sft",), 0)
         training = self._training()
-        return training, self._inference() if self.config.ppo is not None else None
+        if self.config.ppo is None:
+            return training, None
+        self._forward(self._cut(WARM_UP_TOKENS))
+        slower = max(self._timed(lambda: self._forward(self._cut(FIRST_TOKENS))) / short, 1.0)
+        return training, Inference(
+            flops=plain.flops / slower,
+            token_bytes=plain.token_bytes,
+            step_seconds=plain.step_seconds * slower,
+            reply_seconds=plain.reply_seconds * slower,
+        )
 
     def _training(self) -> Training:
         trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
@@ -112,34 +131,39 @@ class _Measurement:
 
         recompute = self.config.sft is not None and self.config.sft.gradient_checkpointing
         with gradient_checkpointing(self.model) if recompute else nullcontext():
-            flops, token_bytes = self._passes(run)
+            run(self._cut(WARM_UP_TOKENS))
+            optimiser.step(1.0, 0.0)  # allocates the moments
+            flops, token_bytes, _ = self._passes(run)
         # A short pass may fit into memory that was freed before, and then seems to need less than it does.
         least = activation_bytes(self.size, self.model.dtype.itemsize, recompute)
-        optimiser.step(1.0, 0.0)  # allocates the moments
-        run(self._cut(FIRST_TOKENS))
         seconds = self._timed(lambda: optimiser.step(1.0, 0.0))
         optimiser.adam.zero_grad(set_to_none=True)
         for parameter in trained:
             parameter.grad = None
         return Training(flops, seconds, max(token_bytes, least))
 
-    def _inference(self) -> Inference:
-        flops, token_bytes = self._passes(
-            lambda sequences: measure(self.model, sequences, LogProbs(), self.config.max_tree_tokens)
-        )
-        many, few = self.replies, max(self.replies // 4, 1)
+    def _forward(self, sequences: Sequence[TokenSequence]) -> None:
+        measure(self.model, sequences, LogProbs(), self.config.max_tree_tokens)
+
+    def _inference(self) -> tuple[Inference, float]:
+        """The rates, and the seconds of a pass over `FIRST_TOKENS` tokens."""
+        self._forward(self._cut(WARM_UP_TOKENS))
+        flops, token_bytes, short = self._passes(self._forward)
+        many = min(self.replies, MOST_REPLIES if self.seconds >= 1 else MOST_REPLIES // 2)
+        few = max(many // 4, 1)
         slow = self._decoding_step(many)
         fast = self._decoding_step(few) if few < many else slow
         each = max(slow - fast, 0.0) / max(many - few, 1)
-        return Inference(flops, token_bytes, max(slow - each * many, 0.0), each)
+        return Inference(flops, token_bytes, max(slow - each * many, 0.0), each), short
 
-    def _passes(self, run: Callable[[Sequence[TokenSequence]], object]) -> tuple[float, float]:
+    def _passes(self, run: Callable[[Sequence[TokenSequence]], object]) -> tuple[float, float, float]:
         """Forward operations a second, and bytes per token, of passes over as many tokens of the sample as `seconds`
-        allow. A short pass before tells how much of the time does not depend on the number of tokens."""
+        allow; and the seconds of a short pass before, which tells how much time does not depend on the tokens."""
         first = self._cut(FIRST_TOKENS)
-        run(first)  # allocates gradients, compiles kernels
         short = self._timed(lambda: run(first))
-        sequences = self._cut(max(int(FIRST_TOKENS * self.seconds / short), LEAST_TOKENS))
+        sequences = self._cut(
+            max(int(FIRST_TOKENS * self.seconds / short), LEAST_TOKENS if self.seconds >= 1 else LEAST_TOKENS // 2)
+        )
         self._reset_peak()
         before = self._used_mb()
         seconds = self._timed(lambda: run(sequences))
@@ -149,7 +173,7 @@ class _Measurement:
         mean = flops / seconds
         more = flops - fewer.flops(self.size)
         slope = more / (seconds - short) if more > 0 and seconds > short else mean
-        return min(max(slope, mean), MOST_OVERHEAD * mean), bytes_used / work.largest_pass
+        return min(max(slope, mean), MOST_OVERHEAD * mean), bytes_used / work.largest_pass, short
 
     def _decoding_step(self, replies: int) -> float:
         """Seconds of a step of decoding."""
@@ -159,13 +183,24 @@ class _Measurement:
             [*tail[: len(tail) // 2], *tail[len(tail) // 2 :][:: 1 if number % 2 else -1]] for number in range(replies)
         ]
 
-        def run(tokens: int) -> float:
-            return self._timed(lambda: generate(self.model, prompts, (), tokens, batch_size=replies))
+        def step_seconds(steps: int) -> float:
+            """Mean of the last `steps` steps; the first step warms up."""
+            ends: list[float] = []
 
-        run(2)
-        short = run(2)
-        steps = min(max(int(self.seconds / max(short, 1e-4)), 2), MOST_STEPS)
-        return max(run(2 + steps) - run(2), 1e-6) / steps
+            def note(*_: object) -> None:
+                self._synchronise()
+                ends.append(time.perf_counter())
+
+            hook = self.model.register_forward_hook(note)
+            try:
+                generate(self.model, prompts, (), steps + 2, batch_size=replies)
+            finally:
+                hook.remove()
+            return max(ends[-1] - ends[-1 - steps], 1e-6) / steps
+
+        seconds = step_seconds(FEWEST_STEPS)
+        steps = min(int(self.seconds / seconds), MOST_STEPS)
+        return step_seconds(steps) if steps > 2 * FEWEST_STEPS else seconds
 
     def _cut(self, tokens: int) -> list[TokenSequence]:
         """The sample, or if it has more tokens, the end of its longest sequence."""

@@ -21,6 +21,7 @@ from tltrain.planning.problems import data_problems, data_warnings, encoding_pro
 from tltrain.planning.rates import Rates, computed_rates
 from tltrain.planning.remedies import memory_problems
 from tltrain.planning.replies import gold_lengths, truncation_warnings, with_reply_limit
+from tltrain.planning.skipping import SkippingEncoder, refused_problems
 from tltrain.planning.work import ArmWork, EvalWork, PPOWork
 from tltrain.planning.workload import arm_work, eval_work, ppo_work
 from tltrain.sft import draw
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 STAGES = ("sft", "ppo", "eval")
+ENCODE_SECONDS = 3.0
+"""Time for encoding each kind of data; where that is not enough, the rest is taken to be like the part encoded."""
+QUICK_ENCODE_SECONDS = 0.4
+QUICK_MEASURE_SECONDS = 0.3
+"""Times for each kind of data and of work in a quick plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +51,7 @@ class Plan:
         stages: time and memory of each stage that is estimated.
         rates: of the machine.
         problems: what to look at before the run starts.
+        refused: number of trajectories, of those that were looked at, that cannot be encoded.
     """
 
     config: RunConfig
@@ -54,6 +61,7 @@ class Plan:
     stages: list[StageCost]
     rates: Rates
     problems: list[str] = field(default_factory=list)
+    refused: int = 0
 
     @property
     def seconds(self) -> float:
@@ -119,12 +127,12 @@ def ppo_json(work: PPOWork) -> dict[str, Any]:
 def duration(seconds: float) -> str:
     """Such as `45 seconds`, `12 minutes` or `3.5 hours`."""
     if seconds < 90:
-        return f"{max(seconds, 1):.0f} seconds"
+        return "1 second" if seconds < 1.5 else f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
 def make_plan(config: RunConfig, gpu: str | None = None) -> Plan:
-    """Plan a whole run from its configuration: encodes all data, trains nothing, writes nothing.
+    """Plan a whole run from its configuration: trains nothing, writes nothing.
 
     Args:
         config: of the run.
@@ -134,9 +142,9 @@ def make_plan(config: RunConfig, gpu: str | None = None) -> Plan:
         ConfigError, DataError, ModelError: what the run itself would raise before training.
     """
     tokenizer = models.load_tokenizer(config.model, config.dialect, config.allow_code, config.template)
-    data = load_data(config.data, config.seed)
+    data = load_data(config.data, config.data_seed)
     config = with_reply_limit(config, Path(), data, tokenizer)
-    planned = plan_run(config, data, tokenizer, gpu=gpu)
+    planned = plan_run(config, data, tokenizer, gpu=gpu, encode_seconds=ENCODE_SECONDS)
     return replace(planned, problems=[*data_warnings(config, data), *planned.problems])
 
 
@@ -186,11 +194,24 @@ def plan_run(
     costs = _costs(config, machine, arms, ppo, evaluation)
     problems = [
         *data_problems(config, data),
+        *refused_problems(encoders.refused, config.data.strict),
         *encoding_problems(arms),
         *truncation_warnings(config, data, tokenizer, stages),
         *memory_problems(machine, config, arms, ppo, costs),
     ]
-    return Plan(config, arms, ppo, evaluation, costs, machine.rates, problems)
+    return Plan(config, arms, ppo, evaluation, costs, machine.rates, problems, len(encoders.refused))
+
+
+def quick_plan(config: RunConfig, data: Data, tokenizer: PreTrainedTokenizerBase, stages: Sequence[str]) -> Plan:
+    """`plan_run` within seconds: a small part of the data is encoded, and short passes are measured."""
+    return plan_run(
+        config,
+        data,
+        tokenizer,
+        stages=stages,
+        encode_seconds=QUICK_ENCODE_SECONDS,
+        measure_seconds=QUICK_MEASURE_SECONDS,
+    )
 
 
 class _Encoders:
@@ -198,10 +219,12 @@ class _Encoders:
 
     def __init__(self, config: RunConfig, tokenizer: PreTrainedTokenizerBase) -> None:
         self.config, self.tokenizer = config, tokenizer
+        self.refused: dict[str, str] = {}
+        """Why trajectories cannot be encoded, by their sources."""
 
     def __call__(self, mae: bool = True, pkt: bool = False) -> Encoder:
         sft = self.config.sft
-        return Encoder(
+        encoder = SkippingEncoder(
             self.tokenizer,
             mae=mae,
             pkt=pkt,
@@ -211,6 +234,8 @@ class _Encoders:
             answered_only=sft is not None and sft.answered_only,
             argument_ends=sft is None or sft.argument_ends,
         )
+        encoder.refused = self.refused
+        return encoder
 
 
 def _test_sets(config: RunConfig, data: Data) -> list[TestSet]:

@@ -35,11 +35,25 @@ def analysis_page(rows: Rows, name: str) -> str:
     return page(f"tltrain: analysis {name}", *sections, headline=finding(rows))
 
 
+def by_kind(rows: Rows) -> list[dict[str, Any]]:
+    """Each row as one for the items whose gold has a call and one for those whose gold is a text, since a model that
+    never calls is right wherever a text is due. Rows with items of one kind only stay as they are."""
+    parts: list[dict[str, Any]] = []
+    for row in rows:
+        kinds = {
+            "items that need a call": row.get("gold_with_call"),
+            "items that need a text": row.get("gold_without_call"),
+        }
+        both = all(counts and counts["n"] for counts in kinds.values())
+        parts += [{**row, **counts, "kind": kind} for kind, counts in kinds.items() if counts] if both else [dict(row)]
+    return parts
+
+
 def finding(rows: Rows) -> str:
     """The most frequent error of the model with the fewest right replies, in a sentence."""
     if not rows:
         return "No predictions were analysed."
-    row = min(rows, key=lambda row: row["right"] / max(row["n"], 1))
+    row = min(by_kind(rows), key=lambda row: row["right"] / max(row["n"], 1))
     if not row["categories"]:
         return f"All {sum(row['n'] for row in rows):,} replies are right."
     category, count = max(row["categories"].items(), key=lambda item: item[1])
@@ -52,6 +66,7 @@ def finding(rows: Rows) -> str:
 
 
 def _errors(rows: Rows) -> Markup:
+    rows = by_kind(rows)
     wrong = [row for row in rows if row["categories"]]
     limit = max((100 * count / row["n"] for row in wrong for count in row["categories"].values()), default=1.0)
     figures = []
@@ -61,7 +76,7 @@ def _errors(rows: Rows) -> Markup:
         figures.append(figure(chart, f"{row['right']:,} of {row['n']:,} replies are right.", title=_title(row)))
     if not wrong:
         return paragraph("No reply is wrong, so there are no errors to show.")
-    text = "Replies by error category, in per cent of the items. All charts have the same scale."
+    text = "Replies by error category, in per cent of the items of each chart. All charts have the same scale."
     return join([paragraph(text), side_by_side(*figures)])
 
 
@@ -86,11 +101,14 @@ def _tokens(rows: Rows) -> Markup:
 
 
 def analysis_lines(rows: Rows) -> Iterator[str]:
-    """The same figures as text: up to two lines per model and split."""
+    """The same figures as text: up to four lines per model and split."""
     for row in rows:
         wrong = (f"{count:,} {category_words(category)}" for category, count in row["categories"].items())
         right = f"{row['right']:,} of {row['n']:,} replies are right"
         yield f"{_title(row)}: {', '.join([right, *wrong])}"
+        for part in by_kind([row]) if "gold_with_call" in row else ():
+            if "kind" in part:
+                yield f"  {part['kind']}: {part['right']:,} of {part['n']:,} are right"
         if tokens := row["tokens"]:
             kinds = ((kind, values["right"], values["corrected"]) for kind, values in tokens["kinds"].items())
             became = ", ".join(f"{kind} {right:,} of {corrected:,}" for kind, right, corrected in kinds)
@@ -112,4 +130,5 @@ def _cells(values: Mapping[str, Any]) -> list[Any]:
 
 
 def _title(row: Mapping[str, Any]) -> str:
-    return f"{row['model']}, {row['bench']} {row['split']}"
+    title = f"{row['model']}, {row['bench']} {row['split']}"
+    return f"{title}, {row['kind']}" if "kind" in row else title

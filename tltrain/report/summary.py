@@ -23,8 +23,8 @@ _CATEGORY_WORDS = {
 }
 _SPLIT_WORDS = {"unseen": "On tools never seen in training", "seen": "On tools seen in training"}
 _TRUNCATED = {
-    False: "replies were truncated at max_new_tokens",
-    True: "queries have a reply that was truncated at max_new_tokens",
+    False: "replies were truncated at",
+    True: "queries have a reply that was truncated at",
 }
 """By whether the test set is a multi-step one, whose items are queries."""
 
@@ -140,7 +140,8 @@ def remarks(scores: Sequence[Score]) -> list[str]:
 def truncations(scores: Sequence[Score]) -> list[str]:
     """A line for each row with truncated replies, which count as wrong however they began."""
     return [
-        f"{score.model}, {score.test}: {score.truncated:,} of {score.n:,} {_TRUNCATED[score.queries is not None]}"
+        f"{score.model}, {score.test}: {score.truncated:,} of {score.n:,} {_TRUNCATED[score.queries is not None]} "
+        + ("max_new_tokens" if score.max_new_tokens is None else f"{score.max_new_tokens:,} tokens")
         for score in scores
         if score.truncated and score.protocol in (None, "default")  # the paper's protocol scores the same replies
     ]

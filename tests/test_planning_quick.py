@@ -1,0 +1,105 @@
+"""Plans within seconds: records that cannot be encoded, parts of the data, and the time left while a run goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.micro import ORDER_TOOLS
+from support.small_run import call, write_run
+
+from tltrain.config import RunConfig
+from tltrain.engine.tree import TokenSequence
+from tltrain.planning.costs import StageCost
+from tltrain.planning.forecast import Forecast
+from tltrain.planning.measuring import MOST_REPLIES, measured_rates
+from tltrain.planning.model_size import model_size
+from tltrain.planning.plan import Plan
+from tltrain.planning.rates import computed_rates
+from tltrain.trajectory import Call, Message, Trajectory
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `model/`, `data/` and `small.yaml`."""
+    folder = tmp_path_factory.mktemp("quick")
+    write_run(folder)
+    return folder
+
+
+def odd_run(place: Path, tmp_path: Path, **data: Any) -> Path:
+    """A configuration whose last trajectory has a tool name that the chat template escapes."""
+    odd = Trajectory((Message("user", "?"), Message("assistant", None, (Call('a "b" c', {}),))), ORDER_TOOLS, "odd")
+    logs = tmp_path / "odd.jsonl"
+    logs.write_text((place / "data/train.jsonl").read_text() + json.dumps(odd.to_json()) + "\n")
+    values = yaml.safe_load((place / "small.yaml").read_text())
+    values["data"] |= {"train": str(logs), **data}
+    path = tmp_path / "odd.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def test_a_record_that_cannot_be_encoded_is_a_problem_of_the_plan(place: Path, tmp_path: Path) -> None:
+    for strict, effect in ((True, "so training stops there"), (False, "and are skipped")):
+        code, out, err = call("plan", odd_run(place, tmp_path, strict=strict), "--json")
+        assert code == 0, err
+        said = json.loads(out)["problems"][0]
+        assert said.startswith(f"1 trajectory cannot be encoded, {effect}")
+        assert said.endswith("odd.jsonl:13, message 1: the chat template does not write the name 'a \"b\" c'")
+
+
+def test_run_skips_such_a_record(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = odd_run(place, tmp_path, strict=False)
+    code, _, err = call("sft", config, "--out", tmp_path / "run", "--set", "sft.arms=[mae+pkt]", "--set", "ppo=null")
+    assert code == 0, err
+    assert any("skipped: " in line and "does not write the name" in line for line in caplog.messages)
+
+
+def test_plan_takes_settings(place: Path) -> None:
+    code, out, err = call("plan", place / "small.yaml", "--json", "--set", "ppo=null", "--gpu", "L4 24GB")
+    assert code == 0, err
+    assert json.loads(out)["ppo"] is None
+
+
+def test_the_time_left_follows_the_finished_stages(place: Path) -> None:
+    rates = computed_rates("L4 24GB", model_size(str(place / "model")), False)
+    costs = [StageCost("eval base", 10, 1), StageCost("sft sft", 100, 1), StageCost("eval sft", 20, 1)]
+    lines: list[str] = []
+    forecast = Forecast(Plan(RunConfig(), {}, None, None, costs, rates), lines.append)
+    forecast.finished("audit", 50)  # not estimated
+    assert lines == []
+    forecast.finished("eval base", 20)  # twice as long
+    assert lines.pop() == "eval base took 20 seconds; about 4 minutes left for 2 more stages"
+    forecast.finished("sft sft", 35)  # 55 seconds where 110 were estimated
+    assert lines.pop() == "sft sft took 35 seconds; about 10 seconds left for 1 more stage"
+    forecast.finished("eval sft", 10)
+    assert lines == []
+
+
+def test_a_run_reports_the_time_left(place: Path, tmp_path: Path) -> None:
+    code, _, err = call("run", place / "small.yaml", "--out", tmp_path / "run", "--set", "ppo=null")
+    assert code == 0, err
+    left = [line.split(" took ")[0] for line in err.splitlines() if " left for " in line]
+    assert left == ["eval base", "sft sft", "eval sft", "sft mae+pkt"]
+    assert sum(line.startswith("problems: ") for line in err.splitlines()) == 1
+
+
+def test_measuring_decodes_few_replies(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many the run decodes together: a step of hundreds takes seconds on a CPU."""
+    from tltrain.engine.generate import generate
+
+    sizes: list[int] = []
+
+    def counted(model: Any, prompts: Any, *arguments: Any, **options: Any) -> Any:
+        sizes.append(len(prompts))
+        return generate(model, prompts, *arguments, **options)
+
+    monkeypatch.setattr("tltrain.planning.measuring.generate", counted)
+    config = RunConfig(model=str(place / "model"), dtype="float32", device="cpu")
+    sample = [TokenSequence(list(range(3, 90)), 40, [1.0] * 47)]
+    rates, _ = measured_rates(config, "cpu", sample, 500, 1.0)
+    assert max(sizes) == MOST_REPLIES < 500
+    assert rates.plain.step_seconds + 500 * rates.plain.reply_seconds > 0
