@@ -38,8 +38,10 @@ def check_memory(config: RunConfig, stages: Sequence[str], *, device: str, ranks
     """Refuse the stages (`sft`, `ppo`) of a run whose weights do not fit into the device's memory.
 
     Raises:
-        ConfigError: see `check_fits`.
+        ConfigError: see `check_fits`; or the model cannot be quantised on this device, as `sft.lora.base` wants.
     """
+    if "sft" in stages and config.sft is not None and config.sft.lora is not None and config.sft.lora.base:
+        models.quantisation_options(config.sft.lora.base, models.resolve_dtype(config.dtype, device), device)
     trained = {"sft": config.sft, "ppo": config.ppo}
     for stage in [stage for stage in stages if trained[stage] is not None]:
         check_fits(
