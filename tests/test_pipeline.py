@@ -270,7 +270,7 @@ def test_killed_at_renames_the_run_ends_the_same(finished: Finished, processes: 
     rng, folder, kills = random.Random(0), tmp_path / "run", 0
     arguments = ["run", str(finished.config), "--out", str(folder)]
     while True:
-        process = processes.Process(target=die_at, args=(arguments, rng.randint(1, 8), rng.random() < 0.5))
+        process = processes.Process(target=die_at, args=(arguments, rng.randint(2, 14), rng.random() < 0.5))
         process.start()
         process.join(300)
         if process.exitcode == 0:
