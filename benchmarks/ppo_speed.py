@@ -54,9 +54,10 @@ def write_prompts(options: argparse.Namespace, scratch: Path) -> tuple[Path, Pat
     return files
 
 
-def run_side(side: str, job: RLJob, python: str, scratch: Path) -> dict[str, Any]:
-    """The figures of one run, or its `error`."""
+def run_side(side: str, job: RLJob, python: str, scratch: Path, trl: dict[str, Any]) -> dict[str, Any]:
+    """The figures of one run, or its `error`. `trl` are settings of TRL's side."""
     module, settings = SIDES[side]
+    settings = settings | (trl if side == "trl" else {})
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         job_file, result = Path(folder) / "job.json", Path(folder) / "result.json"
         job = replace(job, folder=str(Path(folder) / "run"), settings={**settings, **job.settings})
@@ -121,6 +122,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if cuda_is_available() else "cpu")
     parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=tuple(SIDES))
     parser.add_argument("--max-tree-tokens", type=int, default=4096, help="most tokens of a pass of tltrain")
+    parser.add_argument("--trl", type=json.loads, default={}, help="fields of TRL's `GRPOConfig` as JSON")
     parser.add_argument("--trl-python", default=sys.executable, help="Python interpreter of an environment with TRL")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="output file for all results")
@@ -167,7 +169,7 @@ def main() -> None:
         runs: dict[str, list[dict[str, Any]]] = {side: [] for side in pythons}
         for repeat in range(options.repeats):
             for side, python in pythons.items():
-                runs[side].append(run_side(side, job, python, scratch))
+                runs[side].append(run_side(side, job, python, scratch, options.trl))
                 report(f"run {repeat + 1} of {options.repeats}, {side}: {runs[side][-1]}")
     if options.json:
         head = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine, "job": asdict(job)}
