@@ -13,6 +13,7 @@ from jsonschema.exceptions import SchemaError
 from jsonschema.validators import validator_for
 
 from tltrain.audit.counting import shorten
+from tltrain.json_schema import resolve_reference
 from tltrain.trajectory import Tool
 
 MAX_NODES = 5_000
@@ -91,22 +92,8 @@ def _references(pointer: str, node: Mapping[str, Any], root: Mapping[str, Any]) 
             yield f"{pointer or '/'}: {shorten(reference, 80)} is a circular reference"
             return
         seen.add(reference)
-        target = _follow(reference, root)
-        if target is None:
+        target = resolve_reference(reference, root)
+        if not isinstance(target, dict):
             yield f"{pointer or '/'}: {shorten(reference, 80)} cannot be resolved"
             return
         reference = target.get("$ref") if set(target) <= {"$ref"} else None
-
-
-def _follow(reference: str, root: Mapping[str, Any]) -> Any:
-    """The object that a local reference points to, also through lists (`#/allOf/0`); None if there is none."""
-    node: Any = root
-    for part in reference[1:].split("/")[1:]:
-        key = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(node, list) and key.isdecimal() and int(key) < len(node):
-            node = node[int(key)]
-        elif isinstance(node, dict) and key in node:
-            node = node[key]
-        else:
-            return None
-    return node if isinstance(node, dict) else None

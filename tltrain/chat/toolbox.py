@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -50,10 +50,6 @@ class Toolbox(Protocol):
         """The feedback of a call, of an invalid or failing one too; `limited` bounds its length. Never raises, except
         for KeyboardInterrupt."""
         ...
-
-
-OpenToolbox = Callable[[], Toolbox]
-"""Opens tools of their own for each model, so that the effects of one model's calls do not reach another's."""
 
 
 def error_result(message: str) -> str:

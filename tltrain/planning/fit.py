@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from tltrain import model as models
 from tltrain.config import RunConfig
 from tltrain.errors import ConfigError
-from tltrain.planning.costs import lora_parameters
+from tltrain.planning.costs import ADAM_BYTES, lora_parameters
 from tltrain.planning.measuring import capacity_mb
 from tltrain.planning.model_size import ModelSize, model_size
 
-OPTIMISER_BYTES = 12
-"""Of a trained weight, in fp32: gradient 4, Adam's moments 8."""
 QUANTISED_BYTES = {"4bit": 0.5, "8bit": 1.0}
 
 
@@ -85,7 +83,7 @@ def _trained(name: str, size: ModelSize, item_bytes: int, ranks: int = 1) -> Hel
     copies = 4 if item_bytes < 4 else 0
     parts = f"weights {item_bytes}" + (f", fp32 weights {copies}" if copies else "") + ", gradients 4, Adam 8"
     sharded = f", over {ranks} processes" if ranks > 1 else ""
-    return Held(name, size.parameters, (item_bytes + copies + OPTIMISER_BYTES) / ranks, parts + sharded)
+    return Held(name, size.parameters, (item_bytes + copies + ADAM_BYTES) / ranks, parts + sharded)
 
 
 def _frozen(name: str, size: ModelSize, item_bytes: float) -> Held:
@@ -93,9 +91,7 @@ def _frozen(name: str, size: ModelSize, item_bytes: float) -> Held:
 
 
 def _adapters(size: ModelSize, rank: int, count: int) -> Held:
-    return Held(
-        "adapters", count * lora_parameters(size, rank), 4.0 + OPTIMISER_BYTES, "weights 4, gradients 4, Adam 8"
-    )
+    return Held("adapters", count * lora_parameters(size, rank), 4.0 + ADAM_BYTES, "weights 4, gradients 4, Adam 8")
 
 
 def _sft(config: RunConfig, size: ModelSize, item_bytes: int, ranks: int) -> list[Held]:
