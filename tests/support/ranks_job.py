@@ -52,8 +52,18 @@ PPO_JOBS: dict[str, dict[str, Any]] = {
         "validation": ValidationConfig(share=0.3, every=1),
     },
     "ppo-few": {"lora": LORA, "prompts": 1, "group_size": 1},
+    "ppo-fsdp": {"lora": None, "fsdp": True, "epochs": 2, "minibatches": 2, "gradient_checkpointing": True},
+    "ppo-fsdp-leave-one-out": {
+        "lora": None,
+        "fsdp": True,
+        "advantage": "leave_one_out",
+        "samples": 4,
+        "validation": ValidationConfig(share=0.3, every=1),
+    },
+    "ppo-fsdp-lora": {"lora": LORA, "fsdp": True},
+    "ppo-fsdp-few": {"lora": None, "fsdp": True, "prompts": 1, "group_size": 1},
 }
-"""`ppo-few` has fewer prompts a rollout than processes."""
+"""`ppo-few` and `ppo-fsdp-few` have fewer prompts a rollout than processes."""
 
 KILL = "TLTRAIN_TEST_KILL"
 """Environment variable with the moment, `HOOK NUMBER`, at which a process kills itself: see `kill_at`."""
@@ -123,6 +133,7 @@ def train_ppo(folder: Path, **config: Any) -> PPOTrainer:
         config=PPOConfig(**settings),
         folder=folder,
         seed=5,
+        reload=lambda: micro_model(len(tokenizer)),
     )
     trainer.train()
     return trainer

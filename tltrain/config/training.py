@@ -246,8 +246,17 @@ class PPOConfig(Section):
     """Stop after a rollout whose mean KL per reply exceeds this; null: no limit."""
     lora: LoraConfig | None = LoraConfig()
     """Adapters for policy and critic over one frozen model, the reference; null: three copies of the model."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass, from the layers' inputs: less memory, a third more time."""
+    fsdp: bool = False
+    """With several processes, shard policy, critic and reference (FSDP2); the policy is gathered to sample."""
     checkpoint_every: Positive = 2
     """Rollouts between checkpoints."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the reference's log-probabilities are measured."""
+        return self.beta > 0 or self.max_kl is not None
 
     @model_validator(mode="before")
     @classmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from tltrain.config import PPOConfig
 from tltrain.encode import Prompt
 from tltrain.engine.generate import Generated
 from tltrain.engine.tree import TokenSequence
@@ -56,6 +57,54 @@ class Rollout:
     def sequences(self, chosen: Sequence[int]) -> list[TokenSequence]:
         """Prompt and reply, token for token as sampled."""
         return [reply_sequence(self.prompts[index], self.replies[index]) for index in chosen]
+
+
+def make_rollout(
+    config: PPOConfig,
+    prompts: list[Prompt],
+    replies: list[Generated],
+    *,
+    verdicts: list[Verdict],
+    measured: Sequence[Measured],
+    own: range,
+) -> Rollout:
+    """The rollout of all processes' replies, with advantages and, with a critic, returns."""
+    rewards = clipped_rewards(verdicts, config.reward_clip)
+    old, reference, values = (padded_rows(column) for column in zip(*measured, strict=True))
+    mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
+    returns = None
+    if values is None:
+        penalty = torch.zeros_like(rewards)
+        if config.beta and old is not None and reference is not None:
+            penalty = config.beta * maths.kl_per_reply(old, reference, mask)
+        advantages = maths.leave_one_out(rewards - penalty, config.samples, mask)
+    else:
+        per_token = maths.token_rewards(rewards, mask, mask, mask, 0.0)
+        if old is not None and reference is not None:
+            per_token = maths.token_rewards(rewards, old, reference, mask, config.beta)
+        advantages, returns = maths.advantages_and_returns(per_token, values, mask, config.gamma, config.lam)
+    differ = rewards_differ(rewards, config.samples)
+    used = [index for index in range(len(replies)) if differ[index // config.samples] or not config.dynamic_sampling]
+    return Rollout(
+        prompts=prompts,
+        replies=replies,
+        verdicts=verdicts,
+        rewards=rewards,
+        mask=mask,
+        old=old,
+        reference=reference,
+        values=values,
+        advantages=advantages,
+        returns=returns,
+        used=used,
+        own=own,
+        samples=config.samples,
+    )
+
+
+def clipped_rewards(verdicts: Sequence[Verdict], limit: float) -> torch.Tensor:
+    """(N,) rewards, clipped to [-limit, limit]."""
+    return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
 
 
 def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
