@@ -84,7 +84,9 @@ def _trained(name: str, size: ModelSize, item_bytes: int, shards: int = 1) -> He
     are gathered layer by layer."""
     copies = 4 if item_bytes < 4 else 0
     weights = item_bytes + copies if shards == 1 else 4
-    parts = f"weights {item_bytes}" + (f", fp32 weights {copies}" if copies else "") if shards == 1 else "fp32 weights 4"
+    parts = (
+        f"weights {item_bytes}" + (f", fp32 weights {copies}" if copies else "") if shards == 1 else "fp32 weights 4"
+    )
     return Held(name, size.parameters, (weights + ADAM_BYTES) / shards, f"{parts}, gradients 4, Adam 8{_over(shards)}")
 
 
