@@ -124,7 +124,7 @@ def _ppo(config: RunConfig, size: ModelSize, item_bytes: int, ranks: int) -> lis
         held = [_trained("policy", size, item_bytes, shards)]
         held += [_trained("critic", size, item_bytes, shards)] if critic else []
         held += [_frozen("reference", size, item_bytes, shards)] if config.ppo.needs_reference else []
-    if shards > 1:
+    if shards > 1 and config.ppo.sampler is None:
         held.append(Held("policy while it samples", size.parameters, item_bytes, "gathered weights"))
     return held
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tltrain.engine import ranks, sharding
-from tltrain.engine.adapters import add_adapters, merged, save_adapter
+from tltrain.engine.adapters import adapter_state, add_adapters, merged, save_adapter
 from tltrain.engine.optimiser import Optimiser
 
 if TYPE_CHECKING:
@@ -137,9 +137,15 @@ class AdapterActors(Actors):
         with self.wrapped.disable_adapter():
             yield self.model
 
-    def save_adapter(self, folder: Path, base: str | None) -> None:
-        """See `Actors`."""
-        save_adapter(self.wrapped, POLICY, base, folder)
+    def adapter_state(self) -> dict[str, torch.Tensor | None]:
+        """The complete weights of the policy's adapter on rank 0, None elsewhere. All ranks must call this."""
+        return adapter_state(self.wrapped, POLICY)
+
+    def save_adapter(
+        self, folder: Path, base: str | None, state: Mapping[str, torch.Tensor | None] | None = None
+    ) -> None:
+        """See `Actors`; sharded actors need the result of `adapter_state`."""
+        save_adapter(self.wrapped, POLICY, base, folder, state)
 
     def finish(self, seed: int) -> PreTrainedModel:
         """See `Actors`."""

@@ -36,8 +36,9 @@ class Rollout:
 
     `old` and `reference` are log-probabilities at the sampling temperature, `values` the critic's, all before the
     update; each is None where the configuration does not need it. `returns` is None without a critic. `used` are the
-    indices of the replies that the update trains on, `own` those that this process computes. The `samples` replies of a
-    prompt are neighbours.
+    indices of the replies that the update trains on, `own` those that this process computes. `importance` holds the
+    importance ratios of replies that a server sampled; None: the policy itself did. The `samples` replies of a prompt
+    are neighbours.
     """
 
     prompts: list[Prompt]
@@ -50,6 +51,7 @@ class Rollout:
     values: torch.Tensor | None
     advantages: torch.Tensor
     returns: torch.Tensor | None
+    importance: torch.Tensor | None
     used: list[int]
     own: range
     samples: int
@@ -83,6 +85,10 @@ def make_rollout(
         if old is not None and reference is not None:
             per_token = maths.token_rewards(rewards, old, reference, mask, config.beta)
         advantages, returns = maths.advantages_and_returns(per_token, values, mask, config.gamma, config.lam)
+    sampled = padded_rows([None if reply.logprobs is None else torch.tensor(reply.logprobs) for reply in replies])
+    importance = None
+    if old is not None and sampled is not None:
+        importance = maths.importance_ratios(old, sampled, mask)
     differ = rewards_differ(rewards, config.samples)
     used = [index for index in range(len(replies)) if differ[index // config.samples] or not config.dynamic_sampling]
     return Rollout(
@@ -96,6 +102,7 @@ def make_rollout(
         values=values,
         advantages=advantages,
         returns=returns,
+        importance=importance,
         used=used,
         own=own,
         samples=config.samples,
@@ -151,7 +158,8 @@ def summary(rollout: Rollout) -> dict[str, Any]:
     `call_rate` the same over the prompts whose gold is a call, `text_for_call` the share of replies without any call
     there, `right` the share of replies with CF, `varied` the share of prompts whose samples differ in reward,
     `unparseable` the share of replies that cannot be parsed or were truncated, `cut` the number of truncated replies,
-    `explained` the share of the returns' variance that the critic explains.
+    `explained` the share of the returns' variance that the critic explains. If a server sampled the replies,
+    `importance_mean` and `importance_max` are the mean and maximum of all tokens' importance ratios, not truncated.
     """
     findings, count = Counter(verdict.finding for verdict in rollout.verdicts), len(rollout.verdicts)
     wanted = [index for index, prompt in enumerate(rollout.prompts) if prompt.gold]
@@ -172,6 +180,7 @@ def summary(rollout: Rollout) -> dict[str, Any]:
         "cut": sum(not reply.finished for reply in rollout.replies),
         "replies": len(rollout.replies),
         **_critic_summary(rollout),
+        **_importance_summary(rollout),
         "findings": dict(findings),
     }
 
@@ -190,3 +199,11 @@ def _critic_summary(rollout: Rollout) -> dict[str, float]:
     variance = returns.var(correction=0).item()
     explained = 1 - residual.var(correction=0).item() / variance if variance else 0.0
     return {"value": rollout.values[tokens].mean().item(), "explained": explained}
+
+
+def _importance_summary(rollout: Rollout) -> dict[str, float]:
+    """`importance_mean` and `importance_max`; empty without ratios."""
+    if rollout.importance is None:
+        return {}
+    ratios = rollout.importance[rollout.mask.bool()]
+    return {"importance_mean": ratios.mean().item(), "importance_max": ratios.max().item()}

@@ -25,7 +25,7 @@ from tltrain.judging.replies import judge_reply
 from tltrain.ppo.actors import make_actors, rebuilt
 from tltrain.ppo.prompts import draw_prompts, hold_back, number_of_rollouts, own_replies
 from tltrain.ppo.rollouts import Rollout, clipped_rewards, make_rollout, mixed_seed, readable_replies, summary
-from tltrain.ppo.sampling import LocalSampler, Sampler
+from tltrain.ppo.sampling import LocalSampler, Sampler, ServerSampler
 from tltrain.ppo.updates import Updates
 from tltrain.ppo.validation import validation_scores
 from tltrain.progress import Progress, no_progress
@@ -59,6 +59,7 @@ class PPOTrainer:
     Raises:
         DataError: there are no prompts.
         ConfigError: the validation share leaves no prompts on one side, or `critic_warmup` leaves no rollout.
+        ModelError: the server of `config.sampler` cannot be used.
     """
 
     def __init__(
@@ -92,7 +93,21 @@ class PPOTrainer:
         model.eval()  # no dropout: log-probabilities before and after an update must be comparable
         self.actors = make_actors(model, config, seed)
         self.updates = Updates(self.actors, config, rollouts=self.rollouts, seed=seed, max_tree_tokens=max_tree_tokens)
-        self.sampler: Sampler = LocalSampler(self.actors, stop_ids, config)
+        self.sampler = self._sampler(stop_ids, base or model.name_or_path)
+
+    def _sampler(self, stop_ids: Sequence[int], base: str) -> Sampler:
+        config = self.config
+        if config.sampler is None:
+            return LocalSampler(self.actors, stop_ids, config)
+        return ServerSampler(
+            config.sampler,
+            self.actors,
+            stop_ids=stop_ids,
+            config=config,
+            folder=self.folder / "sampler",
+            base=base,
+            prompt=self.prompts[0].ids,
+        )
 
     def train(self) -> PreTrainedModel | None:
         """Run all rollouts that are not done yet and save the policy (the best one, with validation).
@@ -122,6 +137,7 @@ class PPOTrainer:
             if number % self.config.checkpoint_every == 0 and number < self.rollouts:
                 state = self.state(number)
                 ranks.on_first(partial(save_checkpoint, checkpoint, state))
+        self.sampler.close()
         policy = self._save()
         ranks.on_first(lambda: discard(checkpoint))
         return policy
@@ -173,7 +189,9 @@ class PPOTrainer:
 
     def update(self, rollout: Rollout, number: int) -> dict[str, float]:
         """Train on rollout `number`; returns the mean losses and gradient norms."""
-        return self.updates.update(rollout, number)
+        losses = self.updates.update(rollout, number)
+        self.sampler.changed()
+        return losses
 
     def reply(
         self, prompts: Sequence[Prompt], temperature: float, seeds: Sequence[int] = ()
@@ -226,5 +244,6 @@ class PPOTrainer:
         self.updates.policy.load(state["policy"])
         if self.updates.critic is not None:
             self.updates.critic.load(state["critic"])
+        self.sampler.changed()
         self.best = state.get("best")
         return int(state["done"])

@@ -57,7 +57,8 @@ class Updates:
         """Log-probabilities and values of each of this process's replies, on the CPU.
 
         What is not needed is None: the reference without KL penalty and limit, values without a critic, and the old
-        log-probabilities where a rollout has a single update, for which the policy is still the one that sampled.
+        log-probabilities where a rollout has a single update, for which the policy is still the one that sampled and
+        no server did.
         """
         config = self.config
         sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
@@ -68,7 +69,7 @@ class Updates:
 
         old: Sequence[torch.Tensor | None] = [None] * len(replies)
         reference = values = old
-        if config.needs_reference or config.epochs * config.minibatches > 1:
+        if config.needs_reference or config.epochs * config.minibatches > 1 or config.sampler is not None:
             old = read(self.actors.policy(), self.logprobs)
         if config.needs_reference:
             with self.actors.reference() as model:
@@ -127,13 +128,15 @@ class Updates:
         zero has no gradient and is skipped."""
         config, total = self.config, rollout.mask[chosen].sum()
         trained = [index for index in chosen if index in rollout.own and rollout.advantages[index].any()]
-        clip_fraction = 0.0
+        clip_fraction, weighted = 0.0, rollout.advantages
+        if rollout.importance is not None:
+            weighted = weighted * rollout.importance.clamp(max=config.importance_limit)
 
         def loss(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
             nonlocal clip_fraction
             now = logprobs.cpu()[None]
             old = now.detach() if rollout.old is None else _at(rollout.old, trained, predicted)
-            advantages, mask = (_at(values, trained, predicted) for values in (rollout.advantages, rollout.mask))
+            advantages, mask = (_at(values, trained, predicted) for values in (weighted, rollout.mask))
             clipped = maths.policy_loss(now, old, advantages=advantages, mask=mask, clip=config.clip, total=total)
             clip_fraction += clipped.clip_fraction.item()
             return clipped.loss
