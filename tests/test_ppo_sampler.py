@@ -1,4 +1,4 @@
-"""PPO whose replies a vLLM server samples: here a small server with the real micro model and the adapters it is sent."""
+"""PPO whose replies a vLLM server samples: a small one, with the real micro model and the adapters it is sent."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from support.micro import micro_model, micro_tokenizer, micro_trajectories
+from support.rewarded import RewardedTrainer
 from support.vllm_server import Served, serving
 
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig, ValidationConfig
@@ -50,7 +51,7 @@ def trainer(folder: Path, **config: Any) -> PPOTrainer:
     rate = OptimiserConfig(learning_rate=1e-2, weight_decay=0.0)
     settings: dict[str, Any] = {"rollouts": 3, "prompts": 4, "samples": 2, "group_size": 2, "max_new_tokens": 6}
     settings |= {"policy": rate, "critic": rate, "temperature": 1.0, "lora": LoraConfig(rank=4, alpha=8)}
-    return PPOTrainer(
+    return RewardedTrainer(
         micro_model(len(TOKENIZER)),
         TOKENIZER,
         prompts=[prompt for trajectory in micro_trajectories(8) for prompt in ENCODER.prompts(trajectory)],
@@ -112,7 +113,7 @@ def test_each_request_is_for_one_reply_in_token_ids(tmp_path: Path, served: Serv
 
 def test_replies_of_an_old_policy_are_weighted(tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An adapter that is not sent after the update: the ratios show it, and weight the policy's gradient."""
-    trained = trainer(tmp_path, sampler=url, advantage="leave_one_out", beta=0.0, importance_limit=1.1)
+    trained = trainer(tmp_path, sampler=url, importance_limit=1.1)
     trained.update(trained.collect(1), 1)
     monkeypatch.setattr(trained.sampler, "outdated", False)
     rollout = trained.collect(2)

@@ -135,6 +135,7 @@ def test_ppo_in_two_processes_is_that_of_one(two: Path, tmp_path: Path, job: str
         if (tmp_path / name).exists():
             assert (two / job / name).read_text() == (tmp_path / name).read_text()
     assert len(lines(tmp_path)) == 3
+    assert all(row["policy_grad_norm"] > 0 for row in lines(tmp_path)[1:])
     for row, other in zip(lines(tmp_path), lines(two / job), strict=True):
         assert row.keys() == other.keys()
         for name in row.keys() - {"seconds", "replies_per_second"}:

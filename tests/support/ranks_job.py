@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from support.micro import micro_model, micro_tokenizer, micro_trajectories
+from support.rewarded import RewardedTrainer
 from tltrain.cli import main
 from tltrain.config import HeldOutConfig, LoraConfig, OptimiserConfig, PPOConfig, SFTConfig, ValidationConfig
 from tltrain.encode import Encoder
@@ -125,7 +126,7 @@ def train_ppo(folder: Path, **config: Any) -> PPOTrainer:
     encoder, rate = Encoder(tokenizer), OptimiserConfig(learning_rate=1e-2, weight_decay=0.0)
     settings = {"rollouts": 3, "prompts": 4, "samples": 2, "group_size": 2, "max_new_tokens": 6, "checkpoint_every": 1}
     settings |= {"policy": rate, "critic": rate, "temperature": 1.0, **config}
-    trainer = PPOTrainer(
+    trainer = RewardedTrainer(
         micro_model(len(tokenizer)),
         tokenizer,
         prompts=[prompt for trajectory in micro_trajectories(16) for prompt in encoder.prompts(trajectory)],

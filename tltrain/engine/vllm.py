@@ -100,8 +100,8 @@ class VLLMServer:
         try:
             self.client.post("/load_lora_adapter", cast_to=str, body=body)
         except openai.NotFoundError as error:
-            if "detail" not in str(error):  # FastAPI's own answer where there is no such endpoint
-                raise self._error(error_line(error)) from None
+            if not isinstance(error.body, dict) or "detail" not in error.body:  # as FastAPI says: no such endpoint
+                raise self._error(f"does not load the adapter: {error_line(error)}") from None
             raise self._error(
                 "cannot load adapters: start it with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True in its environment "
                 "and with `--enable-lora`"
