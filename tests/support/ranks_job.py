@@ -66,6 +66,8 @@ PPO_JOBS: dict[str, dict[str, Any]] = {
 }
 """`ppo-few` and `ppo-fsdp-few` have fewer prompts a rollout than processes."""
 
+SAMPLER = "TLTRAIN_TEST_SAMPLER"
+"""Environment variable with the setting `sampler` of every PPO job."""
 KILL = "TLTRAIN_TEST_KILL"
 """Environment variable with the moment, `HOOK NUMBER`, at which a process kills itself: see `kill_at`."""
 
@@ -126,6 +128,7 @@ def train_ppo(folder: Path, **config: Any) -> PPOTrainer:
     encoder, rate = Encoder(tokenizer), OptimiserConfig(learning_rate=1e-2, weight_decay=0.0)
     settings = {"rollouts": 3, "prompts": 4, "samples": 2, "group_size": 2, "max_new_tokens": 6, "checkpoint_every": 1}
     settings |= {"policy": rate, "critic": rate, "temperature": 1.0, **config}
+    settings |= {"sampler": os.environ.get(SAMPLER)}
     trainer = RewardedTrainer(
         micro_model(len(tokenizer)),
         tokenizer,
