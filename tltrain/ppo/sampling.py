@@ -140,13 +140,15 @@ class ServerSampler:
             state = self.actors.adapter_state()
             ranks.on_first(lambda: self._load(state))
             self.outdated = False
-        return self.server.generate(
-            self.adapter,
-            [prompt.ids for prompt in prompts],
-            self.stop_ids,
-            self.config.max_new_tokens,
-            temperature=temperature,
-            seeds=seeds,
+        return ranks.on_all(
+            lambda: self.server.generate(
+                self.adapter,
+                [prompt.ids for prompt in prompts],
+                self.stop_ids,
+                self.config.max_new_tokens,
+                temperature=temperature,
+                seeds=seeds,
+            )
         )
 
     def _load(self, state: Mapping[str, torch.Tensor | None]) -> None:
