@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -76,7 +77,7 @@ class ServerSampler:
     """Samples with a vLLM server, which loads the policy's adapter after each update.
 
     Each process sends the requests of its own prompts; rank 0 writes the adapter and has it loaded. Every version has a
-    name of its own, since the server caches the keys and values of prompts by the adapter's name.
+    name of its own, also after a restart, since the server caches the keys and values of prompts by the adapter's name.
 
     Args:
         address: see `VLLMServer`.
@@ -108,6 +109,7 @@ class ServerSampler:
         self.stop_ids, self.config, self.folder, self.base = stop_ids, config, folder, base
         digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()
         self.prefix = f"tltrain-{digest[:8]}-"
+        self.launch = ranks.shared(secrets.token_hex(4))
         self.version, self.outdated = 0, True
         ranks.on_first(lambda: self._try(prompt))
 
@@ -119,7 +121,7 @@ class ServerSampler:
     @property
     def adapter(self) -> str:
         """Name of the adapter on the server."""
-        return f"{self.prefix}{self.version}"
+        return f"{self.prefix}{self.launch}-{self.version}"
 
     def changed(self) -> None:
         """See `Sampler`."""
