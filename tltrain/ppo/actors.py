@@ -234,6 +234,7 @@ def rebuilt(model: PreTrainedModel, config: PPOConfig, seed: int, weights: Seque
     else:
         policy = FullActors(model, with_critic=False, with_reference=False)
     for parameter, weight in zip(policy.policy_parameters(), weights, strict=True):
+        assert weight is not None, "only called where the weights are complete"
         parameter.copy_(weight)
     return policy
 
