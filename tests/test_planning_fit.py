@@ -51,6 +51,11 @@ def check(stage: str, gigabytes: float, *, ranks: int = 1, **settings: Any) -> N
             {"ppo": PPOConfig(arm="sft", fsdp=True), "ranks": 8},
             (2 / 8 + 2) * 6.738 + 2 * 16 * 32 * 16 * (4 * 8192 + 3 * 15104) / 1e9 / 8,
         ),
+        (
+            "ppo",
+            {"ppo": PPOConfig(arm="sft", fsdp=True, sampler="http://localhost:8000/v1"), "ranks": 8},
+            2 / 8 * 6.738 + 2 * 16 * 32 * 16 * (4 * 8192 + 3 * 15104) / 1e9 / 8,
+        ),
         ("sft", {"sft": SFTConfig(arms=["sft"], fsdp=True), "ranks": 8}, 16 * 6.738 / 8),
         ("sft", {"ranks": 8}, 18 * 6.738),
         (
@@ -94,6 +99,12 @@ def test_sharded_ppo_of_7b_fits_where_there_are_enough_processes() -> None:
         "reference 6.74e9 x 1 bytes (frozen weights, over 2 processes) + "
         "policy while it samples 6.74e9 x 2 bytes (gathered weights); set ppo.lora: {rank: 16} or use more processes"
     )
+
+
+def test_a_policy_too_large_to_gather_needs_a_sampling_server() -> None:
+    with pytest.raises(ConfigError, match=r"use a smaller model or sample with a server \(ppo\.sampler\)"):
+        check("ppo", 12, ranks=8, ppo=PPOConfig(arm="sft", fsdp=True))
+    check("ppo", 12, ranks=8, ppo=PPOConfig(arm="sft", fsdp=True, sampler="http://localhost:8000/v1"))
 
 
 def test_a_run_is_refused_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

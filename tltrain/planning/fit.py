@@ -138,4 +138,6 @@ def _remedy(config: RunConfig, stage: str, ranks: int) -> str:
         return f"set {stage}.lora: {{rank: 16}} or use {more}"
     if stage == "sft" and not settings.lora.base:
         return "use a smaller model or sft.lora.base: 4bit"
+    if stage == "ppo" and sharded and config.ppo is not None and config.ppo.sampler is None:
+        return "use a smaller model or sample with a server (ppo.sampler), for which nothing is gathered"
     return "use a smaller model" + ("" if settings.fsdp else f" or {stage}.fsdp: true with several processes")
