@@ -151,7 +151,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         """Run this rank's passes of an optimiser step and accumulate their gradients."""
         max_tokens, accumulate = self.schedule.max_tree_tokens, self.optimiser.accumulate
         if self.sharded:
-            return sharding.backward(self.network, sequences, max_tokens, accumulate)
+            return sharding.backward(self.network, sequences, nll, max_tokens, accumulate=accumulate)
         if not sequences:
             return BackwardResult(0.0, 0, 0)
         return backward(self.network, sequences, nll, max_tokens, accumulate=accumulate)
