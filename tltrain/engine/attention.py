@@ -260,6 +260,7 @@ class TreeLayout:
         cache: bool = False,
     ) -> None:
         segments = tree.segments[begin:end]
+        self._inputs = tree.inputs(begin, end)
         self.lengths = [segment.end - segment.begin for segment in segments]
         self.visible = [
             (*(other - begin for other in segment.ancestors if other >= begin), index)
@@ -268,6 +269,10 @@ class TreeLayout:
         self.past = past
         self.cache = cache
         self.cached: KeyValues = {}
+
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and positions of the pass, both (1, T)."""
+        return self._inputs
 
     def attend(
         self,

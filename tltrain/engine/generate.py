@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig
 
-from tltrain.engine.attention import KeyValues, TreeLayout, tree_attention
+from tltrain.engine.attention import KeyValues, tree_attention
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.decode_layout import DecodeLayout
+from tltrain.engine.flex import tree_layout
 from tltrain.engine.passes import Pass, plan_passes
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, group_by_budget
 
@@ -239,10 +240,10 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int
     cached: KeyValues = {}
 
     def run(node: Pass, past: tuple[KeyValues, ...]) -> None:
-        layout = TreeLayout(tree, node.begin, node.end, past, cache=True)
-        ids, positions = tree.inputs(node.begin, node.end)
-        first = tree.segments[node.begin].begin
-        last_rows = rows[(rows >= first) & (rows < first + ids.shape[1])] - first
+        layout = tree_layout(model, tree, node.begin, node.end, past, cache=True)
+        ids, positions = layout.inputs()
+        first, end = tree.segments[node.begin].begin, tree.segments[node.end - 1].end
+        last_rows = rows[(rows >= first) & (rows < end)] - first
         with tree_attention(model, layout):
             output = model(
                 input_ids=ids.to(model.device),
@@ -256,7 +257,7 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int
                 key, value = (part.new_empty(*part.shape[:2], len(tree), part.shape[3]) for part in heads)
                 cached[layer] = (key, value)
             for whole, part in zip(cached[layer], heads, strict=True):
-                whole[:, :, first : first + ids.shape[1]] = part
+                whole[:, :, first:end] = part[:, :, : end - first]  # without padding
         for child in node.children:
             run(child, (*past, layout.cached))
 

@@ -1,0 +1,187 @@
+"""Attention over a token tree in a single kernel per layer: torch's FlexAttention with the tree as its block mask.
+
+In depth-first order the descendants of a token are the tokens after it up to the end of its subtree. So query q sees
+key k if `k <= q < end[k]`, where `end[k]` is the index after the last token of k's subtree, and, in a layer with a
+sliding window, if `position[q] - position[k] < window`. The kernel skips blocks of 128 x 128 scores that no query sees;
+neither scores nor copies of the keys of shared prefixes are ever in memory. Keys of earlier passes come before those of
+the pass, visible to all of its tokens.
+
+FlexAttention has no backward pass on CPUs; there, and without Triton, `tree_layout` returns a `TreeLayout`. Shapes are
+those of `tltrain.engine.attention`; T' and N are numbers of queries and keys with padding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+from torch.nn.functional import pad
+
+from tltrain.engine.attention import KeyValues, TreeLayout
+from tltrain.engine.tree import TokenTree
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+BLOCK = 128
+"""Queries and keys of a block of the mask. Passes are padded to a multiple of it, so that no block is incomplete."""
+SMALLEST_HEAD = 16
+"""Smallest head size that the kernel supports."""
+MOST_GRAPHS = 64
+"""Compiled variants of the attention. There are about a dozen: with and without gradients, with and without keys of
+earlier passes, passes of a single block. Torch's limit is 8, after which it would compute all scores in memory."""
+
+
+def tree_layout(
+    model: PreTrainedModel,
+    tree: TokenTree,
+    begin: int = 0,
+    end: int | None = None,
+    past: Sequence[KeyValues] = (),
+    cache: bool = False,
+) -> TreeLayout | FlexLayout:
+    """The layout of a pass that suits the model's device; arguments are those of `TreeLayout`."""
+    if uses_flex(model):
+        return FlexLayout(tree, model.device, begin, end, past, cache)
+    return TreeLayout(tree, begin, end, past, cache)
+
+
+def uses_flex(model: PreTrainedModel) -> bool:
+    """Whether passes through this model use FlexAttention: on GPUs that Triton compiles for."""
+    config = model.config.get_text_config()
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return model.device.type == "cuda" and find_spec("triton") is not None and size >= SMALLEST_HEAD
+
+
+class FlexLayout:
+    """A pass over segments `begin:end` of a tree (B = 1), in the kernel of FlexAttention.
+
+    Args:
+        tree: the whole tree.
+        device: device of the pass.
+        begin: first segment of the pass.
+        end: the segment after the last; None for all that follow.
+        past: keys and values of the segments on the path from the root to these, from earlier passes with a
+            `FlexLayout`, padding included.
+        cache: whether to store the keys and values of each layer in `cached`, for later passes and for generation.
+
+    Attributes:
+        cached: keys and values of the pass's tokens and its padding, filled during the pass if `cache` is set.
+    """
+
+    def __init__(
+        self,
+        tree: TokenTree,
+        device: torch.device,
+        begin: int = 0,
+        end: int | None = None,
+        past: Sequence[KeyValues] = (),
+        cache: bool = False,
+    ) -> None:
+        ids, positions = (padded(values) for values in tree.inputs(begin, end))
+        self._inputs = (ids, positions)
+        lengths = _past_lengths(tree, begin)
+        assert len(lengths) == len(past), "every segment on the path to the pass has been computed before it"
+        past_ends, past_positions = _past_keys(lengths)
+        rows = torch.arange(ids.shape[1]) + len(past_ends)
+        ends = torch.cat([past_ends, _ends(tree, begin, end, ids.shape[1]) + len(past_ends)])
+        self._longest = int(positions.max()) + 1
+        self._rows, self._row_positions, self._ends, self._positions = (
+            values.to(device=device, dtype=torch.int32, non_blocking=True)
+            for values in (rows, positions[0], ends, torch.cat([past_positions, positions[0]]))
+        )
+        self._masks: dict[int | None, BlockMask] = {}
+        self.past = past
+        self.cache = cache
+        self.cached: KeyValues = {}
+
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and positions of the pass, both (1, T'). The padding is invisible to the pass's tokens."""
+        return self._inputs
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        *,
+        scale: float,
+        window: int | None,
+    ) -> torch.Tensor:
+        """See `Layout`; B is 1, and T is T'."""
+        if self.cache:
+            self.cached[layer] = (key, value)
+        if self.past:
+            key = torch.cat([*(past[layer][0] for past in self.past), key], dim=2)
+            value = torch.cat([*(past[layer][1] for past in self.past), value], dim=2)
+        attention = _compiled() if query.device.type == "cuda" else flex_attention
+        attended: torch.Tensor = attention(
+            query, key, value, block_mask=self.mask(window), scale=scale, enable_gqa=query.shape[1] > key.shape[1]
+        )
+        return attended
+
+    def mask(self, window: int | None) -> BlockMask:
+        """The block mask of all layers with this sliding window, T' x N."""
+        if window is not None and window >= self._longest:
+            window = None
+        if window not in self._masks:
+            self._masks[window] = self._block_mask(window)
+        return self._masks[window]
+
+    def _block_mask(self, window: int | None) -> BlockMask:
+        # The mask holds tensors only: a number in it would be compiled into the kernel.
+        rows, ends, positions = self._rows, self._ends, self._positions
+        oldest = self._row_positions - (self._longest if window is None else window)
+
+        def visible(_: torch.Tensor, __: torch.Tensor, query: torch.Tensor, key: torch.Tensor) -> torch.Tensor:
+            row = rows[query]
+            return (key <= row) & (row < ends[key]) & (positions[key] > oldest[query])
+
+        return create_block_mask(visible, 1, 1, len(rows), len(ends), device=rows.device, BLOCK_SIZE=BLOCK)
+
+
+def padded(values: torch.Tensor) -> torch.Tensor:
+    """(1, T) -> (1, T'), padded with zeros."""
+    return pad(values, (0, -values.shape[1] % BLOCK))
+
+
+def _past_lengths(tree: TokenTree, begin: int) -> list[int]:
+    """Number of tokens of each segment on the path to segment `begin`, root first."""
+    segments = [tree.segments[index] for index in tree.segments[begin].ancestors]
+    return [segment.end - segment.begin for segment in segments]
+
+
+def _past_keys(lengths: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ends and positions of the keys of earlier passes, which each are a segment and its padding: every row is before
+    the end of a token, and none before that of padding."""
+    ends = [torch.zeros(0, dtype=torch.long)]
+    positions = [torch.zeros(0, dtype=torch.long)]
+    start = 0
+    for length in lengths:
+        ends.append(padded(torch.full((1, length), torch.iinfo(torch.int32).max))[0])
+        positions.append(padded(torch.arange(start, start + length)[None])[0])
+        start += length
+    return torch.cat(ends), torch.cat(positions)
+
+
+def _ends(tree: TokenTree, begin: int, end: int | None, padded_length: int) -> torch.Tensor:
+    """(T',) for each token of segments `begin:end`, the index after the last of its descendants, counted from the
+    pass's first token. Every row sees a key, since a softmax needs one: that of a padding token is its own."""
+    segments, after = tree.segments[begin:end], tree.subtree_ends()[begin:end]
+    first = segments[0].begin
+    ends = torch.tensor([tree.segments[index - 1].end - first for index in after])
+    of_tokens = ends.repeat_interleave(torch.tensor([segment.end - segment.begin for segment in segments]))
+    return torch.cat([of_tokens, torch.arange(len(of_tokens), padded_length) + 1])
+
+
+@cache
+def _compiled() -> Callable[..., torch.Tensor]:
+    """FlexAttention compiled for passes of any length. Falling back to its uncompiled form is an error."""
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_GRAPHS)
+    compiled: Callable[..., torch.Tensor] = torch.compile(flex_attention, dynamic=True, fullgraph=True)
+    return compiled
