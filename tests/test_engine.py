@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from tltrain.config import LoraConfig
-from tltrain.engine import attention, decode_layout, outputs
+from tltrain.engine import attention, decode_layout, memory, outputs
 from tltrain.engine import generate as generation
 from tltrain.engine.adapters import add_adapters
 from tltrain.engine.attention import TreeLayout, attend, tree_attention
@@ -304,13 +304,13 @@ def test_replies_do_not_depend_on_finished_replies(fraction: float, monkeypatch:
 def test_the_cache_of_the_prompts_limits_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
     whole = generate(model, prompts, [], 5, batch_size=100)
-    monkeypatch.setattr(generation, "CACHE_BYTES", 150 * 2 * 2 * 2 * 8 * 4)  # 150 tokens: 2 layers, 2 heads of size 8
-    groups = batches(model, prompts, 100)
+    monkeypatch.setattr(memory, "CACHE_BYTES", 150 * 2 * 2 * 2 * 8 * 4)  # 150 tokens: 2 layers, 2 heads of size 8
+    groups = batches(model, prompts, 100, 5)
     assert len(groups) > 2
     for group in groups:
         tree = TokenTree([TokenSequence(prompts[index], len(prompts[index]), ()) for index in group])
         assert len(tree) <= 150
-        assert batches(model, [prompts[index] for index in group], 100) == [list(range(len(group)))]
+        assert batches(model, [prompts[index] for index in group], 100, 5) == [list(range(len(group)))]
     assert generate(model, prompts, [], 5, batch_size=100) == whole
 
 

@@ -126,6 +126,7 @@ def backward(
     output: TokenOutput | None = None,
     accumulate: Callable[[], None] = lambda: None,
     keep_all: bool = False,
+    trees: Sequence[TokenTree] | None = None,
 ) -> BackwardResult:
     """Add the gradient of the loss over all sequences to the model's parameters.
 
@@ -137,11 +138,13 @@ def backward(
         output: is computed at the predicted tokens; by default log-probabilities at temperature 1.
         accumulate: is called after each backward pass.
         keep_all: include predicted tokens of weight 0.
+        trees: the result of `build_trees` for these arguments, if it is known already.
     """
     output = output or LogProbs()
     losses: list[torch.Tensor] = []
     tokens, separate = 0, 0
-    for tree in _trees(model, sequences, keep_all):
+    linear_output(model)  # its trial pass must not run inside a tree's pass
+    for tree in build_trees(model, sequences, keep_all) if trees is None else trees:
         run = _Backward(model, tree, loss, output, accumulate)
         for node in plan_passes(tree, max_tokens):
             run.run(node, ())
@@ -178,15 +181,15 @@ def measure(
         for child in node.children:
             run(tree, child, (*past, layout.cached))
 
-    for tree in _trees(model, sequences, keep_all=True):
+    linear_output(model)  # its trial pass must not run inside a tree's pass
+    for tree in build_trees(model, sequences, keep_all=True):
         for node in plan_passes(tree, max_tokens):
             run(tree, node, ())
     return [part.clone() for part in outputs.split(lengths)]  # a view would be saved with all other outputs
 
 
-def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool) -> list[TokenTree]:
+def build_trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool = False) -> list[TokenTree]:
     """A tree of all sequences, or a tree per sequence if the model cannot share prefixes."""
-    linear_output(model)  # its trial pass must not run inside a tree's pass
     if prefix_sharing_obstacle(model) is None:
         return [TokenTree(sequences, keep_all)] if sequences else []
     return [TokenTree([sequence], keep_all, index) for index, sequence in enumerate(sequences)]

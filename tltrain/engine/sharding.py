@@ -1,21 +1,24 @@
 """Weights, gradients and moments sharded over the ranks (FSDP2), and the passes through a sharded model.
 
 Sharded weights are gathered only inside the model's own forward method, which all ranks must call equally often. So
-each pass computes a whole tree, and a rank with fewer trees runs additional passes over a tree of weight 0.
+each pass computes a whole tree, and a rank with fewer trees runs additional passes over a tree of weight 0. Gradients
+are reduced after the last pass of an update if there is memory for those of whole weights, otherwise after every pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
 from tltrain.engine import ranks
-from tltrain.engine.attention import TreeLayout, tree_attention
+from tltrain.engine.attention import tree_attention
 from tltrain.engine.capabilities import prefix_sharing_obstacle
+from tltrain.engine.flex import tree_layout
 from tltrain.engine.layers import layers_of
-from tltrain.engine.passes import BackwardResult, tree_nll
+from tltrain.engine.outputs import LogProbs
+from tltrain.engine.passes import BackwardResult, nll, tree_nll
 from tltrain.engine.tree import TokenSequence, TokenTree, group_by_budget
 from tltrain.errors import ModelError
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 
 PADDING = TokenSequence((0, 0), 1, (0.0,))
 """A sequence whose loss and gradients are zero."""
+GRADIENT_SHARE = 0.25
+"""Gradients of whole weights are kept until the end of an update if they take at most this share of a GPU's memory."""
 
 
 def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -54,35 +59,58 @@ def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
-def backward(
-    model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int, accumulate: Callable[[], None]
-) -> BackwardResult:
+def backward(model: PreTrainedModel, trees: Sequence[TokenTree], accumulate: Callable[[], None]) -> BackwardResult:
     """Add the gradient of the weighted negative log-likelihood of this rank's sequences to the model's parameters.
 
-    All ranks must call this. Arguments and result are those of `tltrain.engine.passes.backward`; padding passes are not
-    counted.
+    All ranks must call this.
+
+    Args:
+        model: a sharded model.
+        trees: of this rank's sequences, see `build_trees`.
+        accumulate: is called after each backward pass.
+
+    Returns:
+        Loss and token counts, without those of the padding passes.
     """
-    loss, tokens, separate = 0.0, 0, 0
-    for tree in _trees(model, sequences, max_tokens):
-        with tree_attention(model, TreeLayout(tree)):  # includes the backward pass, in which layers may be recomputed
-            part = tree_nll(model, tree)
-            part.backward()  # type: ignore[no-untyped-call]
+    losses: list[torch.Tensor] = []
+    passes = _equally_many(model, trees)
+    keep = not ranks.largest(int(not keeps_whole_gradients(model)), model.device)
+    for number, tree in enumerate(passes, 1):
+        model.set_requires_gradient_sync(number == len(passes) or not keep)
+        predicted, layout = tree.predicted(), tree_layout(model, tree)
+        with tree_attention(model, layout):  # includes the backward pass, in which layers may be recomputed
+            loss = nll(LogProbs()(model, *layout.inputs(), predicted), predicted)
+            loss.backward()  # type: ignore[no-untyped-call]
         accumulate()
-        if part.item():
-            loss, tokens, separate = loss + part.item(), tokens + len(tree), separate + tree.separate_tokens
-    return BackwardResult(loss, tokens, separate)
+        losses.append(loss.detach())
+    total = sum(torch.stack(losses).tolist()) if losses else 0.0  # the only point that waits for a GPU
+    return BackwardResult(total, sum(map(len, trees)), sum(tree.separate_tokens for tree in trees))
+
+
+def keeps_whole_gradients(model: PreTrainedModel) -> bool:
+    """Whether each rank keeps the gradients of whole weights, in fp32, until they are reduced at the end of an update.
+
+    That saves a reduction per pass but needs the memory that sharding is meant to save, so on GPUs the gradients have
+    to be small: those of adapters, or of a model that is small for the GPU."""
+    if model.device.type != "cuda":
+        return True
+    whole = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return whole <= GRADIENT_SHARE * torch.cuda.get_device_properties(model.device).total_memory
 
 
 @torch.no_grad()
-def measured_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> float:
-    """Sum of weight times negative log-likelihood over this rank's sequences. All ranks must call this."""
-    return sum(tree_nll(model, tree).item() for tree in _trees(model, sequences, max_tokens))
+def measured_nll(model: PreTrainedModel, trees: Sequence[TokenTree]) -> float:
+    """Sum of weight times negative log-likelihood over this rank's trees. All ranks must call this."""
+    return sum(tree_nll(model, tree).item() for tree in _equally_many(model, trees))
 
 
-def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> Iterator[TokenTree]:
+def build_trees(sequences: Sequence[TokenSequence], max_tokens: int) -> list[TokenTree]:
+    """The trees of some sequences, each for a pass of its own of at most `max_tokens` tokens, or a single sequence."""
     groups = group_by_budget(sequences, max_tokens)
-    missing = ranks.largest(len(groups), model.device) - len(groups)  # a collective call: before any pass
-    for group in groups:
-        yield TokenTree([sequences[index] for index in group])
-    for _ in range(missing):
-        yield TokenTree([PADDING], keep_all=True)
+    return [TokenTree([sequences[index] for index in group]) for group in groups]
+
+
+def _equally_many(model: PreTrainedModel, trees: Sequence[TokenTree]) -> list[TokenTree]:
+    """The trees of this rank, padded to the largest number of any rank."""
+    missing = ranks.largest(len(trees), model.device) - len(trees)  # a collective call: before any pass
+    return [*trees, *(TokenTree([PADDING], keep_all=True) for _ in range(missing))]

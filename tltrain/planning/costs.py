@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
-from tltrain.engine.generate import CACHE_BYTES, PREFILL_TOKENS
+from tltrain.engine.generate import PREFILL_TOKENS
+from tltrain.engine.memory import CACHE_BYTES
 from tltrain.engine.outputs import MAX_LOGITS
 from tltrain.planning.model_size import ModelSize
 from tltrain.planning.rates import Inference, Rates
