@@ -1,9 +1,9 @@
 """All that a GPU is for, measured by one command in at most 9 minutes: `python benchmarks/gpu_check.py [--json FILE]`.
 
 For one GPU with 80 GB or more. Nothing is downloaded: models have random weights in the shapes of Qwen3-0.6B,
-Qwen3-1.7B and a 7B LLaMA, the data are toolworld's, the tokenizer is trained on them. Measured are the gradients of token
-trees against those of separate sequences (fp32, bf16), SFT of all weights and of adapters beside TRL's SFTTrainer where
-TRL is installed, with and without shared tools, decoding beside `transformers`, and a PPO update of the 7B model.
+Qwen3-1.7B and a 7B LLaMA, the data are toolworld's, the tokenizer is trained on them. Measured are the gradients of
+token trees against those of separate sequences (fp32, bf16), SFT of all weights and of adapters beside TRL's SFTTrainer
+where TRL is installed, with and without shared tools, decoding beside `transformers`, and a PPO update of the 7B model.
 
 Each part runs in a process of its own with a time limit, the most informative first; a part that fails or has no time
 left is a line of the table. The exit status is 1 if a part fails or an expectation does not hold. `--tiny` runs every

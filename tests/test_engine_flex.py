@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.trees import assert_same_gradients, gradients, logs, models, separate_nll
 from torch._dynamo import config as dynamo
+from torch._dynamo.testing import CompileCounter
 
 from tltrain.engine import flex
 from tltrain.engine import generate as generation
@@ -114,6 +115,24 @@ def test_attention_to_keys_of_earlier_passes(window: int | None) -> None:
     found = layout.attend(LAYER, query, key, value, scale=0.3, window=window)[:, :, :40]
     own = (part[:, :, :40] for part in (query, key, value))
     torch.testing.assert_close(found, other.attend(LAYER, *own, scale=0.3, window=window), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_passes_of_any_length_share_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a compiler that only counts. Passes of one block of queries, and of one block of keys, are special."""
+    counter = CompileCounter()
+    compiled = torch.compile(flex.flex_attention, dynamic=True, fullgraph=True, backend=counter)
+    monkeypatch.setattr(flex, "flex_attention", compiled)
+    sizes = set()
+    for seed in range(8):
+        tree = random_tree(seed, 4 * seed)
+        layout = FlexLayout(tree, CPU)
+        size = layout.inputs()[0].shape[1]
+        sizes.add(size)
+        for window in (None, 7):
+            layout.attend(LAYER, heads(size, 4), heads(size, 2), heads(size, 2), scale=0.3, window=window)
+    assert len(sizes) > 3
+    assert counter.frame_count <= 3
 
 
 NAMES = ["llama", "qwen3", "mistral, sliding window", "gemma3"]

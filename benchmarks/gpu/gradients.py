@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOGS = 4
 FP32_ERROR = 1e-4
 """Largest relative error of the gradients in fp32."""
-BF16_FACTOR = 1.25
+BF16_FACTOR = 1.5
 """The error in bf16 may be at most this many times that of separate sequences in bf16."""
 
 Gradients = dict[str, torch.Tensor]

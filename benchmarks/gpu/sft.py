@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 BATCH, TIMED = 16, 2
 """Logs of an update, and timed updates; one update before them is not timed."""
 TINY_BATCH = 3
-MAX_TREE_TOKENS = 16_384
+MAX_TREE_TOKENS = 8192
+"""Tokens of a pass: the activations of 7B are 6 MB a token."""
 LEARNING_RATE = 1e-5
 
 

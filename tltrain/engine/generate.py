@@ -27,6 +27,8 @@ PREFILL_TOKENS = 2_048
 """Most prompt tokens of a forward pass: bounds its memory and does not affect results."""
 COMPACT_BELOW = 0.8
 """Finished replies are removed from the buffers, which copies them, once at most this fraction is unfinished."""
+GPU_COMPACT_BELOW = 0.5
+"""The same on GPUs, where each number of replies is another CUDA graph and fewer replies hardly save time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +221,7 @@ def _decode(
     finished = [False] * len(prompts)
     active = list(range(len(prompts)))  # replies in the layout; finished replies remain until a copy is worth it
     step = decode_step(model, layout)
+    compact_below = GPU_COMPACT_BELOW if model.device.type == "cuda" else COMPACT_BELOW
     with tree_attention(model, layout):  # once, since switching a model's attention costs milliseconds
         for number in range(max_new_tokens):
             sampled = draw(logits, active, number)
@@ -229,7 +232,7 @@ def _decode(
             unfinished = [row for row, index in enumerate(active) if not finished[index]]
             if not unfinished or number + 1 == max_new_tokens:
                 break
-            if len(unfinished) <= COMPACT_BELOW * len(active):
+            if len(unfinished) <= compact_below * len(active):
                 layout.compact(unfinished)
                 sampled, active = sampled[unfinished], [active[row] for row in unfinished]
             logits = step(sampled)
