@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from torch._dynamo.testing import CompileCounter
 from tltrain.engine import flex
 from tltrain.engine import generate as generation
 from tltrain.engine.attention import TreeLayout
-from tltrain.engine.flex import BLOCK, FlexLayout
+from tltrain.engine.flex import BLOCK, FlexLayout, kernel_works
 from tltrain.engine.generate import generate
 from tltrain.engine.layers import gradient_checkpointing
 from tltrain.engine.outputs import LogProbs
@@ -174,6 +175,46 @@ def test_replies_after_a_prefill(on_flex: None, monkeypatch: pytest.MonkeyPatch,
         found = generate(model, prompts, [], 10)
     monkeypatch.undo()
     assert found == generate(model, prompts, [], 10)
+
+
+SHAPE = (CPU, torch.float32, 6, 2, 16)
+
+
+@pytest.fixture
+def unknown() -> Iterator[None]:
+    """Nothing is known of the kernel, before and after."""
+    kernel_works.cache_clear()
+    yield
+    kernel_works.cache_clear()
+
+
+@torch.no_grad()
+def test_the_kernel_is_checked_before_it_is_used(unknown: None) -> None:
+    assert kernel_works(*SHAPE)
+
+
+@pytest.mark.parametrize("wrong", ["output", "gradient"])
+def test_a_kernel_with_wrong_results_is_not_used(unknown: None, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = flex.flex_attention
+
+    def broken(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any) -> torch.Tensor:
+        if wrong == "output":
+            options["block_mask"] = None
+        return attention(query, key.detach() + 0 * key if wrong == "gradient" else key, value, **options)
+
+    monkeypatch.setattr(flex, "flex_attention", broken)
+    with pytest.warns(UserWarning, match=r"FlexAttention is not used on cpu: its relative error is [0-9]\.[0-9]+$"):
+        assert not kernel_works(*SHAPE)
+
+
+def test_a_kernel_that_cannot_be_compiled_is_not_used(unknown: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("embedding dimension\nmore")
+
+    monkeypatch.setattr(flex, "flex_attention", fail)
+    with pytest.warns(UserWarning, match="FlexAttention is not used on cpu: embedding dimension$"):
+        assert not kernel_works(*SHAPE)
+    assert not kernel_works(*SHAPE), "without another warning"
 
 
 def test_on_a_cpu_the_attention_is_that_of_segments() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,10 @@ def run(job: Job) -> list[Row]:
     model = make_model(job, torch.bfloat16).float()  # weights that are equal in both dtypes
     own = joined(sequences(logs("shared", LOGS, job), job))
     whole = len(TokenTree(own))
-    attention = "FlexAttention" if uses_flex(model) else "segments"
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        attention = "FlexAttention" if uses_flex(model) else "segments"
+    remarks = [str(one.message) for one in caught]
     seconds, reference = timed(job.device, lambda: gradients(model, lambda: separate(model, own)))
     rows = [Row("fp32, separate sequences", {"seconds": seconds, "tokens": sum(len(one.ids) for one in own)})]
     for budget, passes in ((whole, "one pass"), (whole // 3, "several passes")):
@@ -43,6 +47,7 @@ def run(job: Job) -> list[Row]:
                 f"fp32, tree in {passes}, {attention}",
                 {"seconds": seconds, "tokens": whole, "error": error},
                 error <= FP32_ERROR,
+                remarks,
             )
         )
     model = model.to(torch.bfloat16)

@@ -6,12 +6,13 @@ sliding window, if `position[q] - position[k] < window`. The kernel skips blocks
 neither scores nor copies of the keys of shared prefixes are ever in memory. Keys of earlier passes come before those of
 the pass, visible to all of its tokens.
 
-FlexAttention has no backward pass on CPUs; there, and without Triton, `tree_layout` returns a `TreeLayout`. Shapes are
-those of `tltrain.engine.attention`; T' and N are numbers of queries and keys with padding.
+FlexAttention has no backward pass on CPUs; there, and where its kernel does not work, `tree_layout` returns a
+`TreeLayout`. Shapes are those of `tltrain.engine.attention`; T' and N are numbers of queries and keys with padding.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
@@ -22,7 +23,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from torch.nn.functional import pad
 
 from tltrain.engine.attention import KeyValues, TreeLayout
-from tltrain.engine.tree import TokenTree
+from tltrain.engine.tree import TokenSequence, TokenTree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,8 +33,11 @@ BLOCK = 128
 SMALLEST_HEAD = 16
 """Smallest head size that the kernel supports."""
 MOST_GRAPHS = 64
-"""Compiled variants of the attention. There are about a dozen: with and without gradients, with and without keys of
-earlier passes, passes of a single block. Torch's limit is 8, after which it would compute all scores in memory."""
+"""Most compiled variants of the attention. There are about a dozen: with and without gradients, with and without keys
+of earlier passes, passes of a single block. Torch's limit is 8, after which it would compute all scores in memory."""
+LARGEST_ERROR = 0.05
+"""Of the kernel's output and gradients on the small tree of `_kernel_works`, relative to their norm. In bf16 rounding
+alone gives 0.01; a wrong mask or kernel gives 0.5 and more."""
 
 
 def tree_layout(
@@ -51,10 +55,58 @@ def tree_layout(
 
 
 def uses_flex(model: PreTrainedModel) -> bool:
-    """Whether passes through this model use FlexAttention: on GPUs that Triton compiles for."""
+    """Whether passes through this model use FlexAttention: on GPUs on which its kernel works."""
+    if model.device.type != "cuda" or find_spec("triton") is None:
+        return False
     config = model.config.get_text_config()
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return model.device.type == "cuda" and find_spec("triton") is not None and size >= SMALLEST_HEAD
+    heads = config.num_attention_heads
+    groups = getattr(config, "num_key_value_heads", None) or heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // heads
+    return size >= SMALLEST_HEAD and kernel_works(model.device, model.dtype, heads, groups, size)
+
+
+@cache
+def kernel_works(device: torch.device, dtype: torch.dtype, heads: int, groups: int, size: int) -> bool:
+    """Whether the kernel gives the right output and gradients on a small tree; if not, a warning says why.
+
+    It is generated for each GPU, dtype and head size, by a compiler that does not support all of them. What is compiled
+    here is used by the passes that follow.
+    """
+    prefix = list(range(BLOCK + 30))
+    tree = TokenTree([TokenSequence([*prefix, *[branch] * 60], 1, [1.0] * (len(prefix) + 59)) for branch in (1, 2, 3)])
+    try:
+        error = _kernel_error(FlexLayout(tree, device), device, dtype, (heads, groups, size))
+    except Exception as raised:  # compilers raise anything
+        reason = (str(raised).strip().splitlines() or [type(raised).__name__])[0]
+    else:
+        if error <= LARGEST_ERROR:
+            return True
+        reason = f"its relative error is {error:.2f}"
+    warnings.warn(f"FlexAttention is not used on {device}: {reason}", stacklevel=2)
+    return False
+
+
+def _kernel_error(layout: FlexLayout, device: torch.device, dtype: torch.dtype, shape: tuple[int, int, int]) -> float:
+    """Largest relative error of output and gradients for random queries, keys and values of `shape`: query heads,
+    key-value heads, head size."""
+    heads, groups, size = shape
+    length = layout.inputs()[0].shape[1]
+    random = torch.Generator().manual_seed(0)
+    query, key, value, upstream = (
+        torch.randn(1, count, length, size, generator=random).to(device, dtype)
+        for count in (heads, groups, groups, heads)
+    )
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
+    index = torch.arange(length, device=device)
+    visible = layout.mask(None).mask_mod(index, index, index[:, None], index[None, :])
+    with torch.enable_grad():
+        found = layout.attend(0, query, key, value, scale=size**-0.5, window=None)
+        keys, values = (heads_.repeat_interleave(heads // groups, 1).float() for heads_ in (key, value))
+        scores = (query.float() @ keys.transpose(2, 3) * size**-0.5).masked_fill(~visible, -torch.inf)
+        expected = scores.softmax(-1) @ values
+        gradients = (torch.autograd.grad(output, inputs, upstream.to(output.dtype)) for output in (found, expected))
+        pairs = [(found, expected), *zip(*gradients, strict=True)]
+    return max(float((one.float() - other).norm() / other.float().norm()) for one, other in pairs)
 
 
 class FlexLayout:
