@@ -36,7 +36,7 @@ MOST_GRAPHS = 64
 """Most compiled variants of the attention. There are about a dozen: with and without gradients, with and without keys
 of earlier passes, passes of a single block. Torch's limit is 8, after which it would compute all scores in memory."""
 LARGEST_ERROR = 0.05
-"""Of the kernel's output and gradients on the small tree of `_kernel_works`, relative to their norm. In bf16 rounding
+"""Of the kernel's output and gradients on the small tree of `kernel_works`, relative to their norm. In bf16 rounding
 alone gives 0.01; a wrong mask or kernel gives 0.5 and more."""
 
 
@@ -105,7 +105,7 @@ def _kernel_error(layout: FlexLayout, device: torch.device, dtype: torch.dtype, 
         scores = (query.float() @ keys.transpose(2, 3) * size**-0.5).masked_fill(~visible, -torch.inf)
         expected = scores.softmax(-1) @ values
         gradients = (torch.autograd.grad(output, inputs, upstream.to(output.dtype)) for output in (found, expected))
-        pairs = [(found, expected), *zip(*gradients, strict=True)]
+        pairs = [(found.detach(), expected.detach()), *zip(*gradients, strict=True)]
     return max(float((one.float() - other).norm() / other.float().norm()) for one, other in pairs)
 
 
