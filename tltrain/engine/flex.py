@@ -234,6 +234,8 @@ def _ends(tree: TokenTree, begin: int, end: int | None, padded_length: int) -> t
 @cache
 def _compiled() -> Callable[..., torch.Tensor]:
     """FlexAttention compiled for passes of any length. Falling back to its uncompiled form is an error."""
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_GRAPHS)
+    settings = torch._dynamo.config
+    settings.recompile_limit = max(settings.recompile_limit, MOST_GRAPHS)
+    settings.specialize_float = True  # lengths are variables of the kernel, but its scale must be a number
     compiled: Callable[..., torch.Tensor] = torch.compile(flex_attention, dynamic=True, fullgraph=True)
     return compiled
