@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
 import torch
 from transformers import GenerationConfig
@@ -38,9 +39,8 @@ def run(job: Job) -> list[Row]:
     remarks = sorted({str(one.message) for one in caught if "CUDA graphs" in str(one.message)})
     rows = [Row("shared tools, tltrain", {"tokens/s": count * length / seconds, "seconds": seconds}, None, remarks)]
     if job.device == "cuda" or job.tiny:
-        chosen, generation.decode_step = generation.decode_step, EagerStep  # type: ignore[assignment]
-        seconds, uncaptured = timed(job.device, ours)
-        generation.decode_step = chosen
+        with patch.object(generation, "decode_step", EagerStep):
+            seconds, uncaptured = timed(job.device, ours)
         same = sum(one.ids == other.ids for one, other in zip(replies, uncaptured, strict=True)) / count
         figures = {"tokens/s": count * length / seconds, "seconds": seconds, "same replies": same}
         rows.append(Row("shared tools, tltrain without CUDA graphs", figures, same == 1))

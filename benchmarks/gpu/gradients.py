@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -37,10 +38,10 @@ def run(job: Job) -> list[Row]:
         warnings.simplefilter("always")
         attention = "FlexAttention" if uses_flex(model) else "segments"
     remarks = [str(one.message) for one in caught]
-    seconds, reference = timed(job.device, lambda: gradients(model, lambda: separate(model, own)))
+    seconds, reference = timed(job.device, partial(gradients, model, partial(separate, model, own)))
     rows = [Row("fp32, separate sequences", {"seconds": seconds, "tokens": sum(len(one.ids) for one in own)})]
     for budget, passes in ((whole, "one pass"), (whole // 3, "several passes")):
-        seconds, found = timed(job.device, lambda budget=budget: gradients(model, lambda: trees(model, own, budget)))
+        seconds, found = timed(job.device, partial(gradients, model, partial(trees, model, own, budget)))
         error = difference(found, reference)
         rows.append(
             Row(
@@ -51,10 +52,10 @@ def run(job: Job) -> list[Row]:
             )
         )
     model = model.to(torch.bfloat16)
-    seconds, found = timed(job.device, lambda: gradients(model, lambda: separate(model, own)))
+    seconds, found = timed(job.device, partial(gradients, model, partial(separate, model, own)))
     baseline = difference(found, reference)
     rows.append(Row("bf16, separate sequences", {"seconds": seconds, "error": baseline}))
-    seconds, found = timed(job.device, lambda: gradients(model, lambda: trees(model, own, whole)))
+    seconds, found = timed(job.device, partial(gradients, model, partial(trees, model, own, whole)))
     error = difference(found, reference)
     return [
         *rows,
@@ -81,7 +82,7 @@ def separate(model: PreTrainedModel, own: Sequence[TokenSequence]) -> None:
         count = len(sequence.ids) - sequence.start
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=count + 1).logits[0, :-1].float()
         losses = cross_entropy(logits, ids[0, sequence.start :], reduction="none")
-        (losses * torch.tensor(sequence.weights, device=model.device)).sum().backward()
+        (losses * torch.tensor(sequence.weights, device=model.device)).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def trees(model: PreTrainedModel, own: Sequence[TokenSequence], max_tokens: int) -> None:

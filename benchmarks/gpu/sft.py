@@ -21,7 +21,7 @@ from tltrain.engine.layers import compiled_layers
 from tltrain.engine.optimiser import Optimiser
 from tltrain.engine.passes import backward, build_trees, nll
 from tltrain.engine.prefetch import Prefetch
-from tltrain.engine.tree import TokenSequence
+from tltrain.engine.tree import TokenSequence, TokenTree
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -91,7 +91,7 @@ def flops(size: Size, tokens: int, scored: int, rank: int | None) -> float:
 
 def _train(model: PreTrainedModel, optimiser: Optimiser, updates: list[list[TokenSequence]]) -> int:
     """Make an update with each list of sequences; returns the number of tokens that the model processed."""
-    trees = Prefetch(lambda update: build_trees(model, update))
+    trees = Prefetch[list[TokenSequence], list[TokenTree]](lambda update: build_trees(model, update))
     tokens = 0
     for number, update in enumerate(updates):
         built = trees.take(update)

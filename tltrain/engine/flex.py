@@ -171,11 +171,9 @@ class FlexLayout:
         if self.past:
             key = torch.cat([*(past[layer][0] for past in self.past), key], dim=2)
             value = torch.cat([*(past[layer][1] for past in self.past), value], dim=2)
-        attention = _compiled() if query.device.type == "cuda" else flex_attention
-        attended: torch.Tensor = attention(
-            query, key, value, block_mask=self.mask(window), scale=scale, enable_gqa=query.shape[1] > key.shape[1]
-        )
-        return attended
+        attention: Callable[..., torch.Tensor] = _compiled() if query.device.type == "cuda" else flex_attention
+        shared = query.shape[1] > key.shape[1]
+        return attention(query, key, value, block_mask=self.mask(window), scale=scale, enable_gqa=shared)
 
     def mask(self, window: int | None) -> BlockMask:
         """The block mask of all layers with this sliding window, T' x N."""

@@ -82,4 +82,4 @@ def cache_bytes(device: torch.device) -> int:
         return CACHE_BYTES
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch's allocator
     share = int((torch.cuda.mem_get_info(device)[0] + unused) * CACHE_SHARE)
-    return max(CACHE_BYTES, 2 ** (share.bit_length() - 1))
+    return max(CACHE_BYTES, 1 << (share.bit_length() - 1))

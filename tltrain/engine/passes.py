@@ -185,7 +185,7 @@ def measure(
     for tree in build_trees(model, sequences, keep_all=True):
         for node in plan_passes(tree, max_tokens):
             run(tree, node, ())
-    return [part.clone() for part in outputs.split(lengths)]  # a view would be saved with all other outputs
+    return [part.clone() for part in torch.split(outputs, lengths)]  # a view would be saved with all other outputs
 
 
 def build_trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool = False) -> list[TokenTree]:

@@ -95,7 +95,8 @@ def keeps_whole_gradients(model: PreTrainedModel) -> bool:
     if model.device.type != "cuda":
         return True
     whole = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return whole <= GRADIENT_SHARE * torch.cuda.get_device_properties(model.device).total_memory
+    memory: int = torch.cuda.get_device_properties(model.device).total_memory
+    return bool(whole <= GRADIENT_SHARE * memory)
 
 
 @torch.no_grad()
