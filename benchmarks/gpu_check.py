@@ -26,18 +26,15 @@ from typing import Any
 
 import torch
 from gpu.part import Job
-from gpu.shapes import write_models
 from gpu.table import table
 from speed.launch import BENCHMARKS, call, report
 from speed.process import versions
-from speed.workload import NAMES, make_logs
 
 MINUTES = 9.0
 """Until the last part is ended."""
 RESERVE = 5
 """Seconds for the table."""
 TINY_PEAK_SIZE = 128
-TOKENIZER_LOGS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +76,7 @@ def run_part(part: Part, job: Job, python: str, seconds: float) -> dict[str, Any
     with tempfile.TemporaryDirectory() as folder:
         job_file, rows = Path(folder) / "job.json", Path(folder) / "rows.json"
         job_file.write_text(json.dumps(asdict(job)), encoding="utf-8")
-        path = os.pathsep.join([str(BENCHMARKS), str(BENCHMARKS.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(BENCHMARKS), *filter(None, [os.environ.get("PYTHONPATH")])])
         try:
             done = subprocess.run(
                 [python, "-m", "gpu.part", str(job_file), str(rows)],
@@ -172,10 +169,11 @@ def main() -> None:
     """Measure, and print the table."""
     options = arguments()
     started = time.monotonic()
+    # tltrain need not be installed: the parts find that of this repository.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(BENCHMARKS.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     with tempfile.TemporaryDirectory(prefix="gpu-check-") as name:
         folder = Path(name)
-        logs = [log for workload in NAMES for log in make_logs(workload, TOKENIZER_LOGS, options.seed)]
-        write_models(folder, logs, options.tiny)
+        call(sys.executable, "gpu.shapes", name, str(options.seed), *(["tiny"] if options.tiny else []))
         sizes = [str(TINY_PEAK_SIZE)] if options.tiny else []
         machine = json.loads(call(sys.executable, "speed.machine", "cpu" if options.tiny else "cuda", *sizes))
         head = {

@@ -1,14 +1,19 @@
-"""Models with random weights in the shapes of known ones, and a tokenizer trained on the spot, without downloads."""
+"""Models with random weights in the shapes of known ones, and a tokenizer trained on the spot, without downloads.
+
+`python -m gpu.shapes FOLDER SEED [tiny]` writes their configurations.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from speed.process import load_model
+from speed.workload import NAMES, make_logs
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 
@@ -41,6 +46,8 @@ TINY = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "nu
 TINY |= {"num_key_value_heads": 2, "vocab_size": 2048}
 TOKENS = 2000
 """Size of the tokenizer's vocabulary. Other entries of a model's vocabulary are never used, but computed."""
+TOKENIZER_LOGS = 40
+"""Of each workload, for the tokenizer."""
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -77,3 +84,14 @@ def make_model(job: Job, dtype: torch.dtype | None = None, **options: Any) -> Pr
     """The job's model with random weights, in evaluation mode."""
     folder = str(Path(job.folder) / job.model)
     return load_model(folder, dtype or getattr(torch, job.dtype), job.device, **options).eval()
+
+
+def main() -> None:
+    """Write the models of the command line."""
+    folder, seed, *tiny = sys.argv[1:]
+    logs = [log for workload in NAMES for log in make_logs(workload, TOKENIZER_LOGS, int(seed))]
+    write_models(Path(folder), logs, bool(tiny))
+
+
+if __name__ == "__main__":
+    main()
