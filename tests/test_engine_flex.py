@@ -109,10 +109,10 @@ def test_attention_to_keys_of_earlier_passes(window: int | None) -> None:
     for length in (140, 30):
         keys, values = heads(length, 2), heads(length, 2)
         past.append({LAYER: (keys, values)})
-        padding = torch.randn(1, 2, -length % BLOCK, 16)  # must not be seen
+        padding = torch.randn(1, 2, 256 - length, 16)  # must not be seen
         flex_past.append({LAYER: (torch.cat([keys, padding], 2), torch.cat([values, padding], 2))})
     layout, other = FlexLayout(tree, CPU, 3, 5, flex_past), TreeLayout(tree, 3, 5, past)
-    query, key, value = heads(128, 4), heads(128, 2), heads(128, 2)
+    query, key, value = heads(256, 4), heads(256, 2), heads(256, 2)
     found = layout.attend(LAYER, query, key, value, scale=0.3, window=window)[:, :, :40]
     own = (part[:, :, :40] for part in (query, key, value))
     torch.testing.assert_close(found, other.attend(LAYER, *own, scale=0.3, window=window), rtol=0, atol=1e-5)
@@ -120,20 +120,20 @@ def test_attention_to_keys_of_earlier_passes(window: int | None) -> None:
 
 @torch.no_grad()
 def test_passes_of_any_length_share_compiled_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a compiler that only counts. Passes of one block of queries, and of one block of keys, are special."""
+    """With a compiler that only counts."""
     counter = CompileCounter()
     compiled = torch.compile(flex.flex_attention, dynamic=True, fullgraph=True, backend=counter)
     monkeypatch.setattr(flex, "flex_attention", compiled)
     sizes = set()
     for seed in range(8):
-        tree = random_tree(seed, 4 * seed)
+        tree = random_tree(seed, 6 * seed)
         layout = FlexLayout(tree, CPU)
         size = layout.inputs()[0].shape[1]
         sizes.add(size)
         for window in (None, 7):
             layout.attend(LAYER, heads(size, 4), heads(size, 2), heads(size, 2), scale=0.3, window=window)
     assert len(sizes) > 3
-    assert counter.frame_count <= 3
+    assert counter.frame_count == 1
 
 
 @pytest.mark.parametrize(("name", "budget"), [("qwen3", 60), ("mistral, sliding window", 10_000), ("gemma3", 60)])

@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 BLOCK = 128
-"""Queries and keys of a block of the mask. Passes are padded to a multiple of it, so that no block is incomplete."""
+"""Queries and keys of a block of the mask. Passes are padded to a multiple of it, so that no block is incomplete, and
+to at least two blocks: for the compiler a size of 1 is a special case."""
 SMALLEST_HEAD = 16
 """Smallest head size that the kernel supports."""
 MOST_GRAPHS = 64
-"""Most compiled variants of the attention. There are about a dozen: with and without gradients, with and without keys
-of earlier passes, passes of a single block. Torch's limit is 8, after which it would compute all scores in memory."""
+"""Most compiled variants of the attention. There are about four for a model: with and without gradients, with and
+without keys of earlier passes. Torch's limit is 8, after which it would compute all scores in memory."""
 LARGEST_ERROR = 0.05
 """Of the kernel's output and gradients on the small tree of `kernel_works`, relative to their norm. In bf16 rounding
 alone gives 0.01; a wrong mask or kernel gives 0.5 and more."""
@@ -197,7 +198,8 @@ class FlexLayout:
 
 def padded(values: torch.Tensor) -> torch.Tensor:
     """(1, T) -> (1, T'), padded with zeros."""
-    return pad(values, (0, -values.shape[1] % BLOCK))
+    length = values.shape[1]
+    return pad(values, (0, max(-length % BLOCK, 2 * BLOCK - length)))
 
 
 def _past_lengths(tree: TokenTree, begin: int) -> list[int]:
