@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
@@ -28,6 +28,7 @@ from tltrain.engine.tree import TokenSequence, TokenTree
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Attention = Callable[..., torch.Tensor]
 BLOCK = 128
 """Queries and keys of a block of the mask. Passes are padded to a multiple of it, so that no block is incomplete, and
 to at least two blocks: for the compiler a size of 1 is a special case."""
@@ -172,7 +173,7 @@ class FlexLayout:
         if self.past:
             key = torch.cat([*(past[layer][0] for past in self.past), key], dim=2)
             value = torch.cat([*(past[layer][1] for past in self.past), value], dim=2)
-        attention: Callable[..., torch.Tensor] = _compiled() if query.device.type == "cuda" else flex_attention
+        attention = _compiled() if query.device.type == "cuda" else cast(Attention, flex_attention)
         shared = query.shape[1] > key.shape[1]
         return attention(query, key, value, block_mask=self.mask(window), scale=scale, enable_gqa=shared)
 
@@ -232,10 +233,9 @@ def _ends(tree: TokenTree, begin: int, end: int | None, padded_length: int) -> t
 
 
 @cache
-def _compiled() -> Callable[..., torch.Tensor]:
+def _compiled() -> Attention:
     """FlexAttention compiled for passes of any length. Falling back to its uncompiled form is an error."""
     settings = torch._dynamo.config
     settings.recompile_limit = max(settings.recompile_limit, MOST_GRAPHS)
     settings.specialize_float = True  # lengths are variables of the kernel, but its scale must be a number
-    compiled: Callable[..., torch.Tensor] = torch.compile(flex_attention, dynamic=True, fullgraph=True)
-    return compiled
+    return cast(Attention, torch.compile(flex_attention, dynamic=True, fullgraph=True))
