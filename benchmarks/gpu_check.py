@@ -80,7 +80,7 @@ def run_part(part: Part, job: Job, python: str, seconds: float) -> dict[str, Any
         try:
             done = subprocess.run(
                 [python, "-m", "gpu.part", str(job_file), str(rows)],
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
                 capture_output=True,
                 text=True,
                 timeout=seconds,
