@@ -45,8 +45,10 @@ EXCEPTIONS: dict[tuple[str, str], str] = {}
 """Imports against the direction: (file relative to the package, room imported from) -> why it is needed."""
 UNUSED_OPTIONS = {("judge", "as_json"): "every command with a result takes --json; this one's output is always JSON"}
 MOST_MODULES = 16
-FOREIGN_ATTRIBUTES = {"_attn_implementation", "_exit", "_model_name_or_path", "_tokenizer"}
+FOREIGN_ATTRIBUTES = {"_attn_implementation", "_exit", "_model_name_or_path", "_tokenizer", "_validate_device"}
 """Attributes of other packages' values that tests read, for want of a public name."""
+FOREIGN_MODULES = {"_dynamo", "_pytree", "_python_dispatch"}
+"""Modules of torch that tests import, for want of public ones."""
 
 Module = tuple[Path, ast.Module]
 
@@ -335,7 +337,8 @@ def private_uses(tree: ast.AST) -> list[str]:
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
-            names = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            parts = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+            names = [part for part in parts if part not in FOREIGN_MODULES]
         elif isinstance(node, ast.Import):
             names = [part for alias in node.names for part in alias.name.split(".")]
         elif isinstance(node, ast.Attribute):
@@ -343,7 +346,8 @@ def private_uses(tree: ast.AST) -> list[str]:
             names = [] if own or node.attr in FOREIGN_ATTRIBUTES else [node.attr]
         elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("setattr", "getattr", "hasattr"):
             literals = [value.value for value in node.args[:2] if isinstance(value, ast.Constant)]
-            names = [part for value in literals for part in str(value).split(".")]
+            parts = [part for value in literals for part in str(value).split(".")]
+            names = [part for part in parts if part not in FOREIGN_ATTRIBUTES]
         else:
             continue
         imports_tests = isinstance(node, ast.Import | ast.ImportFrom) and "tltrain" not in names

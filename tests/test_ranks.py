@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import re
 import signal
 import socket
 import subprocess
@@ -108,7 +109,7 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     folder = tmp_path_factory.mktemp("one")
 
     def trained(job: str) -> Path:
-        place = folder / (job.removeprefix("fsdp-").replace("fsdp", "plain").replace("checkpointing", "plain"))
+        place = folder / re.sub("^fsdp$|checkpointing|passes", "plain", job.removeprefix("fsdp-"))
         if not place.exists():
             train(place, **JOBS[place.name])
         return place

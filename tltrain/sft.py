@@ -95,6 +95,7 @@ class SFTTrainer(TreeTrainer):
             evaluate_every=held_out.every if held_out else None,
             patience=held_out.patience if held_out else None,
             recompute_layers=config.gradient_checkpointing,
+            compile_layers=config.compile_layers,
             max_tree_tokens=max_tree_tokens,
             report_to=config.report_to,
         )

@@ -1,4 +1,4 @@
-"""Description of the machine: `python -m speed.machine DEVICE` prints it as JSON, with its peak speeds."""
+"""Description of the machine: `python -m speed.machine DEVICE [SIZE ...]` prints it as JSON, with its peak speeds."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ MOST_SECONDS = 10
 """About the longest that a size may take."""
 
 
-def matrix_peak(device: str, dtype: torch.dtype = torch.bfloat16) -> float:
-    """Peak floating-point operations per second of square matrix products: the fastest round of the best size.
+def matrix_peak(device: str, dtype: torch.dtype = torch.bfloat16, sizes: Sequence[int] = ()) -> float:
+    """Peak floating-point operations per second of square matrix products: the fastest round of the best size, of
+    `SIZES` unless there are others.
 
     On a device that is too slow for the dtype, a CPU without bf16 instructions, the smallest size alone is measured.
     """
     rates: list[float] = []
-    for size in SIZES[device]:
+    for size in sizes or SIZES[device]:
         rates.append(_rate(size, device, dtype))
         if 2 * (2 * size) ** 3 * ROUNDS / rates[-1] > MOST_SECONDS:
             break
@@ -53,15 +55,15 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def describe(device: str) -> dict[str, Any]:
+def describe(device: str, sizes: Sequence[int] = ()) -> dict[str, Any]:
     """Name of the processor or GPU, number of threads and processors, load average, and peak FLOP/s."""
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "peak_flops": matrix_peak(device),
-        "peak_flops_fp32": matrix_peak(device, torch.float32),
+        "peak_flops": matrix_peak(device, torch.bfloat16, sizes),
+        "peak_flops_fp32": matrix_peak(device, torch.float32, sizes),
     }
 
 
@@ -72,4 +74,4 @@ def _processor() -> str:
 
 
 if __name__ == "__main__":
-    print(json.dumps(describe(sys.argv[1])))
+    print(json.dumps(describe(sys.argv[1], [int(size) for size in sys.argv[2:]])))

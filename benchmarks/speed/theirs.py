@@ -19,8 +19,8 @@ SETTINGS: dict[str, Any] = {
 }
 """A single log per pass, no gradient checkpointing, weights and optimiser in the run's dtype: with bf16 that is less
 memory and time than fp32 weights with autocast. `load_dtype` (by default the run's dtype) and `attn_implementation`
-apply to loading the model; the other settings are passed to `trl.SFTConfig`. Gradients are accumulated over the logs of
-a batch."""
+apply to loading the model, and `lora_rank` trains adapters; the other settings are passed to `trl.SFTConfig`. Gradients
+are accumulated over the logs of a batch."""
 
 
 class Clock(TrainerCallback):  # type: ignore[misc]
@@ -59,6 +59,7 @@ def theirs(job: Job) -> Outcome:
         train_dataset=Dataset.from_list(rows),
         processing_class=AutoTokenizer.from_pretrained(job.model),
         callbacks=[clock],
+        peft_config=_adapters(settings["lora_rank"]) if "lora_rank" in settings else None,
     )
     trainer.train()
     return Outcome(
@@ -79,8 +80,15 @@ def _trained(rows: list[dict[str, Any]]) -> int:
     return sum(label != -100 for row in rows for label in row["labels"])
 
 
+def _adapters(rank: int) -> Any:
+    from peft import LoraConfig
+
+    return LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
 def _config(job: Job, settings: dict[str, Any]) -> SFTConfig:
-    options = {name: value for name, value in settings.items() if name not in ("load_dtype", "attn_implementation")}
+    ours = ("load_dtype", "attn_implementation", "lora_rank")
+    options = {name: value for name, value in settings.items() if name not in ours}
     return SFTConfig(
         output_dir=job.folder,
         gradient_accumulation_steps=job.batch // settings["per_device_train_batch_size"],

@@ -40,6 +40,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "fsdp-bf16": {"fsdp": True, "dtype": torch.bfloat16},
     "fsdp-lora-bf16": {"fsdp": True, "lora": LORA, "dtype": torch.bfloat16},
     "fsdp-checkpointing": {"fsdp": True, "gradient_checkpointing": True},
+    "fsdp-passes": {"fsdp": True, "max_tree_tokens": 200},
 }
 PPO_JOBS: dict[str, dict[str, Any]] = {
     "ppo": {"lora": LORA, "epochs": 2, "minibatches": 2, "critic_warmup": 1},
@@ -103,7 +104,7 @@ def kill_at(hook: str, number: int) -> None:
     setattr(owner, name, killing)
 
 
-def train(folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> SFTTrainer:
+def train(folder: Path, dtype: torch.dtype = torch.float32, max_tree_tokens: int = 4096, **config: Any) -> SFTTrainer:
     """Sixteen trajectories, eight an update, two passes, a checkpoint after each update."""
     tokenizer = micro_tokenizer()
     settings = {"batch_size": 8, "group_size": 2, "epochs": 2, "checkpoint_every": 1}
@@ -115,6 +116,7 @@ def train(folder: Path, dtype: torch.dtype = torch.float32, **config: Any) -> SF
         encoder=Encoder(tokenizer),
         config=SFTConfig(**settings),
         folder=folder,
+        max_tree_tokens=max_tree_tokens,
         seed=5,
         reload=lambda: micro_model(len(tokenizer), dtype=dtype),
     )

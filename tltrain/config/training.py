@@ -149,6 +149,8 @@ class SFTConfig(Section):
     """Adapters to train; null: train all weights."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass, from the layers' inputs: less memory, a third more time."""
+    compile_layers: bool = False
+    """Compile norms and feed-forward networks with `torch.compile`: for GPUs; compiling takes up to some minutes."""
     fsdp: bool = False
     """With several processes, shard weights, gradients and moments (FSDP2); otherwise each holds all of them."""
     held_out: HeldOutConfig | None = None

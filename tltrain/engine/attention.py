@@ -15,7 +15,6 @@ import torch
 from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
 
 from tltrain.engine.tree import TokenTree
 from tltrain.errors import ModelError
@@ -105,9 +104,9 @@ def _attention(
     return attended.transpose(1, 2).contiguous(), None
 
 
+# There is no mask of this name, so `transformers` builds none, and does not look for packed sequences in the positions,
+# for which the host would wait for a GPU: the layout determines which tokens are visible.
 AttentionInterface.register(NAME, _attention)
-# `transformers` needs to build no mask: the layout determines which tokens are visible.
-AttentionMaskInterface.register(NAME, lambda *_, **__: None)
 
 
 def attend(
@@ -260,6 +259,7 @@ class TreeLayout:
         cache: bool = False,
     ) -> None:
         segments = tree.segments[begin:end]
+        self._inputs = tree.inputs(begin, end)
         self.lengths = [segment.end - segment.begin for segment in segments]
         self.visible = [
             (*(other - begin for other in segment.ancestors if other >= begin), index)
@@ -268,6 +268,10 @@ class TreeLayout:
         self.past = past
         self.cache = cache
         self.cached: KeyValues = {}
+
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Token ids and positions of the pass, both (1, T)."""
+        return self._inputs
 
     def attend(
         self,

@@ -18,6 +18,8 @@ BUFFER_GROWTH = 256
 """Tokens by which the key-value buffers grow when they are full. Each growth copies them."""
 BUFFER_MULTIPLE = 32
 """Buffers are read up to a multiple of this many tokens, so that kernels are compiled for few different shapes."""
+GPU_MULTIPLE = 256
+"""The same on GPUs, where every length is another CUDA graph, and reading some more costs little."""
 
 
 @dataclass(slots=True)
@@ -57,8 +59,11 @@ class DecodeLayout:
         prefix_lengths = [length for group, length in zip(groups, shared, strict=True) for _ in group]
         self.prefix_lengths = torch.tensor(prefix_lengths, device=device)
         own_paths = [path[length:] for path, length in zip(paths, prefix_lengths, strict=True)]
-        self.lengths = torch.tensor([len(path) for path in own_paths], device=device)
-        capacity = int(self.lengths.max()) + min(room, BUFFER_GROWTH)
+        self._first_lengths = [len(path) for path in own_paths]
+        self._generated = 0
+        self.lengths = torch.tensor(self._first_lengths, device=device)
+        # A CUDA graph has fixed addresses, so that on GPUs the buffers never grow.
+        capacity = self._longest() + (room if device.type == "cuda" else min(room, BUFFER_GROWTH))
         self.own: KeyValues = {}
         self._masks: dict[int | None, torch.Tensor] = {}
         for layer in list(cached):  # layer by layer, so that only a single layer is in memory twice
@@ -115,9 +120,18 @@ class DecodeLayout:
         attended = (scores.softmax(-1).to(query.dtype) @ values).view(groups, count, heads, size).transpose(0, 1)
         return attended, scores.logsumexp(-1).view(groups, count, heads, 1).transpose(0, 1)
 
+    def shape(self) -> tuple[int, int]:
+        """Number of replies and used length of the buffers: as long as they stay, a step is the same kernels."""
+        return len(self._first_lengths), self._used()
+
     def _used(self) -> int:
-        """Used length of the buffers, the new tokens included, rounded up to `BUFFER_MULTIPLE`."""
-        return min((int(self.lengths.max()) // BUFFER_MULTIPLE + 1) * BUFFER_MULTIPLE, self.own[0][0].shape[2])
+        """Used length of the buffers, the new tokens included, rounded up to a multiple."""
+        multiple = GPU_MULTIPLE if self.lengths.device.type == "cuda" else BUFFER_MULTIPLE
+        return min((self._longest() // multiple + 1) * multiple, self.own[0][0].shape[2])
+
+    def _longest(self) -> int:
+        """Largest number of own tokens, counted on the host: reading `lengths` would wait for a GPU."""
+        return max(self._first_lengths) + self._generated
 
     def _mask(self, used: int, window: int | None) -> torch.Tensor:
         """(B, 1, 1, used) additive mask, 0 or -inf, over the own tokens and the new token; the same for all layers."""
@@ -135,13 +149,19 @@ class DecodeLayout:
         return (self.lengths + self.prefix_lengths)[:, None]
 
     def advance(self) -> None:
-        """Count the token that `attend` has just written, and grow the buffers if they are full."""
-        self.lengths = self.lengths + 1
+        """Count the token that `attend` has just written, and grow the buffers if they are full.
+
+        The step itself has added it to `lengths`, see `tltrain.engine.decode_step`."""
+        self._generated += 1
         self._masks.clear()
-        if int(self.lengths.max()) + 1 > self.own[0][0].shape[2]:
+        if self._longest() + 1 > self.own[0][0].shape[2]:
             for layer, (keys, values) in self.own.items():
                 room = keys.new_zeros(*keys.shape[:2], BUFFER_GROWTH, keys.shape[3])
                 self.own[layer] = (torch.cat([keys, room], dim=2), torch.cat([values, room], dim=2))
+
+    def forget_masks(self) -> None:
+        """Make new masks in the next layer: `lengths` has changed."""
+        self._masks.clear()
 
     def compact(self, keep: Sequence[int]) -> None:
         """Remove finished replies; `keep` holds the indices of the others, in ascending order."""
@@ -150,6 +170,7 @@ class DecodeLayout:
             group.end = before + sum(group.begin <= index < group.end for index in keep)
             group.begin = before
         self.groups = [group for group in self.groups if group.begin < group.end]
+        self._first_lengths = [self._first_lengths[index] for index in keep]
         rows = torch.tensor(keep, device=self.lengths.device)
         self.lengths, self.prefix_lengths = self.lengths[rows], self.prefix_lengths[rows]
         for layer, pair in self.own.items():  # moved in place: smaller buffers would fragment the heap

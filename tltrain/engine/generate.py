@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig
 
-from tltrain.engine.attention import KeyValues, TreeLayout, tree_attention
+from tltrain.engine.attention import KeyValues, tree_attention
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.decode_layout import DecodeLayout
+from tltrain.engine.decode_step import decode_step
+from tltrain.engine.flex import tree_layout
+from tltrain.engine.memory import cache_bytes
 from tltrain.engine.passes import Pass, plan_passes
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, group_by_budget
 
@@ -22,10 +25,12 @@ if TYPE_CHECKING:
 
 PREFILL_TOKENS = 2_048
 """Most prompt tokens of a forward pass: bounds its memory and does not affect results."""
-CACHE_BYTES = 2**30
-"""Most bytes of the keys and values of a batch's prompts: bounds how many replies are decoded together."""
+GPU_PREFILL_TOKENS = 8_192
+"""The same on GPUs, which small passes leave idle."""
 COMPACT_BELOW = 0.8
 """Finished replies are removed from the buffers, which copies them, once at most this fraction is unfinished."""
+GPU_COMPACT_BELOW = 0.5
+"""The same on GPUs, where each number of replies is another CUDA graph and fewer replies hardly save time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ def generate(
     """
     assert temperature == 0 or len(seeds) == len(prompts), "sampling needs a seed for each prompt"
     replies: dict[int, Generated] = {}
-    for batch in batches(model, prompts, batch_size):
+    for batch in batches(model, prompts, batch_size, max_new_tokens):
         chosen, own_seeds = [prompts[index] for index in batch], [seeds[index] if seeds else 0 for index in batch]
         if prefix_sharing_obstacle(model) is None:
             draw = _Draw(temperature, own_seeds, max_new_tokens, model.device)
@@ -88,18 +93,24 @@ def generate(
     return [replies[index] for index in range(len(prompts))]
 
 
-def batches(model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size: int) -> list[list[int]]:
+def batches(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], batch_size: int, max_new_tokens: int
+) -> list[list[int]]:
     """The batches in which `generate` decodes, as indices of prompts.
 
     Prompts are taken in the order of their token ids; a batch has at most `batch_size` prompts whose keys and values
-    fit `CACHE_BYTES`. Given the prompts of a single batch, the result is that batch again.
+    fit `cache_bytes`, as do those of the replies on a GPU, whose buffers do not grow. Given the prompts of a single
+    batch, the result is that batch again.
     """
     if prefix_sharing_obstacle(model) is not None:
         return [[index] for index in range(len(prompts))]
     if not prompts:
         return []
     sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in prompts]
-    groups = group_by_budget(sequences, max(CACHE_BYTES // _token_bytes(model), 1))
+    tokens = max(cache_bytes(model.device) // _token_bytes(model), 1)
+    if model.device.type == "cuda":
+        batch_size = max(min(batch_size, tokens // max_new_tokens), 1)
+    groups = group_by_budget(sequences, tokens)
     return [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
 
 
@@ -213,6 +224,8 @@ def _decode(
     replies: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     active = list(range(len(prompts)))  # replies in the layout; finished replies remain until a copy is worth it
+    step = decode_step(model, layout)
+    compact_below = GPU_COMPACT_BELOW if model.device.type == "cuda" else COMPACT_BELOW
     with tree_attention(model, layout):  # once, since switching a model's attention costs milliseconds
         for number in range(max_new_tokens):
             sampled = draw(logits, active, number)
@@ -223,12 +236,10 @@ def _decode(
             unfinished = [row for row, index in enumerate(active) if not finished[index]]
             if not unfinished or number + 1 == max_new_tokens:
                 break
-            if len(unfinished) <= COMPACT_BELOW * len(active):
+            if len(unfinished) <= compact_below * len(active):
                 layout.compact(unfinished)
                 sampled, active = sampled[unfinished], [active[row] for row in unfinished]
-            output = model(input_ids=sampled[:, None], position_ids=layout.positions(), use_cache=False)
-            layout.advance()
-            logits = output.logits[:, -1]
+            logits = step(sampled)
     return [Generated(tuple(ids), done) for ids, done in zip(replies, finished, strict=True)]
 
 
@@ -241,10 +252,10 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int
     cached: KeyValues = {}
 
     def run(node: Pass, past: tuple[KeyValues, ...]) -> None:
-        layout = TreeLayout(tree, node.begin, node.end, past, cache=True)
-        ids, positions = tree.inputs(node.begin, node.end)
-        first = tree.segments[node.begin].begin
-        last_rows = rows[(rows >= first) & (rows < first + ids.shape[1])] - first
+        layout = tree_layout(model, tree, node.begin, node.end, past, cache=True)
+        ids, positions = layout.inputs()
+        first, end = tree.segments[node.begin].begin, tree.segments[node.end - 1].end
+        last_rows = rows[(rows >= first) & (rows < end)] - first
         with tree_attention(model, layout):
             output = model(
                 input_ids=ids.to(model.device),
@@ -258,10 +269,10 @@ def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int
                 key, value = (part.new_empty(*part.shape[:2], len(tree), part.shape[3]) for part in heads)
                 cached[layer] = (key, value)
             for whole, part in zip(cached[layer], heads, strict=True):
-                whole[:, :, first : first + ids.shape[1]] = part
+                whole[:, :, first:end] = part[:, :, : end - first]  # without padding
         for child in node.children:
             run(child, (*past, layout.cached))
 
-    for node in plan_passes(tree, PREFILL_TOKENS):
+    for node in plan_passes(tree, GPU_PREFILL_TOKENS if model.device.type == "cuda" else PREFILL_TOKENS):
         run(node, ())
     return torch.cat(parts)[row_of.to(model.device)], DecodeLayout(tree, cached, _groups(prompts), room)

@@ -1,4 +1,4 @@
-"""A model's transformer layers: the units of sharding and of gradient checkpointing."""
+"""A model's transformer layers: the units of sharding, of gradient checkpointing and of compilation."""
 
 from __future__ import annotations
 
@@ -43,3 +43,29 @@ def gradient_checkpointing(model: PreTrainedModel) -> Iterator[None]:
     finally:
         for layer in layers:
             del layer.forward
+
+
+@contextmanager
+def compiled_layers(model: PreTrainedModel, backend: str = "inductor") -> Iterator[None]:
+    """Inside the block, the norms and feed-forward networks of the layers are compiled, for passes of any length.
+
+    Compilation merges their small kernels, which are limited by memory bandwidth. Attention is left out: its masks
+    change with every pass, and its kernel is compiled already (`tltrain.engine.flex`).
+
+    Args:
+        model: its layers are changed until the end of the block.
+        backend: of `torch.compile`.
+    """
+    parts = [child for layer in layers_of(model) for child in layer.children() if not _attends(child)]
+    for part in parts:
+        part.forward = torch.compile(part.forward, dynamic=True, backend=backend)
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.forward
+
+
+def _attends(module: torch.nn.Module) -> bool:
+    """Whether a module calls the attention interface, which needs to know the index of its layer."""
+    return any("layer_idx" in vars(part) for part in module.modules())

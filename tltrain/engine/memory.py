@@ -9,6 +9,10 @@ import os
 import resource
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 MMAP_THRESHOLD = 32 * 2**20
@@ -18,6 +22,11 @@ CACHED_KERNELS = 128
 """Capacity of oneDNN's cache of compiled matrix products, which has an entry of some megabytes for every shape. Since
 hardly two trees have the same shapes, torch's default of 1,024 takes gigabytes after some dozens of updates; a pass
 needs a few dozen."""
+
+CACHE_BYTES = 2**30
+"""Most bytes of the keys and values of a batch's prompts on a CPU, and at least as many on a GPU."""
+CACHE_SHARE = 0.5
+"""The same as a share of a GPU's free memory. The rest is for the replies' own keys and values, and logits."""
 
 
 def set_up_memory() -> None:
@@ -61,3 +70,16 @@ def peak_memory_mb() -> float:
                 return int(line.split()[1]) / 1e3
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
+
+
+def cache_bytes(device: torch.device) -> int:
+    """Most bytes of the keys and values of a batch's prompts on a device.
+
+    On a GPU a power of two: the batches, on which rounding depends, should not change with every megabyte."""
+    import torch
+
+    if device.type != "cuda":
+        return CACHE_BYTES
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch's allocator
+    share = int((torch.cuda.mem_get_info(device)[0] + unused) * CACHE_SHARE)
+    return max(CACHE_BYTES, 1 << (share.bit_length() - 1))

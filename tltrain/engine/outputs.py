@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 MAX_LOGITS = 2**24
 """Most logits in memory at once."""
+GPU_MAX_LOGITS = 2**27
+"""The same on GPUs, 512 MB in fp32: 880 rows with a vocabulary of 152,000, where 110 rows would spend their time on
+reading the output matrix."""
 
 
 class TokenOutput(Protocol):
@@ -66,7 +69,8 @@ class LogProbs:
             ).logits[0]
             return self._logprobs(logits, predicted.row_of.to(rows.device), predicted.targets.to(rows.device))
         hidden = last_hidden(model, ids, positions, predicted)
-        size = max(MAX_LOGITS // model.get_output_embeddings().weight.shape[0], 1)
+        most = GPU_MAX_LOGITS if hidden.device.type == "cuda" else MAX_LOGITS
+        size = max(most // model.get_output_embeddings().weight.shape[0], 1)
         parts = [
             self._chunk(model.get_output_embeddings(), hidden[start : start + size], predicted, start)
             for start in range(0, len(hidden), size)

@@ -20,6 +20,7 @@ import torch
 
 from tltrain.engine.attention import KeyValues, TreeLayout, tree_attention
 from tltrain.engine.capabilities import linear_output, prefix_sharing_obstacle
+from tltrain.engine.flex import FlexLayout, tree_layout
 from tltrain.engine.outputs import LogProbs, TokenOutput
 from tltrain.engine.tree import Predicted, TokenSequence, TokenTree
 
@@ -63,8 +64,9 @@ def token_logprobs(model: PreTrainedModel, tree: TokenTree, temperature: float =
     """(R',) fp32 log-probabilities of all predicted tokens of a tree in a single pass, in the order of
     `tree.predicted()`."""
     linear_output(model)  # its trial pass must not run inside the tree's pass
-    with tree_attention(model, TreeLayout(tree)):
-        return LogProbs(temperature)(model, *tree.inputs(), tree.predicted())
+    layout = tree_layout(model, tree)
+    with tree_attention(model, layout):
+        return LogProbs(temperature)(model, *layout.inputs(), tree.predicted())
 
 
 def tree_nll(model: PreTrainedModel, tree: TokenTree) -> torch.Tensor:
@@ -124,6 +126,7 @@ def backward(
     output: TokenOutput | None = None,
     accumulate: Callable[[], None] = lambda: None,
     keep_all: bool = False,
+    trees: Sequence[TokenTree] | None = None,
 ) -> BackwardResult:
     """Add the gradient of the loss over all sequences to the model's parameters.
 
@@ -135,14 +138,18 @@ def backward(
         output: is computed at the predicted tokens; by default log-probabilities at temperature 1.
         accumulate: is called after each backward pass.
         keep_all: include predicted tokens of weight 0.
+        trees: the result of `build_trees` for these arguments, if it is known already.
     """
     output = output or LogProbs()
-    total, tokens, separate = 0.0, 0, 0
-    for tree in _trees(model, sequences, keep_all):
+    losses: list[torch.Tensor] = []
+    tokens, separate = 0, 0
+    linear_output(model)  # its trial pass must not run inside a tree's pass
+    for tree in build_trees(model, sequences, keep_all) if trees is None else trees:
         run = _Backward(model, tree, loss, output, accumulate)
         for node in plan_passes(tree, max_tokens):
             run.run(node, ())
-        total, tokens, separate = total + run.loss, tokens + len(tree), separate + tree.separate_tokens
+        losses, tokens, separate = losses + run.losses, tokens + len(tree), separate + tree.separate_tokens
+    total = sum(torch.stack(losses).tolist()) if losses else 0.0  # the only point that waits for a GPU
     return BackwardResult(total, tokens, separate)
 
 
@@ -161,33 +168,58 @@ def measure(
     Returns:
         A (reply length,) fp32 tensor on the CPU for each sequence.
     """
-    outputs = [torch.zeros(len(sequence.weights)) for sequence in sequences]
+    measured = Measurements(sequences)
 
     def run(tree: TokenTree, node: Pass, past: tuple[KeyValues, ...]) -> None:
-        layout = TreeLayout(tree, node.begin, node.end, past, cache=bool(node.children))
+        layout = _layout(model, tree, node, past)
         predicted = tree.predicted(node.begin, node.end)
         with _attention(model, layout):
-            values = output(model, *tree.inputs(node.begin, node.end), predicted)
-        for owner, offset, value in zip(predicted.owner, predicted.offset, values.tolist(), strict=True):
-            outputs[owner][offset] = value
+            values = output(model, *layout.inputs(), predicted)
+        measured.add(predicted, values)
         for child in node.children:
             run(tree, child, (*past, layout.cached))
 
-    for tree in _trees(model, sequences, keep_all=True):
+    linear_output(model)  # its trial pass must not run inside a tree's pass
+    for tree in build_trees(model, sequences, keep_all=True):
         for node in plan_passes(tree, max_tokens):
             run(tree, node, ())
-    return outputs
+    return measured.rows()
 
 
-def _trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool) -> list[TokenTree]:
+class Measurements:
+    """Outputs at the predicted tokens of some sequences, filled pass by pass, in fp32 on the CPU."""
+
+    def __init__(self, sequences: Sequence[TokenSequence]) -> None:
+        self._lengths = [len(sequence.weights) for sequence in sequences]
+        self._starts = torch.tensor([0, *self._lengths]).cumsum(0)
+        self._outputs = torch.zeros(sum(self._lengths))
+
+    def add(self, predicted: Predicted, values: torch.Tensor) -> None:
+        """Add the (R',) outputs of a pass."""
+        self._outputs[self._starts[predicted.owner] + predicted.offset] = values.cpu()
+
+    def rows(self) -> list[torch.Tensor]:
+        """A (reply length,) tensor for each sequence."""
+        return [row.clone() for row in torch.split(self._outputs, self._lengths)]  # views would be saved whole
+
+
+def build_trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool = False) -> list[TokenTree]:
     """A tree of all sequences, or a tree per sequence if the model cannot share prefixes."""
-    linear_output(model)  # its trial pass must not run inside a tree's pass
     if prefix_sharing_obstacle(model) is None:
         return [TokenTree(sequences, keep_all)] if sequences else []
-    return [TokenTree([sequence], keep_all, index) for index, sequence in enumerate(sequences)]
+    return [TokenTree([sequence], keep_all, [index]) for index, sequence in enumerate(sequences)]
 
 
-def _attention(model: PreTrainedModel, layout: TreeLayout) -> AbstractContextManager[None]:
+def _layout(
+    model: PreTrainedModel, tree: TokenTree, node: Pass, past: tuple[KeyValues, ...]
+) -> TreeLayout | FlexLayout:
+    """The layout of a pass, which stores keys and values if passes follow that need them."""
+    if prefix_sharing_obstacle(model) is not None:
+        return TreeLayout(tree, node.begin, node.end)
+    return tree_layout(model, tree, node.begin, node.end, past, cache=bool(node.children))
+
+
+def _attention(model: PreTrainedModel, layout: TreeLayout | FlexLayout) -> AbstractContextManager[None]:
     """The attention of a pass; a model that cannot share prefixes uses its own."""
     return tree_attention(model, layout) if prefix_sharing_obstacle(model) is None else nullcontext()
 
@@ -199,22 +231,22 @@ class _Backward:
         self, model: PreTrainedModel, tree: TokenTree, loss: Loss, output: TokenOutput, accumulate: Callable[[], None]
     ) -> None:
         self.model, self.tree, self.criterion, self.output, self.accumulate = model, tree, loss, output, accumulate
-        self.loss = 0.0
+        self.losses: list[torch.Tensor] = []
 
     def run(self, node: Pass, past: tuple[KeyValues, ...]) -> None:
         """Run a pass and its children."""
-        layout = TreeLayout(self.tree, node.begin, node.end, past, cache=bool(node.children))
+        layout = _layout(self.model, self.tree, node, past)
         predicted = self.tree.predicted(node.begin, node.end)
         # Covers the backward pass too, in which checkpointed layers are recomputed.
         with _attention(self.model, layout):
-            values = self.output(self.model, *self.tree.inputs(node.begin, node.end), predicted)
+            values = self.output(self.model, *layout.inputs(), predicted)
             leaves = {layer: (_leaf(key), _leaf(value)) for layer, (key, value) in layout.cached.items()}
             for child in node.children:
                 self.run(child, (*past, leaves))
             roots = _Roots()
             if len(predicted):
                 loss = self.criterion(values, predicted)
-                self.loss += loss.item()
+                self.losses.append(loss.detach())
                 roots.add(loss, torch.ones_like(loss))
             for layer, pair in leaves.items():
                 for heads, leaf in zip(layout.cached[layer], pair, strict=True):

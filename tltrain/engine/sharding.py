@@ -2,25 +2,26 @@
 
 Sharded weights are gathered layer by layer inside the model's own forward method, which all ranks must call equally
 often. So each pass computes a whole tree, and a rank with fewer trees runs additional passes over a tree of weight 0.
-Generation, whose number of steps depends on the replies, gathers the whole model first (`gathered`).
+Generation, whose number of steps depends on the replies, gathers the whole model first (`gathered`). Gradients are
+reduced after the last pass of an update if there is memory for those of whole weights, otherwise after every pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from tltrain.engine import ranks
-from tltrain.engine.attention import TreeLayout, tree_attention
+from tltrain.engine.attention import tree_attention
 from tltrain.engine.capabilities import prefix_sharing_obstacle
+from tltrain.engine.flex import tree_layout
 from tltrain.engine.layers import layers_of
 from tltrain.engine.outputs import LogProbs, TokenOutput
-from tltrain.engine.passes import BackwardResult, Loss, tree_nll
+from tltrain.engine.passes import BackwardResult, Loss, Measurements, tree_nll
 from tltrain.engine.tree import TokenSequence, TokenTree, group_by_budget
 from tltrain.errors import ModelError
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 PADDING = TokenSequence((0, 0), 1, (0.0,))
 """A sequence whose loss and gradients are zero."""
+GRADIENT_SHARE = 0.25
+"""Gradients of whole weights are kept until the end of an update if they take at most this share of a GPU's memory."""
 
 
 def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
@@ -64,39 +67,51 @@ def float_trained(module: torch.nn.Module) -> None:
 
 def backward(
     model: PreTrainedModel,
-    sequences: Sequence[TokenSequence],
+    trees: Sequence[TokenTree],
     loss: Loss,
-    max_tokens: int,
     *,
     output: TokenOutput | None = None,
     accumulate: Callable[[], None] = lambda: None,
 ) -> BackwardResult:
     """Add the gradient of the loss over this rank's sequences to the model's parameters.
 
-    All ranks must call this. Arguments and result are those of `tltrain.engine.passes.backward`; padding passes are not
-    counted.
+    All ranks must call this.
+
+    Args:
+        model: a sharded model.
+        trees: of this rank's sequences, see `build_trees`.
+        loss: is called for each tree with the outputs at its predicted tokens.
+        output: is computed at the predicted tokens; by default log-probabilities at temperature 1.
+        accumulate: is called after each backward pass.
+
+    Returns:
+        Loss and token counts, without those of the padding passes.
     """
-    output = output or LogProbs()
-    total, tokens, separate = 0.0, 0, 0
-    for group, tree in _trees(model, sequences, max_tokens):
-        with tree_attention(model, TreeLayout(tree)):  # includes the backward pass, in which layers may be recomputed
-            part = _tree_loss(model, group, tree, output, loss)
+    output, passes, losses = output or LogProbs(), _equally_many(model, trees), []
+    keep = not ranks.largest(int(not keeps_whole_gradients(model)), model.device)
+    for number, tree in enumerate(passes, 1):
+        model.set_requires_gradient_sync(number == len(passes) or not keep)
+        predicted, layout = tree.predicted(), tree_layout(model, tree)
+        with tree_attention(model, layout):  # includes the backward pass, in which layers may be recomputed
+            values = output(model, *layout.inputs(), predicted)
+            part = loss(values, predicted) if number <= len(trees) else (values * 0.0).sum()
             part.backward()  # type: ignore[no-untyped-call]
         accumulate()
-        if group:
-            total, tokens, separate = total + part.item(), tokens + len(tree), separate + tree.separate_tokens
-    return BackwardResult(total, tokens, separate)
+        losses.append(part.detach())
+    total = sum(torch.stack(losses).tolist()) if losses else 0.0  # the only point that waits for a GPU
+    return BackwardResult(total, sum(map(len, trees)), sum(tree.separate_tokens for tree in trees))
 
 
-def _tree_loss(
-    model: PreTrainedModel, group: Sequence[int], tree: TokenTree, output: TokenOutput, loss: Loss
-) -> torch.Tensor:
-    """The loss of the sequences `group`, whose tree this is; zero, with zero gradients, for a padding pass."""
-    predicted = tree.predicted()
-    values = output(model, *tree.inputs(), predicted)
-    if not group:
-        return (values * 0.0).sum()
-    return loss(values, replace(predicted, owner=torch.tensor(group)[predicted.owner]))
+def keeps_whole_gradients(model: PreTrainedModel) -> bool:
+    """Whether each rank keeps the gradients of whole weights, in fp32, until they are reduced at the end of an update.
+
+    That saves a reduction per pass but needs the memory that sharding is meant to save, so on GPUs the gradients have
+    to be small: those of adapters, or of a model that is small for the GPU."""
+    if model.device.type != "cuda":
+        return True
+    whole = 4 * sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    memory: int = torch.cuda.get_device_properties(model.device).total_memory
+    return bool(whole <= GRADIENT_SHARE * memory)
 
 
 @torch.no_grad()
@@ -107,34 +122,34 @@ def measure(
 
     All ranks must call this. Arguments and result are those of `tltrain.engine.passes.measure`.
     """
-    outputs = [torch.zeros(len(sequence.weights)) for sequence in sequences]
-    for group, tree in _trees(model, sequences, max_tokens, keep_all=True):
-        predicted = tree.predicted()
-        with tree_attention(model, TreeLayout(tree)):
-            values = output(model, *tree.inputs(), predicted)
-        for owner, offset, value in zip(predicted.owner, predicted.offset, values.tolist(), strict=True):
-            if group:
-                outputs[group[owner]][offset] = value
+    measured = Measurements(sequences)
+    trees = build_trees(sequences, max_tokens, keep_all=True)
+    for number, tree in enumerate(_equally_many(model, trees), 1):
+        predicted, layout = tree.predicted(), tree_layout(model, tree)
+        with tree_attention(model, layout):
+            values = output(model, *layout.inputs(), predicted)
+        if number <= len(trees):
+            measured.add(predicted, values)
     _reshard(model)
-    return outputs
+    return measured.rows()
 
 
 @torch.no_grad()
-def measured_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> float:
-    """Sum of weight times negative log-likelihood over this rank's sequences. All ranks must call this."""
-    return sum(tree_nll(model, tree).item() for _, tree in _trees(model, sequences, max_tokens))
+def measured_nll(model: PreTrainedModel, trees: Sequence[TokenTree]) -> float:
+    """Sum of weight times negative log-likelihood over this rank's trees. All ranks must call this."""
+    return sum(tree_nll(model, tree).item() for tree in _equally_many(model, trees))
 
 
-def _trees(
-    model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int, keep_all: bool = False
-) -> Iterator[tuple[list[int], TokenTree]]:
-    """Indices of the sequences of each tree, and the tree; no indices for a tree of padding."""
+def build_trees(sequences: Sequence[TokenSequence], max_tokens: int, keep_all: bool = False) -> list[TokenTree]:
+    """The trees of some sequences, each for a pass of its own of at most `max_tokens` tokens, or a single sequence."""
     groups = group_by_budget(sequences, max_tokens)
-    missing = ranks.largest(len(groups), model.device) - len(groups)  # a collective call: before any pass
-    for group in groups:
-        yield group, TokenTree([sequences[index] for index in group], keep_all)
-    for _ in range(missing):
-        yield [], TokenTree([PADDING], keep_all=True)
+    return [TokenTree([sequences[index] for index in group], keep_all, group) for group in groups]
+
+
+def _equally_many(model: PreTrainedModel, trees: Sequence[TokenTree]) -> list[TokenTree]:
+    """The trees of this rank, padded to the largest number of any rank."""
+    missing = ranks.largest(len(trees), model.device) - len(trees)  # a collective call: before any pass
+    return [*trees, *(TokenTree([PADDING], keep_all=True) for _ in range(missing))]
 
 
 @contextmanager

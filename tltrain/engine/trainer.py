@@ -22,11 +22,12 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from tltrain.engine import ranks, sharding
 from tltrain.engine.checkpoint import STATE, cut_metrics, load_checkpoint, numbered, save_checkpoint, save_numbered
-from tltrain.engine.layers import gradient_checkpointing
+from tltrain.engine.layers import compiled_layers, gradient_checkpointing
 from tltrain.engine.optimiser import Optimiser, rate_share
 from tltrain.engine.outputs import LogProbs
-from tltrain.engine.passes import BackwardResult, backward, measure, nll
-from tltrain.engine.tree import TokenSequence
+from tltrain.engine.passes import BackwardResult, backward, build_trees, measure, nll
+from tltrain.engine.prefetch import Prefetch
+from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.errors import RunError
 from tltrain.files import append_json_line
 
@@ -77,6 +78,8 @@ class Schedule:
     """Stop after this many evaluations without improvement; None to train to the end."""
     recompute_layers: bool = False
     """Use gradient checkpointing."""
+    compile_layers: bool = False
+    """Compile norms and feed-forward networks."""
     max_tree_tokens: int = 4096
     """Most tokens of a pass."""
     report_to: Sequence[str] = ()
@@ -119,6 +122,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         self.held_out: list[TokenSequence] = []
         self.updates: list[Update] = []
         self.sharded = any(ranks.is_sharded(weight) for weight in optimiser.weights)
+        self._trees = Prefetch(self._build_trees)
         super().__init__(wrapped, _arguments(model, optimiser, schedule, folder), eval_dataset=())
         self.remove_callback(PrinterCallback)
 
@@ -132,7 +136,11 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         if ranks.rank() == 0:
             cut_metrics(self.metrics, "step", 0 if last is None else int(last.name.split("-")[1]))
         self.network.eval()  # dropout would differ between shared and separate prefixes, and after resuming
-        with gradient_checkpointing(self.network) if self.schedule.recompute_layers else nullcontext():
+        schedule = self.schedule
+        with (
+            compiled_layers(self.network) if schedule.compile_layers else nullcontext(),
+            gradient_checkpointing(self.network) if schedule.recompute_layers else nullcontext(),
+        ):
             super().train(None if last is None else str(last))
         if self.schedule.patience:
             ranks.wait()
@@ -150,17 +158,26 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
     def backward(self, sequences: Sequence[TokenSequence]) -> BackwardResult:
         """Run this rank's passes of an optimiser step and accumulate their gradients."""
         max_tokens, accumulate = self.schedule.max_tree_tokens, self.optimiser.accumulate
+        trees = self._trees.take(sequences)
+        following = self.state.global_step + 1
+        if following < len(self.steps):
+            self._trees.prepare(self.steps[following])
         if self.sharded:
-            return sharding.backward(self.network, sequences, nll, max_tokens, accumulate=accumulate)
+            return sharding.backward(self.network, trees, nll, accumulate=accumulate)
         if not sequences:
             return BackwardResult(0.0, 0, 0)
-        return backward(self.network, sequences, nll, max_tokens, accumulate=accumulate)
+        return backward(self.network, sequences, nll, max_tokens, accumulate=accumulate, trees=trees)
+
+    def _build_trees(self, sequences: Sequence[TokenSequence]) -> list[TokenTree]:
+        if self.sharded:
+            return sharding.build_trees(sequences, self.schedule.max_tree_tokens)
+        return build_trees(self.network, sequences)
 
     def held_out_loss(self) -> float:
         """The loss over the held-out sequences of all ranks."""
         max_tokens, held_out = self.schedule.max_tree_tokens, self.held_out
         if self.sharded:
-            loss = sharding.measured_nll(self.network, held_out, max_tokens)
+            loss = sharding.measured_nll(self.network, sharding.build_trees(held_out, max_tokens))
         else:
             logprobs = measure(self.network, held_out, LogProbs(), max_tokens) if held_out else []
             loss = -sum(

@@ -74,7 +74,7 @@ class TokenTree:
     Args:
         sequences: must not be empty.
         keep_all: predict tokens of weight 0 too.
-        first_owner: index of the first sequence in `Predicted.owner`.
+        owners: index of each sequence in `Predicted.owner`; by default 0, 1, 2 and so on.
 
     Attributes:
         ids: (1, T) token ids.
@@ -84,7 +84,9 @@ class TokenTree:
         separate_tokens: total length of the sequences.
     """
 
-    def __init__(self, sequences: Sequence[TokenSequence], keep_all: bool = False, first_owner: int = 0) -> None:
+    def __init__(
+        self, sequences: Sequence[TokenSequence], keep_all: bool = False, owners: Sequence[int] | None = None
+    ) -> None:
         assert sequences, "a tree needs a sequence"
         ids, positions, self.segments, self.paths = _flatten(_merge(sequences), len(sequences))
         self.ids = torch.tensor([ids])
@@ -93,11 +95,12 @@ class TokenTree:
         table: list[tuple[int, int, float, int, int]] = []
         for index, sequence in enumerate(sequences):
             path = list(self.path_positions(index))
+            owner = index if owners is None else owners[index]
             for offset, weight in enumerate(sequence.weights):
                 if weight > 0 or keep_all:
                     target = sequence.start + offset
                     predictor = path[target - 1]
-                    table.append((predictor, sequence.ids[target], float(weight), first_owner + index, offset))
+                    table.append((predictor, sequence.ids[target], float(weight), owner, offset))
         table.sort(key=lambda row: row[0])
         columns = [torch.tensor(column) for column in zip(*table, strict=True)] or [
             torch.zeros(0, dtype=torch.long)

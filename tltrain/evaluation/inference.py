@@ -93,7 +93,7 @@ class LocalBackend:
         from tltrain.engine.generate import batches
 
         wide = [index for index, prompt in ids.items() if len(prompt) + self.max_new_tokens <= self.limit]
-        for positions in batches(self.model, [ids[index] for index in wide], self.batch_size):
+        for positions in batches(self.model, [ids[index] for index in wide], self.batch_size, self.max_new_tokens):
             yield [wide[position] for position in positions], self.max_new_tokens
         for index, prompt in ids.items():
             if len(prompt) + self.max_new_tokens > self.limit:

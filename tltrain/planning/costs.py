@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
-from tltrain.engine.generate import CACHE_BYTES, PREFILL_TOKENS
-from tltrain.engine.outputs import MAX_LOGITS
+from tltrain.engine.generate import GPU_PREFILL_TOKENS, PREFILL_TOKENS
+from tltrain.engine.memory import CACHE_BYTES
+from tltrain.engine.outputs import GPU_MAX_LOGITS, MAX_LOGITS
 from tltrain.planning.model_size import ModelSize
 from tltrain.planning.rates import Inference, Rates
 from tltrain.planning.work import ArmWork, Decoding, EvalWork, PPOWork, Work
@@ -126,7 +127,8 @@ class Machine:
         pair = 2 * self.size.layers * self.size.key_value * self.rates.item_bytes
         prompts = min(one.prefill.tokens * pair, CACHE_BYTES)
         own = one.replies * one.own_tokens * pair
-        prefill = min(one.prefill.largest_pass, PREFILL_TOKENS) * self.rates.plain.token_bytes
+        most = GPU_PREFILL_TOKENS if self.rates.gpu else PREFILL_TOKENS
+        prefill = min(one.prefill.largest_pass, most) * self.rates.plain.token_bytes
         logits = one.replies * self.size.vocabulary * LOGIT_BYTES
         return prompts + max(prefill, own + logits)
 
@@ -137,7 +139,8 @@ class Machine:
         return float(trained * (ADAM_BYTES + copies + (4 if lora else 0)))
 
     def _logits(self, predicted: int) -> float:
-        return float(min(predicted * self.size.vocabulary, MAX_LOGITS) * LOGIT_BYTES)
+        most = GPU_MAX_LOGITS if self.rates.gpu else MAX_LOGITS
+        return float(min(predicted * self.size.vocabulary, most) * LOGIT_BYTES)
 
     def _peak(self, held: float, passes: float) -> float:
         """MB of a process with the model, `held` bytes for the whole stage and `passes` bytes at its peak."""

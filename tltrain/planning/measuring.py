@@ -104,6 +104,7 @@ class _Measurement:
             capacity_mb=capacity_mb(self.device),
             item_bytes=item,
             shares_prefixes=shares,
+            gpu=self.device.startswith("cuda"),
         )
         return rates, self.size
 

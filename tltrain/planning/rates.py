@@ -52,6 +52,7 @@ class Rates:
         item_bytes: of a weight of the model.
         shares_prefixes: whether the model computes shared prefixes once.
         measured: False if computed.
+        gpu: whether the machine computes on a GPU.
     """
 
     device: str
@@ -67,6 +68,7 @@ class Rates:
     item_bytes: int
     shares_prefixes: bool = True
     measured: bool = True
+    gpu: bool = False
 
     def training(self, lora: bool) -> Training:
         """Of adapters or of all weights; of the other kind where it has not been measured."""
@@ -157,6 +159,7 @@ def computed_rates(name: str, size: ModelSize, checkpointing: bool) -> Rates:
         capacity_mb=gpu.memory_gb * 1e3,
         item_bytes=2,
         measured=False,
+        gpu=True,
     )
 
 

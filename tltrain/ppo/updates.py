@@ -169,10 +169,12 @@ class Updates:
         """Add the gradients of the loss over this process's sequences; returns the loss."""
         if not sequences and not self.actors.sharded:
             return 0.0
-        passes = sharding.backward if self.actors.sharded else backward
+        most, accumulate = self.max_tree_tokens, optimiser.accumulate
         with gradient_checkpointing(model) if self.config.gradient_checkpointing else nullcontext():
-            accumulate = optimiser.accumulate
-            return passes(model, sequences, loss, self.max_tree_tokens, output=output, accumulate=accumulate).loss
+            if self.actors.sharded:
+                trees = sharding.build_trees(sequences, most)
+                return sharding.backward(model, trees, loss, output=output, accumulate=accumulate).loss
+            return backward(model, sequences, loss, most, output=output, accumulate=accumulate).loss
 
 
 def _at(values: torch.Tensor, chosen: Sequence[int], predicted: Predicted) -> torch.Tensor:
