@@ -43,7 +43,20 @@ def check(stage: str, gigabytes: float, *, ranks: int = 1, **settings: Any) -> N
         # Adapters of rank 16: 32 layers of (4 * 8192 + 3 * 15104) * 16 weights, 16 bytes each, for policy and critic.
         ("ppo", {"ppo": PPOConfig(arm="sft")}, 2 * 6.738 + 2 * 16 * 32 * 16 * (4 * 8192 + 3 * 15104) / 1e9),
         ("sft", {}, 18 * 6.738),
-        ("sft", {"sft": SFTConfig(arms=["sft"], fsdp=True), "ranks": 8}, 18 * 6.738 / 8),
+        # Shards: policy and critic 16 bytes each, the reference 2; the gathered policy 2.
+        ("ppo", {"ppo": PPOConfig(arm="sft", lora=None, fsdp=True), "ranks": 8}, (34 / 8 + 2) * 6.738),
+        ("ppo", {"ppo": PPOConfig(arm="sft", lora=None, fsdp=True)}, 38 * 6.738),
+        (
+            "ppo",
+            {"ppo": PPOConfig(arm="sft", fsdp=True), "ranks": 8},
+            (2 / 8 + 2) * 6.738 + 2 * 16 * 32 * 16 * (4 * 8192 + 3 * 15104) / 1e9 / 8,
+        ),
+        (
+            "ppo",
+            {"ppo": PPOConfig(arm="sft", fsdp=True, sampler="http://localhost:8000/v1"), "ranks": 8},
+            2 / 8 * 6.738 + 2 * 16 * 32 * 16 * (4 * 8192 + 3 * 15104) / 1e9 / 8,
+        ),
+        ("sft", {"sft": SFTConfig(arms=["sft"], fsdp=True), "ranks": 8}, 16 * 6.738 / 8),
         ("sft", {"ranks": 8}, 18 * 6.738),
         (
             "sft",
@@ -65,12 +78,33 @@ def test_the_arithmetic_and_the_remedy_are_named() -> None:
         "ppo: each process needs 256 GB for weights alone, and there are 80 GB: "
         "policy 6.74e9 x 18 bytes (weights 2, fp32 weights 4, gradients 4, Adam 8) + "
         "critic 6.74e9 x 18 bytes (weights 2, fp32 weights 4, gradients 4, Adam 8) + "
-        "reference 6.74e9 x 2 bytes (frozen weights); set ppo.lora: {rank: 16}"
+        "reference 6.74e9 x 2 bytes (frozen weights); "
+        "set ppo.lora: {rank: 16} or use ppo.fsdp: true with several processes"
     )
-    with pytest.raises(ConfigError, match=r"set sft.lora: \{rank: 16\} or sft.fsdp: true with more processes"):
+    with pytest.raises(ConfigError, match=r"set sft.lora: \{rank: 16\} or use sft.fsdp: true with several processes"):
         check("sft", 80)
     with pytest.raises(ConfigError, match=r"use a smaller model or sft\.lora\.base: 4bit"):
         check("sft", 8, sft=SFTConfig(arms=["sft"], lora=LoraConfig()))
+
+
+def test_sharded_ppo_of_7b_fits_where_there_are_enough_processes() -> None:
+    sharded = PPOConfig(arm="sft", lora=None, fsdp=True)
+    check("ppo", 80, ranks=8, ppo=sharded)  # 42 GB
+    with pytest.raises(ConfigError) as refused:
+        check("ppo", 80, ranks=2, ppo=sharded)
+    assert str(refused.value) == (
+        "ppo: each process needs 128 GB for weights alone, and there are 80 GB: "
+        "policy 6.74e9 x 8 bytes (fp32 weights 4, gradients 4, Adam 8, over 2 processes) + "
+        "critic 6.74e9 x 8 bytes (fp32 weights 4, gradients 4, Adam 8, over 2 processes) + "
+        "reference 6.74e9 x 1 bytes (frozen weights, over 2 processes) + "
+        "policy while it samples 6.74e9 x 2 bytes (gathered weights); set ppo.lora: {rank: 16} or use more processes"
+    )
+
+
+def test_a_policy_too_large_to_gather_needs_a_sampling_server() -> None:
+    with pytest.raises(ConfigError, match=r"use a smaller model or sample with a server \(ppo\.sampler\)"):
+        check("ppo", 12, ranks=8, ppo=PPOConfig(arm="sft", fsdp=True))
+    check("ppo", 12, ranks=8, ppo=PPOConfig(arm="sft", fsdp=True, sampler="http://localhost:8000/v1"))
 
 
 def test_a_run_is_refused_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

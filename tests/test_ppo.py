@@ -20,6 +20,7 @@ from tltrain.engine.generate import Generated, generate
 from tltrain.engine.passes import token_logprobs
 from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.errors import DataError
+from tltrain.ppo import sampling, updates
 from tltrain.ppo import trainer as loop
 from tltrain.ppo.prompts import draw_prompts
 from tltrain.ppo.rollouts import Rollout, padded_rows, summary
@@ -76,7 +77,7 @@ def replying(monkeypatch: pytest.MonkeyPatch, reply: Callable[[int], Sequence[in
         replies = [tuple(reply(number)) for number in range(len(asked))]
         return [Generated(ids, ids[-1] == STOP) for ids in replies]
 
-    monkeypatch.setattr(loop, "generate", generate)
+    monkeypatch.setattr(sampling, "generate", generate)
 
 
 def lines(folder: Path, name: str = "metrics.jsonl") -> list[dict[str, Any]]:
@@ -110,8 +111,8 @@ def test_replies_are_trained_on_token_for_token(
 
         return watched
 
-    monkeypatch.setattr(loop, "measure", watching(loop.measure))
-    monkeypatch.setattr(loop, "backward", watching(loop.backward))
+    monkeypatch.setattr(updates, "measure", watching(updates.measure))
+    monkeypatch.setattr(updates, "backward", watching(updates.backward))
     rollout, _ = run(trained, 1)
     expected = [[*p.ids, *reply.ids] for p, reply in zip(rollout.prompts, rollout.replies, strict=True)]
     assert [list(sequence.ids) for sequence in rollout.sequences(range(8))] == expected
@@ -171,13 +172,13 @@ def test_the_critic_begins_at_zero_and_learns_the_returns(tmp_path: Path, lora: 
     critic = copy.deepcopy([p.detach() for p in trained.actors.critic_parameters()])
     assert not {*map(id, trained.actors.policy_parameters())} & {*map(id, trained.actors.critic_parameters())}
     for _ in range(10):
-        trained.accumulate_gradients(first, list(range(8)))
-        trained.policy_optimiser.adam.zero_grad()
-        trained.critic_optimiser.step(1.0, 1.0)
+        trained.updates.accumulate_gradients(first, list(range(8)))
+        trained.updates.policy.adam.zero_grad()
+        trained.updates.critic.step(1.0, 1.0)
     assert all(torch.equal(a, b) for a, b in zip(policy, trained.actors.policy_parameters(), strict=True))
     moved = [not torch.equal(a, b) for a, b in zip(critic, trained.actors.critic_parameters(), strict=True)]
     assert sum(moved) > len(moved) / 2
-    later = padded_rows([row.values for row in trained.measure_replies(first.prompts, first.replies)])
+    later = padded_rows([row.values for row in trained.updates.measure_replies(first.prompts, first.replies)])
     assert ((later - first.returns) * first.mask).square().sum() < first.returns.square().sum()
 
 
@@ -210,8 +211,8 @@ def test_gradients_of_many_trees_sum_to_those_of_one(tmp_path: Path, lora: LoraC
         trained = trainer(tmp_path, lora, max_tree_tokens=size)
         rollout = rollout or trained.collect(1)
         torch.nn.init.constant_(trained.actors.head.weight, 0.3)
-        losses.append(trained.accumulate_gradients(rollout, [6, 0, 1, 7, 3]))
-        optimisers = (trained.policy_optimiser, trained.critic_optimiser)
+        losses.append(trained.updates.accumulate_gradients(rollout, [6, 0, 1, 7, 3]))
+        optimisers = (trained.updates.policy, trained.updates.critic)
         gradients.append([weight.grad for one in optimisers for weight in one.weights if weight.grad is not None])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5, abs=1e-6)
     assert len(gradients[0]) == len(gradients[1]) > 10
@@ -254,7 +255,7 @@ def test_the_saved_policy_is_a_plain_model(tmp_path: Path, lora: LoraConfig | No
     tree = TokenTree(rollouts[1].sequences(range(8)))
     with torch.no_grad():
         moved = token_logprobs(trained.actors.policy(), tree)
-        loop.models.save(trained.actors.finish(tmp_path, "base", 3), TOKENIZER, tmp_path / "model")
+        loop.models.save(trained.actors.finish(3), TOKENIZER, tmp_path / "model")
         loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
         assert loaded.state_dict().keys() == micro_model(len(TOKENIZER)).state_dict().keys()
         torch.testing.assert_close(token_logprobs(loaded, tree), moved, rtol=0, atol=1e-4)
@@ -383,7 +384,7 @@ def test_replies_are_sampled_as_configured(tmp_path: Path, monkeypatch: pytest.M
             assert torch.equal(model(TREE.ids).logits, trained.actors.policy()(TREE.ids).logits)
         return generate(model, *arguments, **options)
 
-    monkeypatch.setattr(loop, "generate", watching)
+    monkeypatch.setattr(sampling, "generate", watching)
     trained = trainer(tmp_path, temperature=0.3)
     for number in (1, 2):
         run(trained, number)

@@ -13,6 +13,7 @@ from support.micro import micro_model, micro_tokenizer, micro_trajectories
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
 from tltrain.encode import Encoder
 from tltrain.engine.generate import Generated
+from tltrain.ppo import sampling, updates
 from tltrain.ppo import trainer as loop
 from tltrain.ppo.rollouts import mixed_seed, summary
 from tltrain.ppo.trainer import PPOTrainer
@@ -42,19 +43,19 @@ def trainer(folder: Path, seed: int = 3, **config: Any) -> PPOTrainer:
 
 
 def replying(monkeypatch: pytest.MonkeyPatch, replies: list[tuple[int, ...]]) -> None:
-    monkeypatch.setattr(loop, "generate", lambda *_, **__: [Generated(ids, ids[-1] == STOP) for ids in replies])
+    monkeypatch.setattr(sampling, "generate", lambda *_, **__: [Generated(ids, ids[-1] == STOP) for ids in replies])
 
 
 def counting(monkeypatch: pytest.MonkeyPatch, name: str) -> list[int]:
     """How many sequences each call of `measure` or `backward` gets."""
     counts: list[int] = []
-    original: Callable[..., Any] = getattr(loop, name)
+    original: Callable[..., Any] = getattr(updates, name)
 
     def counted(model: Any, sequences: Any, *rest: Any, **options: Any) -> Any:
         counts.append(len(sequences))
         return original(model, sequences, *rest, **options)
 
-    monkeypatch.setattr(loop, name, counted)
+    monkeypatch.setattr(updates, name, counted)
     return counts
 
 
@@ -89,8 +90,8 @@ def test_the_gradient_without_a_pass_for_old_logprobs_is_the_same(
         trained = trainer(tmp_path, beta=0.0, max_kl=max_kl)
         rollout = trained.collect(1)
         assert (rollout.old is None) == (max_kl is None)
-        trained.accumulate_gradients(rollout, [0, 1, 2, 3])
-        gradients.append([weight.grad for weight in trained.policy_optimiser.weights])
+        trained.updates.accumulate_gradients(rollout, [0, 1, 2, 3])
+        gradients.append([weight.grad for weight in trained.updates.policy.weights])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
@@ -127,7 +128,7 @@ def test_the_policy_s_schedule_begins_after_the_critic_s_warm_up(
     replying(monkeypatch, [GOLD, TEXT, GOLD, GOLD])
     trained = trainer(tmp_path, advantage="gae", critic_warmup=1, policy=rate, critic=rate)
     shares: dict[str, list[float]] = {"policy": [], "critic": []}
-    for name, optimiser in (("policy", trained.policy_optimiser), ("critic", trained.critic_optimiser)):
+    for name, optimiser in (("policy", trained.updates.policy), ("critic", trained.updates.critic)):
         monkeypatch.setattr(optimiser, "step", lambda _, share, name=name: shares[name].append(share) or 0.0)
     for number in (1, 2, 3):
         trained.update(trained.collect(number), number)
@@ -153,8 +154,8 @@ def test_a_checkpoint_holds_adapters_and_moments_only(tmp_path: Path) -> None:
     trained = trainer(tmp_path)
     trained.update(trained.collect(1), 1)
     loop.save_checkpoint(tmp_path / "checkpoint.pt", trained.state(1))
-    numbers = sum(weight.numel() for weight in trained.policy_optimiser.weights)
-    tensors = 3 * len(trained.policy_optimiser.weights)
+    numbers = sum(weight.numel() for weight in trained.updates.policy.weights)
+    tensors = 3 * len(trained.updates.policy.weights)
     assert (tmp_path / "checkpoint.pt").stat().st_size < 4 * 3 * numbers + 1000 * tensors
 
 

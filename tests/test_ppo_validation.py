@@ -68,7 +68,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, scores: dict[int, tuple[float, flo
     original = PPOTrainer.validate
 
     def validate(self: PPOTrainer, number: int) -> None:
-        weights[number] = [weight.detach().clone() for weight in self.policy_optimiser.weights]
+        weights[number] = [weight.detach().clone() for weight in self.updates.policy.weights]
         found = dict(zip(("CF", "reward"), scores[number], strict=True))
         monkeypatch.setattr(loop, "validation_scores", lambda *_: found)
         original(self, number)
@@ -124,7 +124,7 @@ def test_the_best_policy_is_saved(tmp_path: Path, lora: LoraConfig | None, monke
     trained = trainer(tmp_path, lora=lora)
     trained.train()
     assert trained.best is not None and trained.best["rollout"] == 4
-    assert all(map(torch.equal, trained.policy_optimiser.weights, weights[4]))
+    assert all(map(torch.equal, trained.updates.policy.weights, weights[4]))
     assert not all(map(torch.equal, weights[4], weights[5]))
 
 
@@ -148,7 +148,7 @@ def test_a_killed_run_saves_the_same_best_policy(
     resumed = trainer(parts, lora=lora)
     resumed.train()
     assert resumed.best is not None and resumed.best["rollout"] == best
-    assert all(map(torch.equal, resumed.policy_optimiser.weights, expected_weights))
+    assert all(map(torch.equal, resumed.updates.policy.weights, expected_weights))
     assert lines(whole) == lines(parts)
     expected, found = saved(whole), saved(parts)
     assert all(torch.equal(value, found[name]) for name, value in expected.items())

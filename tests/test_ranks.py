@@ -18,8 +18,10 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from support.ranks_job import JOBS, KILL, PPO_JOBS, call_as, train, train_as, train_ppo
+from support.micro import micro_model, micro_tokenizer
+from support.ranks_job import JOBS, KILL, PPO_JOBS, SAMPLER, call_as, train, train_as, train_ppo
 from support.small_run import SETTINGS, write_run
+from support.vllm_server import Served, serving
 
 from tltrain.engine.order import share
 
@@ -46,8 +48,9 @@ def start(
     folder: Path,
     arguments: list[str],
     kills: dict[int, str] | None = None,
+    sampler: str | None = None,
 ) -> list[Any]:
-    """As a launcher starts `count` processes; `kills` says at which hook a rank kills itself."""
+    """As a launcher starts `count` processes; `kills` says at which hook a rank kills itself, `sampler` is PPO's."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -57,6 +60,7 @@ def start(
         environment = {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1", **{n: str(v) for n, v in names.items()}}
         environment = environment if count > 1 else {}
         environment |= {KILL: kills[rank]} if kills and rank in kills else {}
+        environment |= {SAMPLER: sampler} if sampler else {}
         processes.append(context.Process(target=target, args=(environment, folder, arguments)))
         processes[-1].start()
     return processes
@@ -136,6 +140,7 @@ def test_ppo_in_two_processes_is_that_of_one(two: Path, tmp_path: Path, job: str
         if (tmp_path / name).exists():
             assert (two / job / name).read_text() == (tmp_path / name).read_text()
     assert len(lines(tmp_path)) == 3
+    assert all(row["policy_grad_norm"] > 0 for row in lines(tmp_path)[1:])
     for row, other in zip(lines(tmp_path), lines(two / job), strict=True):
         assert row.keys() == other.keys()
         for name in row.keys() - {"seconds", "replies_per_second"}:
@@ -145,6 +150,22 @@ def test_ppo_in_two_processes_is_that_of_one(two: Path, tmp_path: Path, job: str
     change = torch.cat([(found[name] - expected[name]).flatten() for name in expected]).norm()
     assert change < 1e-4 * torch.cat([value.flatten() for value in expected.values()]).norm()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(path.name for path in (two / job).iterdir())
+
+
+def test_sharded_ppo_with_a_sampling_server_is_that_of_one_process(context: Any, tmp_path: Path) -> None:
+    """Each process asks for its own replies; the first sends the adapter, which is gathered."""
+    pytest.importorskip("openai")
+    served = Served(micro_model(len(micro_tokenizer())), root="micro")
+    with serving(served) as url:
+        processes = start(context, 2, train_as, tmp_path, ["ppo-fsdp-lora"], sampler=f"{url}#base")
+        assert end(processes) == [0, 0], said(tmp_path)
+    assert served.loaded == served.unloaded and len(served.loaded) == 3
+    train_ppo(tmp_path / "alone", **PPO_JOBS["ppo-fsdp-lora"])
+    rollouts = [(tmp_path / name / "rollouts.jsonl").read_text() for name in ("alone", "ppo-fsdp-lora")]
+    assert rollouts[0] == rollouts[1]
+    assert all(row["importance_max"] == pytest.approx(1, abs=1e-3) for row in lines(tmp_path / "ppo-fsdp-lora"))
+    expected, found = weights(tmp_path / "alone"), weights(tmp_path / "ppo-fsdp-lora")
+    assert all((found[name] - expected[name]).norm() < 1e-4 * expected[name].norm() for name in expected)
 
 
 @pytest.mark.parametrize("job", [job for job in JOBS if "bf16" in job])
@@ -186,6 +207,8 @@ def test_shares_are_neighbours_and_even() -> None:
         (2, "fsdp-lora", [(0, "rename 2"), (1, "step 2")]),
         (1, "ppo", [(0, "rollout 2"), (0, "checkpoint 1"), (0, "rename 1"), (0, "model 1")]),
         (2, "ppo-leave-one-out", [(1, "rollout 1"), (0, "checkpoint 1"), (1, "rollout 2"), (0, "model 1")]),
+        (2, "ppo-fsdp", [(1, "rollout 2"), (0, "model 1")]),
+        (2, "ppo-fsdp-leave-one-out", [(0, "checkpoint 2"), (1, "rollout 2")]),
     ],
 )
 def test_killed_again_and_again_the_weights_are_the_same(

@@ -79,19 +79,19 @@ def test_a_random_critic_is_another_model(tmp_path: Path, lora: LoraConfig | Non
     assert not torch.equal(critics[0][name], start)
     values = trained.collect(1).values
     assert values is not None and values.abs().max() > 0  # with a head of zeros they are all 0
-    rates = {group["peak"] for group in trained.critic_optimiser.adam.param_groups}
+    rates = {group["peak"] for group in trained.updates.critic.adam.param_groups}
     assert rates == {1e-2}  # the head has the backbone's rate
 
 
 @BOTH_WAYS
 def test_a_random_critic_learns_and_leaves_the_policy_alone(tmp_path: Path, lora: LoraConfig | None) -> None:
     trained = trainer(tmp_path, lora, rollouts=2, critic_warmup=1)
-    before = [weight.detach().clone() for weight in trained.critic_optimiser.weights]
-    policy = [weight.detach().clone() for weight in trained.policy_optimiser.weights]
+    before = [weight.detach().clone() for weight in trained.updates.critic.weights]
+    policy = [weight.detach().clone() for weight in trained.updates.policy.weights]
     trained.update(trained.collect(1), 1)
-    changed = [not torch.equal(one, other) for one, other in zip(before, trained.critic_optimiser.weights, strict=True)]
+    changed = [not torch.equal(one, other) for one, other in zip(before, trained.updates.critic.weights, strict=True)]
     assert sum(changed) > len(changed) / 2
-    assert all(torch.equal(one, other) for one, other in zip(policy, trained.policy_optimiser.weights, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(policy, trained.updates.policy.weights, strict=True))
 
 
 @BOTH_WAYS

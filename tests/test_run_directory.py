@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.small_run import call, mistake, write_run
 
-from tltrain.config import DataConfig, RunConfig, read_config
+from tltrain.config import DataConfig, PPOConfig, RunConfig, ValidationConfig, read_config
 from tltrain.errors import RunError
 from tltrain.run_directory import RunDirectory
 
@@ -53,6 +54,20 @@ def test_another_configuration_is_refused_with_the_ways_out(tmp_path: Path) -> N
     said = str(raised.value)
     assert said.endswith("another configuration: seed was 0, is 3; use another --out, or --overwrite")
     assert "\n" not in said
+
+
+def test_any_other_setting_of_ppo_is_refused_but_the_address_of_a_server(tmp_path: Path) -> None:
+    """`tltrain ppo` resumes from its checkpoint only where every setting of the stage is the same."""
+
+    def opened(**settings: Any) -> None:
+        RunDirectory(tmp_path / "run", RunConfig(ppo=PPOConfig(**settings)))
+
+    opened(sampler="http://localhost:8000/v1")
+    opened(sampler="http://another-node:9000/v1")
+    with pytest.raises(RunError, match=r"ppo\.validation was None, is \{'share': 0\.1, 'every': 2\}"):
+        opened(sampler="http://localhost:8000/v1", validation=ValidationConfig())
+    with pytest.raises(RunError, match=r"ppo\.sampler was 'http://localhost:8000/v1', is None"):
+        opened()
 
 
 def test_paths_written_differently_are_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

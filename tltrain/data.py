@@ -64,7 +64,7 @@ def load_data(config: DataConfig, seed: int) -> Data:
     if not tests and config.holdout:
         train, held = _hold_out(train, config.holdout, seed)
         tests = {"held": held} if held else {}
-    return Data(Path(config.train).stem, train, tests, problems, found)
+    return Data(Path(config.train).stem, _sample(train, config.trajectories, seed), tests, problems, found)
 
 
 def digests(config: DataConfig) -> dict[str, str]:
@@ -100,7 +100,17 @@ def _toolworld(config: DataConfig, seed: int) -> Data:
     if config.test:
         raise ConfigError("data.test: toolworld has its own test splits")
     world = generate(config.size, seed, noise=config.noise)
-    return Data(TOOLWORLD, world.train, {"seen": world.test_seen, "unseen": world.test_unseen})
+    train = _sample(world.train, config.trajectories, seed)
+    return Data(TOOLWORLD, train, {"seen": world.test_seen, "unseen": world.test_unseen})
+
+
+def _sample(trajectories: list[Trajectory], size: int | None, seed: int) -> list[Trajectory]:
+    """A random sample, determined by `seed`, in the order of the data. Larger samples contain the smaller ones."""
+    if size is None or size >= len(trajectories):
+        return trajectories
+    indices = list(range(len(trajectories)))
+    random.Random(seed).shuffle(indices)
+    return [trajectories[index] for index in sorted(indices[:size])]
 
 
 def _within(path: str, other: str) -> bool:

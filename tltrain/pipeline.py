@@ -291,6 +291,11 @@ class Pipeline:
                 max_tree_tokens=self.config.max_tree_tokens,
                 seed=self.config.seed,
                 progress=self.progress("ppo"),
+                reload=lambda: models.load_model(
+                    path,
+                    models.resolve_dtype(self.config.dtype, self.device),
+                    allow_code=self.config.allow_code,
+                ),
                 base=path,
             ).train()
             ranks.on_first(lambda: write_cards(self.folder))

@@ -26,6 +26,8 @@ from tltrain.model import BUILTIN
 PACKAGES = ("tltrain", "torch", "transformers", "peft", "accelerate", "tokenizers", "numpy", "pydantic")
 PATH_FIELDS = ("model", "data", "data.train", "data.tools", "library")
 """Configuration fields that hold a path, besides the test splits."""
+ADDRESS_FIELDS = ("ppo.sampler",)
+"""Configuration fields that hold the address of a server, which may be another one when a run resumes."""
 BUILT_IN = {"toolworld", "tl-training", BUILTIN}
 """Values of such fields that name no file."""
 
@@ -212,7 +214,10 @@ def _differences(old: Any, new: Any, key: str = "") -> list[str]:
 
 
 def _same_path(old: Any, new: Any, key: str) -> bool:
-    """Whether two values of a field that holds a path name the same file, such as `./logs.jsonl` and `logs.jsonl`."""
+    """Whether two values of a field that holds a path name the same file, such as `./logs.jsonl` and `logs.jsonl`; two
+    addresses of a server count as the same."""
     if not (isinstance(old, str) and isinstance(new, str)) or {old, new} & BUILT_IN:
         return False
+    if key in ADDRESS_FIELDS:
+        return True
     return (key in PATH_FIELDS or key.startswith("data.test.")) and os.path.realpath(old) == os.path.realpath(new)

@@ -16,6 +16,7 @@ import torch
 from transformers import PreTrainedModel
 
 from support.micro import micro_model, micro_tokenizer, micro_trajectories
+from support.rewarded import RewardedTrainer
 from tltrain.cli import main
 from tltrain.config import HeldOutConfig, LoraConfig, OptimiserConfig, PPOConfig, SFTConfig, ValidationConfig
 from tltrain.encode import Encoder
@@ -53,9 +54,21 @@ PPO_JOBS: dict[str, dict[str, Any]] = {
         "validation": ValidationConfig(share=0.3, every=1),
     },
     "ppo-few": {"lora": LORA, "prompts": 1, "group_size": 1},
+    "ppo-fsdp": {"lora": None, "fsdp": True, "epochs": 2, "minibatches": 2, "gradient_checkpointing": True},
+    "ppo-fsdp-leave-one-out": {
+        "lora": None,
+        "fsdp": True,
+        "advantage": "leave_one_out",
+        "samples": 4,
+        "validation": ValidationConfig(share=0.3, every=1),
+    },
+    "ppo-fsdp-lora": {"lora": LORA, "fsdp": True},
+    "ppo-fsdp-few": {"lora": None, "fsdp": True, "prompts": 1, "group_size": 1},
 }
-"""`ppo-few` has fewer prompts a rollout than processes."""
+"""`ppo-few` and `ppo-fsdp-few` have fewer prompts a rollout than processes."""
 
+SAMPLER = "TLTRAIN_TEST_SAMPLER"
+"""Environment variable with the setting `sampler` of every PPO job."""
 KILL = "TLTRAIN_TEST_KILL"
 """Environment variable with the moment, `HOOK NUMBER`, at which a process kills itself: see `kill_at`."""
 
@@ -117,7 +130,8 @@ def train_ppo(folder: Path, **config: Any) -> PPOTrainer:
     encoder, rate = Encoder(tokenizer), OptimiserConfig(learning_rate=1e-2, weight_decay=0.0)
     settings = {"rollouts": 3, "prompts": 4, "samples": 2, "group_size": 2, "max_new_tokens": 6, "checkpoint_every": 1}
     settings |= {"policy": rate, "critic": rate, "temperature": 1.0, **config}
-    trainer = PPOTrainer(
+    settings |= {"sampler": os.environ.get(SAMPLER)}
+    trainer = RewardedTrainer(
         micro_model(len(tokenizer)),
         tokenizer,
         prompts=[prompt for trajectory in micro_trajectories(16) for prompt in encoder.prompts(trajectory)],
@@ -125,6 +139,7 @@ def train_ppo(folder: Path, **config: Any) -> PPOTrainer:
         config=PPOConfig(**settings),
         folder=folder,
         seed=5,
+        reload=lambda: micro_model(len(tokenizer)),
     )
     trainer.train()
     return trainer

@@ -103,7 +103,9 @@ def evaluate(
     concurrency: Concurrency = 8,
     price_in: Annotated[float | None, typer.Option(min=0, help="Price of a million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="Price of a million reply tokens.")] = None,
-    general: Annotated[str | None, typer.Option(help="Tasks of lm-eval to run as well, such as mmlu,gsm8k.")] = None,
+    general: Annotated[
+        str | None, typer.Option(help="Tasks of lm-eval to run as well: local (small, no download), or mmlu,gsm8k.")
+    ] = None,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:

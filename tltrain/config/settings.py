@@ -20,6 +20,8 @@ class DataConfig(Section):
     """Test splits by name, each a file or folder. With toolworld, the default is its splits `seen` and `unseen`."""
     holdout: BelowOne = 0.1
     """Share of the trajectories excluded from training and used as split `held` if there is no test split."""
+    trajectories: Positive | None = None
+    """Train on a random sample of this size, which contains every smaller one of the same seed; null: on all."""
     size: Positive = 1217
     """toolworld only: number of training trajectories."""
     noise: Annotated[float, Field(ge=0, le=0.8)] | None = None

@@ -214,6 +214,10 @@ class PPOConfig(Section):
     """Sampling temperature, also of log-probabilities. 0: greedy decoding, with log-probabilities at 1."""
     max_new_tokens: Positive = 128
     """A longer reply is truncated, and judged as not parseable."""
+    sampler: str | None = None
+    """Sample with a vLLM server of the initial policy: its URL, such as http://localhost:8000/v1; null: sample here."""
+    importance_limit: Rate = 2.0
+    """With `sampler`: a token's weight, its probability here over that in the server, is at most this."""
     beta: Annotated[float, Field(ge=0)] = 0.4
     """Weight of the KL penalty towards the reference."""
     gamma: Share = 1.0
@@ -248,8 +252,17 @@ class PPOConfig(Section):
     """Stop after a rollout whose mean KL per reply exceeds this; null: no limit."""
     lora: LoraConfig | None = LoraConfig()
     """Adapters for policy and critic over one frozen model, the reference; null: three copies of the model."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass, from the layers' inputs: less memory, a third more time."""
+    fsdp: bool = False
+    """With several processes, shard policy, critic and reference (FSDP2); the policy is gathered to sample."""
     checkpoint_every: Positive = 2
     """Rollouts between checkpoints."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the reference's log-probabilities are measured."""
+        return self.beta > 0 or self.max_kl is not None
 
     @model_validator(mode="before")
     @classmethod
@@ -277,6 +290,10 @@ class PPOConfig(Section):
             raise ValueError("critic_warmup has no meaning with advantage leave_one_out, which has no critic")
         if self.rollouts is not None and self.critic_warmup >= self.rollouts:
             raise ValueError(f"critic_warmup {self.critic_warmup} leaves none of the {self.rollouts} rollouts")
+        if self.sampler is not None and not self.sampler.startswith(("http://", "https://")):
+            raise ValueError(f"sampler {self.sampler!r}: expected the URL of a vLLM server, http://HOST:PORT/v1")
+        if self.sampler is not None and self.lora is None:
+            raise ValueError("sampler needs lora: a vLLM server loads new adapters, but not new weights of its model")
         if self.lora and self.lora.base:
             raise ValueError("lora.base is for SFT: PPO trains over a model in the run's dtype")
         return self

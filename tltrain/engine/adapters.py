@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 
+from tltrain.engine import ranks
 from tltrain.files import equal_modes, replacing
 
 if TYPE_CHECKING:
@@ -50,7 +52,20 @@ def add_adapters(model: PreTrainedModel, lora: LoraConfig, names: tuple[str, ...
     return wrapped
 
 
-def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) -> None:
+def adapter_state(wrapped: PeftModel, name: str) -> dict[str, torch.Tensor | None]:
+    """The complete weights of an adapter on the CPU of rank 0 and None elsewhere, by the names that `peft` gives them.
+    All ranks must call this if the model is sharded."""
+    state = get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+    return {key: ranks.gathered(value) for key, value in state.items()}
+
+
+def save_adapter(
+    wrapped: PeftModel,
+    name: str,
+    base: str | None,
+    folder: Path,
+    state: Mapping[str, torch.Tensor | None] | None = None,
+) -> None:
     """Save an adapter as a folder that `peft.PeftModel.from_pretrained` loads on top of the base model.
 
     Args:
@@ -59,6 +74,7 @@ def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) 
         base: base model to name in `adapter_config.json`; by default the path or hub name that the model was loaded
             from.
         folder: is created or replaced atomically.
+        state: result of `adapter_state` on rank 0; needed if the model is sharded.
 
     Raises:
         RunError: the disk is full.
@@ -66,10 +82,10 @@ def save_adapter(wrapped: PeftModel, name: str, base: str | None, folder: Path) 
     config = copy.copy(wrapped.peft_config[name])
     config.base_model_name_or_path = base or config.base_model_name_or_path
     config.inference_mode = True
-    state = get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+    state = adapter_state(wrapped, name) if state is None else state
     with replacing(folder) as temporary:
         temporary.mkdir()
-        weights = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+        weights = {key: value.contiguous() for key, value in state.items() if value is not None}
         save_file(weights, temporary / "adapter_model.safetensors", metadata={"format": "pt"})
         config.save_pretrained(temporary)
         equal_modes(temporary)

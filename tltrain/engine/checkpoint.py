@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tltrain.engine import ranks
 from tltrain.errors import RunError
 from tltrain.files import discard, read_json_lines, replacing, write_json_lines
 
@@ -27,10 +28,12 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The saved state, on the CPU; None if the file does not exist."""
+    """The saved state, on the CPU; None if the file does not exist. Several processes map the file, so that their
+    machine holds it once."""
     if not path.is_file():
         return None
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    several = ranks.count() > 1
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=several)
     return state
 
 

@@ -41,6 +41,8 @@ class Generated:
     """Its token ids, stop token included."""
     finished: bool
     """Whether it ends with a stop token; False if it was truncated at `max_new_tokens`."""
+    logprobs: tuple[float, ...] | None = None
+    """Log-probability of each token when it was sampled, if another engine than the trained model sampled it."""
 
 
 @torch.no_grad()

@@ -102,9 +102,26 @@ class Optimiser:
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         if not gradients:
             return 0.0
-        torch._foreach_mul_(gradients, 1 / normaliser)
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
-        return float(norm.full_tensor() if ranks.is_sharded(norm) else norm)  # type: ignore[attr-defined]
+        sharded = [gradient for gradient in gradients if ranks.is_sharded(gradient)]
+        kinds = [sharded, [gradient for gradient in gradients if not ranks.is_sharded(gradient)]]
+        if not all(kinds):
+            torch._foreach_mul_(gradients, 1 / normaliser)
+            norm = torch.nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+            return float(norm.full_tensor() if ranks.is_sharded(norm) else norm)  # type: ignore[attr-defined]
+        return self._clip_separately(kinds, normaliser)  # torch's functions accept either kind alone
+
+    def _clip_separately(self, kinds: Sequence[list[torch.Tensor]], normaliser: float) -> float:
+        """Divide sharded and unsharded gradients by `normaliser` and clip them by their common norm, which is
+        returned."""
+        norms = []
+        for gradients in kinds:
+            torch._foreach_mul_(gradients, 1 / normaliser)
+            norm = torch.nn.utils.get_total_norm(gradients)
+            norms.append(float(norm.full_tensor() if ranks.is_sharded(norm) else norm))  # type: ignore[attr-defined]
+        total = math.hypot(*norms)
+        for gradients in kinds:
+            torch._foreach_mul_(gradients, min(self.clip_norm / (total + 1e-6), 1.0))  # as clip_grad_norm_ does
+        return total
 
     def step(self, normaliser: float, share: float) -> float:
         """Clip the gradients and update the weights.
@@ -147,6 +164,13 @@ class Optimiser:
     def whole_weights(self) -> list[torch.Tensor | None]:
         """The complete fp32 weights on rank 0, None elsewhere. All ranks must call this."""
         return [ranks.gathered(weight) for weight in self.weights]
+
+    def copied_weights(self) -> list[torch.Tensor | None]:
+        """Copies of the complete fp32 weights on the CPU, which later updates do not change: on every rank if they are
+        not sharded, otherwise on rank 0, None elsewhere. All ranks must call this."""
+        if any(ranks.is_sharded(weight) for weight in self.weights):
+            return self.whole_weights()
+        return [weight.detach().cpu().clone() for weight in self.weights]
 
     @torch.no_grad()
     def load(self, state: dict[str, Any]) -> None:

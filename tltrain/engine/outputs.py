@@ -8,9 +8,10 @@ number of tokens nor on the vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
@@ -116,6 +117,22 @@ def last_hidden(
     model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, predicted: Predicted
 ) -> torch.Tensor:
     """(D, hidden size) last hidden states at the distinct predicting positions."""
-    output = model.base_model(input_ids=ids.to(model.device), position_ids=positions.to(model.device), use_cache=False)
-    states: torch.Tensor = output.last_hidden_state[0]
+    inputs = {"input_ids": ids.to(model.device), "position_ids": positions.to(model.device), "use_cache": False}
+    states: torch.Tensor
+    if isinstance(model, FSDPModule):
+        states = _hidden_of_sharded(model, inputs)
+    else:
+        states = model.base_model(**inputs).last_hidden_state[0]
     return states[predicted.rows.to(states.device)]
+
+
+def _hidden_of_sharded(model: PreTrainedModel, inputs: dict[str, Any]) -> torch.Tensor:
+    """(T, hidden size) last hidden states, taken from a pass through the whole model: sharded weights are gathered only
+    inside its own forward method. Logits are computed at a single position."""
+    states: list[torch.Tensor] = []
+    hook = model.base_model.register_forward_hook(lambda _, __, output: states.append(output.last_hidden_state[0]))
+    try:
+        model(**inputs, logits_to_keep=1)
+    finally:
+        hook.remove()
+    return states[0]

@@ -149,8 +149,29 @@ def backward(
         for node in plan_passes(tree, max_tokens):
             run.run(node, ())
         losses, tokens, separate = losses + run.losses, tokens + len(tree), separate + tree.separate_tokens
-    total = sum(torch.stack(losses).tolist()) if losses else 0.0  # the only point that waits for a GPU
+    total = sum(loss.item() for loss in losses)  # at the end, since the first of these waits for a GPU
     return BackwardResult(total, tokens, separate)
+
+
+class Outputs:
+    """Outputs at the predicted tokens of all sequences, on the CPU.
+
+    Args:
+        sequences: whose tokens are predicted.
+    """
+
+    def __init__(self, sequences: Sequence[TokenSequence]) -> None:
+        self._lengths = [len(sequence.weights) for sequence in sequences]
+        self._starts = torch.tensor([0, *self._lengths]).cumsum(0)
+        self._values = torch.zeros(sum(self._lengths))
+
+    def add(self, values: torch.Tensor, predicted: Predicted) -> None:
+        """Set the outputs (R',) of a pass; `predicted.owner` are indices of the sequences."""
+        self._values[self._starts[predicted.owner] + predicted.offset] = values.cpu()
+
+    def by_sequence(self) -> list[torch.Tensor]:
+        """A (reply length,) tensor for each sequence; not a view, which would be saved with all other outputs."""
+        return [part.clone() for part in torch.split(self._values, self._lengths)]
 
 
 @torch.no_grad()
@@ -168,16 +189,14 @@ def measure(
     Returns:
         A (reply length,) fp32 tensor on the CPU for each sequence.
     """
-    lengths = [len(sequence.weights) for sequence in sequences]
-    outputs = torch.zeros(sum(lengths))
-    starts = torch.tensor([0, *lengths]).cumsum(0)
+    outputs = Outputs(sequences)
 
     def run(tree: TokenTree, node: Pass, past: tuple[KeyValues, ...]) -> None:
         layout = _layout(model, tree, node, past)
         predicted = tree.predicted(node.begin, node.end)
         with _attention(model, layout):
             values = output(model, *layout.inputs(), predicted)
-        outputs[starts[predicted.owner] + predicted.offset] = values.cpu()
+        outputs.add(values, predicted)
         for child in node.children:
             run(tree, child, (*past, layout.cached))
 
@@ -185,7 +204,7 @@ def measure(
     for tree in build_trees(model, sequences, keep_all=True):
         for node in plan_passes(tree, max_tokens):
             run(tree, node, ())
-    return [part.clone() for part in torch.split(outputs, lengths)]  # a view would be saved with all other outputs
+    return outputs.by_sequence()
 
 
 def build_trees(model: PreTrainedModel, sequences: Sequence[TokenSequence], keep_all: bool = False) -> list[TokenTree]:

@@ -9,7 +9,7 @@ import atexit
 import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import distributed
@@ -96,6 +96,22 @@ def on_first(act: Callable[[], T]) -> T | None:
     if message := shared(None if error is None else str(error)):
         raise error or TLTrainError(message)
     return result
+
+
+def on_all(act: Callable[[], T]) -> T:
+    """Call `act`, which may do something else on each rank. All ranks must call this.
+
+    Raises:
+        TLTrainError: `act` raised it on some rank; it is raised on every rank, so that none is left waiting.
+    """
+    try:
+        result, error = act(), None
+    except TLTrainError as raised:
+        result, error = None, raised
+    message = next((said for said in concatenated([None if error is None else str(error)]) if said), None)
+    if message is not None:
+        raise error or TLTrainError(message)
+    return cast(T, result)
 
 
 def concatenated(values: list[T]) -> list[T]:

@@ -1,25 +1,29 @@
 """Weights, gradients and moments sharded over the ranks (FSDP2), and the passes through a sharded model.
 
-Sharded weights are gathered only inside the model's own forward method, which all ranks must call equally often. So
-each pass computes a whole tree, and a rank with fewer trees runs additional passes over a tree of weight 0. Gradients
-are reduced after the last pass of an update if there is memory for those of whole weights, otherwise after every pass.
+Sharded weights are gathered layer by layer inside the model's own forward method, which all ranks must call equally
+often. So each pass computes a whole tree, and a rank with fewer trees runs additional passes over a tree of weight 0.
+Gradients are reduced after the last pass of an update if there is memory for those of whole weights, otherwise after
+every pass. Generation, whose number of steps depends on the replies, gathers the whole model first (`gathered`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
 from tltrain.engine import ranks
 from tltrain.engine.attention import tree_attention
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.flex import tree_layout
 from tltrain.engine.layers import layers_of
-from tltrain.engine.outputs import LogProbs
-from tltrain.engine.passes import BackwardResult, nll, tree_nll
-from tltrain.engine.tree import TokenSequence, TokenTree, group_by_budget
+from tltrain.engine.outputs import LogProbs, TokenOutput
+from tltrain.engine.passes import BackwardResult, Loss, Outputs, tree_nll
+from tltrain.engine.tree import Predicted, TokenSequence, TokenTree, group_by_budget
 from tltrain.errors import ModelError
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 
 PADDING = TokenSequence((0, 0), 1, (0.0,))
 """A sequence whose loss and gradients are zero."""
+GroupTree = tuple[list[int], TokenTree]
+"""Indices of the sequences of a tree, none for padding, and the tree."""
 GRADIENT_SHARE = 0.25
 """Gradients of whole weights are kept until the end of an update if they take at most this share of a GPU's memory."""
 
@@ -43,15 +49,11 @@ def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
     Raises:
         ModelError: the model has no known layers, or cannot be used with token trees.
     """
-    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-
     if obstacle := prefix_sharing_obstacle(model):
-        raise ModelError(f"sft.fsdp: {obstacle}: it cannot be trained sharded")
+        raise ModelError(f"fsdp: {obstacle}: it cannot be trained sharded")
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     for module in (*layers_of(model), model):  # in turn, so that only a single layer is unsharded in fp32
-        for parameter in module.parameters():
-            if parameter.requires_grad and not ranks.is_sharded(parameter):
-                parameter.data = parameter.data.float()
+        float_trained(module)
         fully_shard(module, mp_policy=policy)
     for module in model.modules():
         if isinstance(module, FSDPModule):
@@ -59,32 +61,51 @@ def shard(model: PreTrainedModel, dtype: torch.dtype) -> None:
             module.set_force_sum_reduction_for_comms(True)
 
 
-def backward(model: PreTrainedModel, trees: Sequence[TokenTree], accumulate: Callable[[], None]) -> BackwardResult:
-    """Add the gradient of the weighted negative log-likelihood of this rank's sequences to the model's parameters.
+def float_trained(module: torch.nn.Module) -> None:
+    """Convert the weights of a module that require gradients, and are not sharded yet, to fp32 in place."""
+    for parameter in module.parameters():
+        if parameter.requires_grad and not ranks.is_sharded(parameter):
+            parameter.data = parameter.data.float()
 
-    All ranks must call this.
 
-    Args:
-        model: a sharded model.
-        trees: of this rank's sequences, see `build_trees`.
-        accumulate: is called after each backward pass.
+def backward(
+    model: PreTrainedModel,
+    sequences: Sequence[TokenSequence],
+    loss: Loss,
+    max_tokens: int,
+    *,
+    output: TokenOutput | None = None,
+    accumulate: Callable[[], None] = lambda: None,
+    trees: Sequence[GroupTree] | None = None,
+) -> BackwardResult:
+    """Add the gradient of the loss over this rank's sequences to the model's parameters.
 
-    Returns:
-        Loss and token counts, without those of the padding passes.
+    All ranks must call this. Arguments and result are those of `tltrain.engine.passes.backward`; padding passes are not
+    counted.
     """
+    output = output or LogProbs()
     losses: list[torch.Tensor] = []
-    passes = _equally_many(model, trees)
+    own = build_trees(sequences, max_tokens) if trees is None else trees
+    passes = _equally_many(model, own)
     keep = not ranks.largest(int(not keeps_whole_gradients(model)), model.device)
-    for number, tree in enumerate(passes, 1):
+    for number, (group, tree) in enumerate(passes, 1):
         model.set_requires_gradient_sync(number == len(passes) or not keep)
-        predicted, layout = tree.predicted(), tree_layout(model, tree)
+        layout = tree_layout(model, tree)
         with tree_attention(model, layout):  # includes the backward pass, in which layers may be recomputed
-            loss = nll(LogProbs()(model, *layout.inputs(), predicted), predicted)
-            loss.backward()  # type: ignore[no-untyped-call]
+            predicted = tree.predicted()
+            part = _group_loss(output(model, *layout.inputs(), predicted), predicted, group, loss)
+            part.backward()  # type: ignore[no-untyped-call]
         accumulate()
-        losses.append(loss.detach())
-    total = sum(torch.stack(losses).tolist()) if losses else 0.0  # the only point that waits for a GPU
-    return BackwardResult(total, sum(map(len, trees)), sum(tree.separate_tokens for tree in trees))
+        losses.append(part.detach())
+    total = sum(loss.item() for loss in losses)  # at the end, since the first of these waits for a GPU
+    return BackwardResult(total, sum(len(tree) for _, tree in own), sum(tree.separate_tokens for _, tree in own))
+
+
+def _group_loss(values: torch.Tensor, predicted: Predicted, group: Sequence[int], loss: Loss) -> torch.Tensor:
+    """The loss of the sequences `group`, from the outputs of their tree; zero, with zero gradients, for padding."""
+    if not group:
+        return (values * 0.0).sum()
+    return loss(values, replace(predicted, owner=torch.tensor(group)[predicted.owner]))
 
 
 def keeps_whole_gradients(model: PreTrainedModel) -> bool:
@@ -100,18 +121,61 @@ def keeps_whole_gradients(model: PreTrainedModel) -> bool:
 
 
 @torch.no_grad()
-def measured_nll(model: PreTrainedModel, trees: Sequence[TokenTree]) -> float:
-    """Sum of weight times negative log-likelihood over this rank's trees. All ranks must call this."""
-    return sum(tree_nll(model, tree).item() for tree in _equally_many(model, trees))
+def measure(
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], output: TokenOutput, max_tokens: int
+) -> list[torch.Tensor]:
+    """Compute an output at every predicted token of this rank's sequences, without gradients.
+
+    All ranks must call this. Arguments and result are those of `tltrain.engine.passes.measure`.
+    """
+    outputs = Outputs(sequences)
+    for group, tree in _equally_many(model, build_trees(sequences, max_tokens, keep_all=True)):
+        predicted, layout = tree.predicted(), tree_layout(model, tree)
+        with tree_attention(model, layout):
+            values = output(model, *layout.inputs(), predicted)
+        if group:
+            outputs.add(values, replace(predicted, owner=torch.tensor(group)[predicted.owner]))
+    _reshard(model)
+    return outputs.by_sequence()
 
 
-def build_trees(sequences: Sequence[TokenSequence], max_tokens: int) -> list[TokenTree]:
+@torch.no_grad()
+def measured_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], max_tokens: int) -> float:
+    """Sum of weight times negative log-likelihood over this rank's sequences. All ranks must call this."""
+    return sum(tree_nll(model, tree).item() for _, tree in _equally_many(model, build_trees(sequences, max_tokens)))
+
+
+def build_trees(sequences: Sequence[TokenSequence], max_tokens: int, keep_all: bool = False) -> list[GroupTree]:
     """The trees of some sequences, each for a pass of its own of at most `max_tokens` tokens, or a single sequence."""
     groups = group_by_budget(sequences, max_tokens)
-    return [TokenTree([sequences[index] for index in group]) for group in groups]
+    return [(group, TokenTree([sequences[index] for index in group], keep_all)) for group in groups]
 
 
-def _equally_many(model: PreTrainedModel, trees: Sequence[TokenTree]) -> list[TokenTree]:
-    """The trees of this rank, padded to the largest number of any rank."""
+def _equally_many(model: PreTrainedModel, trees: Sequence[GroupTree]) -> list[GroupTree]:
+    """The trees of this rank, and padding up to the largest number of any rank."""
     missing = ranks.largest(len(trees), model.device) - len(trees)  # a collective call: before any pass
-    return [*trees, *(TokenTree([PADDING], keep_all=True) for _ in range(missing))]
+    return [*trees, *(([], TokenTree([PADDING], keep_all=True)) for _ in range(missing))]
+
+
+@contextmanager
+def gathered(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the block every rank holds the whole model, in the dtype of its passes, so that forward passes without
+    gradients need no communication and each rank may run as many as it likes. All ranks must enter and leave."""
+    assert isinstance(model, FSDPModule), "only called for a sharded model"
+    model.set_reshard_after_forward(False)
+    with torch.no_grad():
+        tree_nll(model, TokenTree([PADDING], keep_all=True))  # a pass of two tokens gathers every layer
+    try:
+        yield
+    finally:
+        for layer in layers_of(model):
+            assert isinstance(layer, FSDPModule), "each layer is sharded by itself"
+            layer.set_reshard_after_forward(True, recurse=False)  # not the rest: the backward pass begins with it
+        _reshard(model)
+
+
+def _reshard(model: PreTrainedModel) -> None:
+    """Free what passes without a backward pass have left gathered; it would be out of date after the next update."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()

@@ -27,7 +27,7 @@ from tltrain.engine.optimiser import Optimiser, rate_share
 from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import BackwardResult, backward, build_trees, measure, nll
 from tltrain.engine.prefetch import Prefetch
-from tltrain.engine.tree import TokenSequence, TokenTree
+from tltrain.engine.tree import TokenSequence
 from tltrain.errors import RunError
 from tltrain.files import append_json_line
 
@@ -122,7 +122,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         self.held_out: list[TokenSequence] = []
         self.updates: list[Update] = []
         self.sharded = any(ranks.is_sharded(weight) for weight in optimiser.weights)
-        self._trees = Prefetch(self._build_trees)
+        self._trees = Prefetch[Sequence[TokenSequence], Any](self._build_trees)
         super().__init__(wrapped, _arguments(model, optimiser, schedule, folder), eval_dataset=())
         self.remove_callback(PrinterCallback)
 
@@ -163,12 +163,13 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         if following < len(self.steps):
             self._trees.prepare(self.steps[following])
         if self.sharded:
-            return sharding.backward(self.network, trees, accumulate)
+            return sharding.backward(self.network, sequences, nll, max_tokens, accumulate=accumulate, trees=trees)
         if not sequences:
             return BackwardResult(0.0, 0, 0)
         return backward(self.network, sequences, nll, max_tokens, accumulate=accumulate, trees=trees)
 
-    def _build_trees(self, sequences: Sequence[TokenSequence]) -> list[TokenTree]:
+    def _build_trees(self, sequences: Sequence[TokenSequence]) -> Any:
+        """What the passes over these sequences need, which differs where the model is sharded."""
         if self.sharded:
             return sharding.build_trees(sequences, self.schedule.max_tree_tokens)
         return build_trees(self.network, sequences)
@@ -177,7 +178,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         """The loss over the held-out sequences of all ranks."""
         max_tokens, held_out = self.schedule.max_tree_tokens, self.held_out
         if self.sharded:
-            loss = sharding.measured_nll(self.network, sharding.build_trees(held_out, max_tokens))
+            loss = sharding.measured_nll(self.network, held_out, max_tokens)
         else:
             logprobs = measure(self.network, held_out, LogProbs(), max_tokens) if held_out else []
             loss = -sum(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from tltrain.engine.api import REACH_SECONDS, api_client, error_line
 from tltrain.errors import ConfigError, ModelError
 from tltrain.formats.jsonio import loads
 from tltrain.trajectory import Message, Trajectory
@@ -15,12 +15,6 @@ from tltrain.trajectory import Message, Trajectory
 if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.chat import ChatCompletion
-
-RETRIES = 12
-"""Retries of a request that was rejected temporarily or lost. The client waits longer each time, up to 8 seconds or as
-long as the server says: about a minute in total, enough to restart a server."""
-SECONDS = 600.0
-"""Timeout of a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +60,11 @@ class Endpoint:
             import openai
 
             try:
-                client.with_options(max_retries=1, timeout=10.0).models.list()
+                client.with_options(max_retries=1, timeout=REACH_SECONDS).models.list()
             except openai.APITimeoutError:
                 return  # the server is there, but busy
             except openai.APIConnectionError as error:
-                raise ModelError(f"model {self.url}#{self.model}: {_line(error)}") from None
+                raise ModelError(f"model {self.url}#{self.model}: {error_line(error)}") from None
             except openai.OpenAIError:
                 return
 
@@ -94,12 +88,7 @@ class Endpoint:
             client.close()
 
     def _client(self) -> OpenAI:
-        try:
-            from openai import OpenAI
-        except ImportError:
-            raise ConfigError(f"model {self.url}: endpoints need the extra: pip install 'tltrain[openai]'") from None
-        key = os.environ.get("OPENAI_API_KEY") or "none"
-        return OpenAI(base_url=self.url, api_key=key, max_retries=RETRIES, timeout=SECONDS)
+        return api_client(self.url, f"model {self.url}")
 
     def _complete(self, client: OpenAI, prompt: Trajectory, max_new_tokens: int) -> Answer:
         import openai
@@ -117,9 +106,9 @@ class Endpoint:
             done = client.chat.completions.create(**request, max_completion_tokens=max_new_tokens)
             return replace(_answer(done), sampled=True)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-            return Answer("", finished=False, refused=_line(error))
+            return Answer("", finished=False, refused=error_line(error))
         except openai.OpenAIError as error:
-            raise ModelError(f"model {self.url}#{self.model}: {_line(error)}") from None
+            raise ModelError(f"model {self.url}#{self.model}: {error_line(error)}") from None
 
 
 def parse_endpoint(address: str, model: str | None = None, concurrency: int = 8) -> Endpoint | None:
@@ -183,7 +172,3 @@ def _arguments(text: str) -> Any:
     except ValueError:
         return text
     return value if isinstance(value, dict) else text
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

@@ -11,6 +11,7 @@ from tltrain import model as models
 from tltrain.config import EvaluationConfig
 from tltrain.errors import ConfigError
 from tltrain.evaluation.endpoint import Endpoint
+from tltrain.evaluation.general_tasks import PRESET, write_tasks
 from tltrain.evaluation.selection import Model
 from tltrain.model_folder import refuse_code
 
@@ -24,13 +25,17 @@ def require_lm_eval() -> None:
 def run_tasks(name: str, model: Model, tasks: str, config: EvaluationConfig) -> list[dict[str, Any]]:
     """Rows `{model, task, metric, value, se, n}` of a model on lm-eval's tasks; values as lm-eval gives them.
 
+    `local` stands for the tasks of `general_tasks`, which need no download.
+
     Raises:
         ConfigError: lm-eval is not installed, or cannot run one of the tasks.
     """
     require_lm_eval()
     import lm_eval
 
-    chosen = [task.strip() for task in tasks.split(",") if task.strip()]
+    chosen: list[str] = []
+    for task in filter(None, map(str.strip, tasks.split(","))):
+        chosen += map(str, write_tasks(models.cache_folder() / "general")) if task == PRESET else [task]
     try:
         found = lm_eval.simple_evaluate(tasks=chosen, limit=config.limit, **_model(model, config))
     except Exception as error:  # whatever a task, its data set or its download may raise

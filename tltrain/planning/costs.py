@@ -72,8 +72,8 @@ class Machine:
         rates, lora = self.rates, settings.lora is not None
         training, inference = rates.training(lora), rates.inference(lora)
         critic = settings.advantage == "gae"
-        reference = settings.beta > 0 or settings.max_kl is not None
-        old = reference or settings.epochs * settings.minibatches > 1
+        reference = settings.needs_reference
+        old = reference or settings.epochs * settings.minibatches > 1 or settings.sampler is not None
         seconds = rates.load_seconds + work.encode_seconds + rates.save_seconds
         seconds += sum(self._decoding(one, one.lengths, inference) for one in [*work.decoding, *work.validation])
         seconds += (old + reference + critic) * self._flops(work.measured) / inference.flops

@@ -66,7 +66,7 @@ def check_fits(config: RunConfig, stage: str, *, size: ModelSize, item_bytes: in
     Raises:
         ConfigError: with the arithmetic, and the setting that needs less.
     """
-    held = _sft(config, size, item_bytes, ranks) if stage == "sft" else _ppo(config, size, item_bytes)
+    held = (_sft if stage == "sft" else _ppo)(config, size, item_bytes, ranks)
     needed = sum(model.gigabytes for model in held)
     if needed * 1e9 <= capacity:
         return
@@ -79,19 +79,28 @@ def check_fits(config: RunConfig, stage: str, *, size: ModelSize, item_bytes: in
     )
 
 
-def _trained(name: str, size: ModelSize, item_bytes: int, ranks: int = 1) -> Held:
+def _trained(name: str, size: ModelSize, item_bytes: int, shards: int = 1) -> Held:
+    """A model of which all weights are trained. A shard holds no weights in the run's dtype beside the fp32 ones: they
+    are gathered layer by layer."""
     copies = 4 if item_bytes < 4 else 0
-    parts = f"weights {item_bytes}" + (f", fp32 weights {copies}" if copies else "") + ", gradients 4, Adam 8"
-    sharded = f", over {ranks} processes" if ranks > 1 else ""
-    return Held(name, size.parameters, (item_bytes + copies + ADAM_BYTES) / ranks, parts + sharded)
+    weights = item_bytes + copies if shards == 1 else 4
+    parts = (
+        f"weights {item_bytes}" + (f", fp32 weights {copies}" if copies else "") if shards == 1 else "fp32 weights 4"
+    )
+    return Held(name, size.parameters, (weights + ADAM_BYTES) / shards, f"{parts}, gradients 4, Adam 8{_over(shards)}")
 
 
-def _frozen(name: str, size: ModelSize, item_bytes: float) -> Held:
-    return Held(name, size.parameters, item_bytes, "frozen weights")
+def _frozen(name: str, size: ModelSize, item_bytes: float, shards: int = 1) -> Held:
+    return Held(name, size.parameters, item_bytes / shards, f"frozen weights{_over(shards)}")
 
 
-def _adapters(size: ModelSize, rank: int, count: int) -> Held:
-    return Held("adapters", count * lora_parameters(size, rank), 4.0 + ADAM_BYTES, "weights 4, gradients 4, Adam 8")
+def _over(shards: int) -> str:
+    return f", over {shards} processes" if shards > 1 else ""
+
+
+def _adapters(size: ModelSize, rank: int, count: int, shards: int = 1) -> Held:
+    parts = f"weights 4, gradients 4, Adam 8{_over(shards)}"
+    return Held("adapters", count * lora_parameters(size, rank), (4.0 + ADAM_BYTES) / shards, parts)
 
 
 def _sft(config: RunConfig, size: ModelSize, item_bytes: int, ranks: int) -> list[Held]:
@@ -99,28 +108,36 @@ def _sft(config: RunConfig, size: ModelSize, item_bytes: int, ranks: int) -> lis
     lora, shards = config.sft.lora, ranks if config.sft.fsdp else 1
     if lora is None:
         return [_trained("model", size, item_bytes, shards)]
-    base = QUANTISED_BYTES.get(lora.base or "", item_bytes) / shards
-    return [_frozen("model", size, base), _adapters(size, lora.rank, 1)]
+    base = QUANTISED_BYTES.get(lora.base or "", item_bytes)
+    return [_frozen("model", size, base, shards), _adapters(size, lora.rank, 1, shards)]
 
 
-def _ppo(config: RunConfig, size: ModelSize, item_bytes: int) -> list[Held]:
+def _ppo(config: RunConfig, size: ModelSize, item_bytes: int, ranks: int) -> list[Held]:
     assert config.ppo is not None, "only called for a run with PPO"
-    critic = config.ppo.advantage == "gae"
-    reference = config.ppo.beta > 0 or config.ppo.max_kl is not None
+    critic, shards = config.ppo.advantage == "gae", ranks if config.ppo.fsdp else 1
     if config.ppo.lora is not None:
-        adapters = _adapters(size, config.ppo.lora.rank, 1 + critic)
-        apart = critic and config.ppo.critic_start == "random"
-        frozen = [_frozen("the critic's random model", size, item_bytes)] if apart else []
-        return [_frozen("model, also the reference", size, item_bytes), *frozen, adapters]
-    held = [_trained("policy", size, item_bytes)]
-    held += [_trained("critic", size, item_bytes)] if critic else []
-    return held + ([_frozen("reference", size, item_bytes)] if reference else [])
+        held = [_frozen("model, also the reference", size, item_bytes, shards)]
+        if critic and config.ppo.critic_start == "random":
+            held.append(_frozen("the critic's random model", size, item_bytes, shards))
+        held.append(_adapters(size, config.ppo.lora.rank, 1 + critic, shards))
+    else:
+        held = [_trained("policy", size, item_bytes, shards)]
+        held += [_trained("critic", size, item_bytes, shards)] if critic else []
+        held += [_frozen("reference", size, item_bytes, shards)] if config.ppo.needs_reference else []
+    if shards > 1 and config.ppo.sampler is None:
+        held.append(Held("policy while it samples", size.parameters, item_bytes, "gathered weights"))
+    return held
 
 
 def _remedy(config: RunConfig, stage: str, ranks: int) -> str:
     settings = config.sft if stage == "sft" else config.ppo
     assert settings is not None, "the stage is part of the run"
+    sharded = settings.fsdp and ranks > 1
     if settings.lora is None:
-        sharding = " or sft.fsdp: true with more processes" if stage == "sft" and ranks == 1 else ""
-        return f"set {stage}.lora: {{rank: 16}}{sharding}"
-    return "use a smaller model" + (" or sft.lora.base: 4bit" if stage == "sft" and not settings.lora.base else "")
+        more = "more processes" if sharded else f"{stage}.fsdp: true with several processes"
+        return f"set {stage}.lora: {{rank: 16}} or use {more}"
+    if stage == "sft" and not settings.lora.base:
+        return "use a smaller model or sft.lora.base: 4bit"
+    if stage == "ppo" and sharded and config.ppo is not None and config.ppo.sampler is None:
+        return "use a smaller model or sample with a server (ppo.sampler), for which nothing is gathered"
+    return "use a smaller model" + ("" if settings.fsdp else f" or {stage}.fsdp: true with several processes")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from tltrain.engine import ranks
-from tltrain.engine.adapters import add_adapters, merged, save_adapter
+from tltrain.engine import ranks, sharding
+from tltrain.engine.adapters import adapter_state, add_adapters, merged, save_adapter
 from tltrain.engine.optimiser import Optimiser
 
 if TYPE_CHECKING:
@@ -31,9 +31,15 @@ class Actors(ABC):
     `random_critic`, the critic's backbone and head start from random weights.
 
     Without a critic (`with_critic=False`), `critic` and `head` must not be used.
+
+    Attributes:
+        head: the value head, complete on every rank.
+        sharded: whether each rank holds only its shard of every model; all passes are then those of
+            `tltrain.engine.sharding`, and `rebuilt` takes the place of `finish`.
     """
 
     head: torch.nn.Linear
+    sharded: bool
 
     @abstractmethod
     def policy(self) -> PreTrainedModel:
@@ -49,14 +55,30 @@ class Actors(ABC):
         """Context manager that yields the frozen reference."""
 
     @abstractmethod
-    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
+    def save_adapter(self, folder: Path, base: str | None) -> None:
+        """Save the policy's adapter as a folder; does nothing where all weights are trained. Sharded actors do this
+        after `rebuilt`.
+
+        Args:
+            folder: of the adapter.
+            base: name of the SFT model in the adapter's configuration; None: the name it was loaded under.
+        """
+
+    @abstractmethod
+    def finish(self, seed: int) -> PreTrainedModel:
         """Return the trained policy as a model without adapters; the actors cannot be used afterwards.
 
         Args:
-            folder: receives `adapter/` if adapters were trained.
-            base: name of the SFT model in the adapter's configuration; None: the name it was loaded under.
             seed: random seed of the stochastic rounding.
         """
+
+    @contextmanager
+    def whole_policy(self) -> Iterator[PreTrainedModel]:
+        """Context manager that yields the policy for passes without gradients, in which ranks may differ: a sharded
+        policy is gathered. All ranks must enter and leave."""
+        policy = self.policy()
+        with sharding.gathered(policy) if self.sharded else nullcontext():
+            yield policy
 
     def policy_parameters(self) -> list[torch.nn.Parameter]:
         """The trained parameters of the policy."""
@@ -78,15 +100,25 @@ class AdapterActors(Actors):
         with_critic: bool = True,
         *,
         random_critic: bool = False,
+        sharded: bool = False,
     ) -> None:
         self.model = self.critic_model = model
+        self.sharded, dtype = sharded, model.dtype
         if with_critic and random_critic:
             self.critic_model, self.head = random_critic_like(model, seed)
             add_adapters(self.critic_model, lora, (CRITIC,), seed)
         elif with_critic:
             self.head = value_head(model)
         shared = with_critic and not random_critic
-        self.wrapped = add_adapters(model, lora, (POLICY, CRITIC) if shared else (POLICY,), seed)
+        names = (POLICY, CRITIC) if shared else (POLICY,)
+        self.wrapped = add_adapters(model, lora, names, seed)
+        if sharded:
+            for name in names:  # only the active adapter's weights require gradients, by which `shard` knows them
+                self.wrapped.set_adapter(name)
+                sharding.float_trained(model)
+            sharding.shard(model, dtype)
+            if with_critic and random_critic:
+                sharding.shard(self.critic_model, dtype)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
@@ -105,9 +137,18 @@ class AdapterActors(Actors):
         with self.wrapped.disable_adapter():
             yield self.model
 
-    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
+    def adapter_state(self) -> dict[str, torch.Tensor | None]:
+        """The complete weights of the policy's adapter on rank 0, None elsewhere. All ranks must call this."""
+        return adapter_state(self.wrapped, POLICY)
+
+    def save_adapter(
+        self, folder: Path, base: str | None, state: Mapping[str, torch.Tensor | None] | None = None
+    ) -> None:
+        """See `Actors`; sharded actors need the result of `adapter_state`."""
+        save_adapter(self.wrapped, POLICY, base, folder, state)
+
+    def finish(self, seed: int) -> PreTrainedModel:
         """See `Actors`."""
-        ranks.on_first(lambda: save_adapter(self.wrapped, POLICY, base, folder / "adapter"))
         return merged(self.wrapped, POLICY, seed)
 
 
@@ -122,14 +163,23 @@ class FullActors(Actors):
         *,
         random_critic: bool = False,
         seed: int = 0,
+        sharded: bool = False,
     ) -> None:
-        self._policy = model
+        self._policy, self.sharded, dtype = model, sharded, model.dtype
+
+        def placed(copied: PreTrainedModel) -> PreTrainedModel:
+            if sharded:  # at once, so that no more than one copy is complete besides the model itself
+                sharding.shard(copied, dtype)
+            return copied
+
         if with_critic and random_critic:
-            self._critic, self.head = random_critic_like(model, seed)
+            critic, self.head = random_critic_like(model, seed)
+            self._critic = placed(critic)
         elif with_critic:
-            self._critic, self.head = copy.deepcopy(model), value_head(model)
+            self._critic, self.head = placed(copy.deepcopy(model)), value_head(model)
         if with_reference:
-            self._reference = copy.deepcopy(model).requires_grad_(False)
+            self._reference = placed(copy.deepcopy(model).requires_grad_(False))
+        placed(model)
 
     def policy(self) -> PreTrainedModel:
         """See `Actors`."""
@@ -148,18 +198,45 @@ class FullActors(Actors):
         """See `Actors`."""
         yield self._reference
 
-    def finish(self, folder: Path, base: str | None, seed: int) -> PreTrainedModel:
+    def save_adapter(self, folder: Path, base: str | None) -> None:
+        """See `Actors`."""
+
+    def finish(self, seed: int) -> PreTrainedModel:
         """See `Actors`."""
         return self._policy
 
 
 def make_actors(model: PreTrainedModel, config: PPOConfig, seed: int) -> Actors:
-    """The models that a configuration needs, of which the SFT model is one."""
+    """The models that a configuration needs, of which the SFT model is one; sharded over the ranks if there are several
+    and `config.fsdp` is set."""
     with_critic, random_critic = config.advantage == "gae", config.critic_start == "random"
+    sharded = config.fsdp and ranks.count() > 1
     if config.lora is not None:
-        return AdapterActors(model, config.lora, seed, with_critic, random_critic=random_critic)
-    with_reference = config.beta > 0 or config.max_kl is not None
-    return FullActors(model, with_critic, with_reference, random_critic=random_critic, seed=seed)
+        return AdapterActors(model, config.lora, seed, with_critic, random_critic=random_critic, sharded=sharded)
+    return FullActors(
+        model, with_critic, config.needs_reference, random_critic=random_critic, seed=seed, sharded=sharded
+    )
+
+
+@torch.no_grad()
+def rebuilt(model: PreTrainedModel, config: PPOConfig, seed: int, weights: Sequence[torch.Tensor | None]) -> Actors:
+    """A policy alone, complete in this process, with the given trained weights.
+
+    Args:
+        model: the SFT model, loaded again; changed in place.
+        config: the configuration of the training.
+        seed: of the training.
+        weights: the complete trained weights, in the order of the policy's parameters.
+    """
+    policy: Actors
+    if config.lora is not None:
+        policy = AdapterActors(model, config.lora, seed, with_critic=False)
+    else:
+        policy = FullActors(model, with_critic=False, with_reference=False)
+    for parameter, weight in zip(policy.policy_parameters(), weights, strict=True):
+        assert weight is not None, "only called where the weights are complete"
+        parameter.copy_(weight)
+    return policy
 
 
 def value_head(model: PreTrainedModel) -> torch.nn.Linear:

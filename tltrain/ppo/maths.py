@@ -3,7 +3,9 @@
 `mask` is (N, L), 1.0 on a reply's tokens and 0.0 on padding. A mean is over all tokens of all replies.
 Sources: Schulman et al. 2016 (arXiv 1506.02438) for the advantages, 2017 (arXiv 1707.06347) for the clipped loss,
 Ouyang et al. 2022 (arXiv 2203.02155) for the KL penalty inside the reward, Kool et al. 2019 ("Buy 4 REINFORCE samples,
-get a baseline for free!") and Ahmadian et al. 2024 (arXiv 2402.14740) for the leave-one-out baseline.
+get a baseline for free!") and Ahmadian et al. 2024 (arXiv 2402.14740) for the leave-one-out baseline, Yao et al. 2025
+("Your efficient RL framework secretly brings you off-policy RL training", fengyao.notion.site/off-policy-rl) for the
+truncated importance weights of replies that another engine sampled.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+
+LOG_RATIO_LIMIT = 20.0
+"""Log-ratios are clipped to +- this, so that no ratio is infinite where the engine gave a token no probability."""
 
 
 class Clipped(NamedTuple):
@@ -86,6 +91,20 @@ def policy_loss(
     return Clipped(
         masked_mean(torch.maximum(plain, clipped), mask, total), masked_mean((clipped > plain).float(), mask, total)
     )
+
+
+def importance_ratios(logprobs: torch.Tensor, sampled: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """(N, L) probability of each token under the policy over that under the engine that sampled it, 1 on padding.
+
+    Two engines compute different log-probabilities from the same weights. The policy gradient of a token is therefore
+    weighted by `min(ratio, limit)`: truncated importance sampling, as in TRL and verl. The limit bounds the variance.
+
+    Args:
+        logprobs: of the policy before the update.
+        sampled: of the engine, at the same temperature.
+        mask: (N, L).
+    """
+    return (((logprobs - sampled) * mask).clamp(-LOG_RATIO_LIMIT, LOG_RATIO_LIMIT)).exp()
 
 
 def value_loss(

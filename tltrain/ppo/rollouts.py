@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from tltrain.config import PPOConfig
 from tltrain.encode import Prompt
 from tltrain.engine.generate import Generated
 from tltrain.engine.tree import TokenSequence
@@ -35,8 +36,9 @@ class Rollout:
 
     `old` and `reference` are log-probabilities at the sampling temperature, `values` the critic's, all before the
     update; each is None where the configuration does not need it. `returns` is None without a critic. `used` are the
-    indices of the replies that the update trains on, `own` those that this process computes. The `samples` replies of a
-    prompt are neighbours.
+    indices of the replies that the update trains on, `own` those that this process computes. `importance` holds the
+    importance ratios of replies that a server sampled; None: the policy itself did. The `samples` replies of a prompt
+    are neighbours.
     """
 
     prompts: list[Prompt]
@@ -49,6 +51,7 @@ class Rollout:
     values: torch.Tensor | None
     advantages: torch.Tensor
     returns: torch.Tensor | None
+    importance: torch.Tensor | None
     used: list[int]
     own: range
     samples: int
@@ -56,6 +59,59 @@ class Rollout:
     def sequences(self, chosen: Sequence[int]) -> list[TokenSequence]:
         """Prompt and reply, token for token as sampled."""
         return [reply_sequence(self.prompts[index], self.replies[index]) for index in chosen]
+
+
+def make_rollout(
+    config: PPOConfig,
+    prompts: list[Prompt],
+    replies: list[Generated],
+    *,
+    verdicts: list[Verdict],
+    measured: Sequence[Measured],
+    own: range,
+) -> Rollout:
+    """The rollout of all processes' replies, with advantages and, with a critic, returns."""
+    rewards = clipped_rewards(verdicts, config.reward_clip)
+    old, reference, values = (padded_rows(column) for column in zip(*measured, strict=True))
+    mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
+    returns = None
+    if values is None:
+        penalty = torch.zeros_like(rewards)
+        if config.beta and old is not None and reference is not None:
+            penalty = config.beta * maths.kl_per_reply(old, reference, mask)
+        advantages = maths.leave_one_out(rewards - penalty, config.samples, mask)
+    else:
+        per_token = maths.token_rewards(rewards, mask, mask, mask, 0.0)
+        if old is not None and reference is not None:
+            per_token = maths.token_rewards(rewards, old, reference, mask, config.beta)
+        advantages, returns = maths.advantages_and_returns(per_token, values, mask, config.gamma, config.lam)
+    sampled = padded_rows([None if reply.logprobs is None else torch.tensor(reply.logprobs) for reply in replies])
+    importance = None
+    if old is not None and sampled is not None:
+        importance = maths.importance_ratios(old, sampled, mask)
+    differ = rewards_differ(rewards, config.samples)
+    used = [index for index in range(len(replies)) if differ[index // config.samples] or not config.dynamic_sampling]
+    return Rollout(
+        prompts=prompts,
+        replies=replies,
+        verdicts=verdicts,
+        rewards=rewards,
+        mask=mask,
+        old=old,
+        reference=reference,
+        values=values,
+        advantages=advantages,
+        returns=returns,
+        importance=importance,
+        used=used,
+        own=own,
+        samples=config.samples,
+    )
+
+
+def clipped_rewards(verdicts: Sequence[Verdict], limit: float) -> torch.Tensor:
+    """(N,) rewards, clipped to [-limit, limit]."""
+    return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
 
 
 def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
@@ -102,7 +158,8 @@ def summary(rollout: Rollout) -> dict[str, Any]:
     `call_rate` the same over the prompts whose gold is a call, `text_for_call` the share of replies without any call
     there, `right` the share of replies with CF, `varied` the share of prompts whose samples differ in reward,
     `unparseable` the share of replies that cannot be parsed or were truncated, `cut` the number of truncated replies,
-    `explained` the share of the returns' variance that the critic explains.
+    `explained` the share of the returns' variance that the critic explains. If a server sampled the replies,
+    `importance_mean` and `importance_max` are the mean and maximum of all tokens' importance ratios, not truncated.
     """
     findings, count = Counter(verdict.finding for verdict in rollout.verdicts), len(rollout.verdicts)
     wanted = [index for index, prompt in enumerate(rollout.prompts) if prompt.gold]
@@ -123,6 +180,7 @@ def summary(rollout: Rollout) -> dict[str, Any]:
         "cut": sum(not reply.finished for reply in rollout.replies),
         "replies": len(rollout.replies),
         **_critic_summary(rollout),
+        **_importance_summary(rollout),
         "findings": dict(findings),
     }
 
@@ -141,3 +199,11 @@ def _critic_summary(rollout: Rollout) -> dict[str, float]:
     variance = returns.var(correction=0).item()
     explained = 1 - residual.var(correction=0).item() / variance if variance else 0.0
     return {"value": rollout.values[tokens].mean().item(), "explained": explained}
+
+
+def _importance_summary(rollout: Rollout) -> dict[str, float]:
+    """`importance_mean` and `importance_max`; empty without ratios."""
+    if rollout.importance is None:
+        return {}
+    ratios = rollout.importance[rollout.mask.bool()]
+    return {"importance_mean": ratios.mean().item(), "importance_max": ratios.max().item()}

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from tltrain import dialects
 from tltrain import model as models
@@ -19,28 +17,16 @@ from tltrain.encode import Prompt
 from tltrain.encode.decoding import decode_reply
 from tltrain.engine import ranks
 from tltrain.engine.checkpoint import cut_metrics, load_checkpoint, save_checkpoint
-from tltrain.engine.generate import Generated, generate
-from tltrain.engine.optimiser import rate_share
-from tltrain.engine.outputs import LogProbs, TokenOutput, Values
-from tltrain.engine.passes import backward, measure
-from tltrain.engine.tree import Predicted
+from tltrain.engine.generate import Generated
 from tltrain.errors import DataError
 from tltrain.files import append_json_line, discard
 from tltrain.judging import Verdict
 from tltrain.judging.replies import judge_reply
-from tltrain.ppo import maths
-from tltrain.ppo.actors import HEAD_RATE, make_actors, make_optimiser
+from tltrain.ppo.actors import make_actors, rebuilt
 from tltrain.ppo.prompts import draw_prompts, hold_back, number_of_rollouts, own_replies
-from tltrain.ppo.rollouts import (
-    Measured,
-    Rollout,
-    mixed_seed,
-    padded_rows,
-    readable_replies,
-    reply_sequence,
-    rewards_differ,
-    summary,
-)
+from tltrain.ppo.rollouts import Rollout, clipped_rewards, make_rollout, mixed_seed, readable_replies, summary
+from tltrain.ppo.sampling import LocalSampler, Sampler, ServerSampler
+from tltrain.ppo.updates import Updates
 from tltrain.ppo.validation import validation_scores
 from tltrain.progress import Progress, no_progress
 
@@ -67,11 +53,13 @@ class PPOTrainer:
         max_tree_tokens: most tokens in one pass through the model; bounds memory, changes no result.
         seed: random seed of held-back prompts, their order, sampling, adapters and their rounding.
         progress: called after each rollout.
+        reload: loads the SFT model again, on the CPU; called to save a sharded policy.
         base: name of the SFT model for `adapter/`; by default the name it was loaded under.
 
     Raises:
         DataError: there are no prompts.
         ConfigError: the validation share leaves no prompts on one side, or `critic_warmup` leaves no rollout.
+        ModelError: the server of `config.sampler` cannot be used.
     """
 
     def __init__(
@@ -87,6 +75,7 @@ class PPOTrainer:
         max_tree_tokens: int = 4096,
         seed: int = 0,
         progress: Progress = no_progress,
+        reload: Callable[[], PreTrainedModel] | None = None,
         base: str | None = None,
     ) -> None:
         if not prompts:
@@ -97,23 +86,35 @@ class PPOTrainer:
         if config.validation is not None:
             self.held, self.prompts = hold_back(prompts, config.validation.share, seed)
         self.rollouts = number_of_rollouts(config, len(self.prompts))
-        self.logprobs = LogProbs(config.temperature or 1.0)
         self.best: dict[str, Any] | None = None
-        self.folder, self.max_tree_tokens, self.seed, self.progress = folder, max_tree_tokens, seed, progress
-        self.base = base
+        self.folder, self.seed, self.progress = folder, seed, progress
+        self.base, self.reload = base, reload
         self.dialect = dialects.get(dialect, tokenizer)
         model.eval()  # no dropout: log-probabilities before and after an update must be comparable
-        self.with_critic = config.advantage == "gae"
-        self.with_reference = config.beta > 0 or config.max_kl is not None
         self.actors = make_actors(model, config, seed)
-        self.policy_optimiser = make_optimiser(config.policy, self.actors.policy_parameters(), [])
-        if self.with_critic:
-            head = list(self.actors.head.parameters())
-            rate = HEAD_RATE if config.critic_start == "sft" else 1.0
-            self.critic_optimiser = make_optimiser(config.critic, self.actors.critic_parameters(), head, rate)
+        self.updates = Updates(self.actors, config, rollouts=self.rollouts, seed=seed, max_tree_tokens=max_tree_tokens)
+        self.sampler = self._sampler(stop_ids, base or model.name_or_path)
 
-    def train(self) -> PreTrainedModel:
-        """Run all rollouts that are not done yet; saves and returns the policy (the best one, with validation)."""
+    def _sampler(self, stop_ids: Sequence[int], base: str) -> Sampler:
+        config = self.config
+        if config.sampler is None:
+            return LocalSampler(self.actors, stop_ids, config)
+        return ServerSampler(
+            config.sampler,
+            self.actors,
+            stop_ids=stop_ids,
+            config=config,
+            folder=self.folder / "sampler",
+            base=base,
+            prompt=self.prompts[0].ids,
+        )
+
+    def train(self) -> PreTrainedModel | None:
+        """Run all rollouts that are not done yet and save the policy (the best one, with validation).
+
+        Returns:
+            The policy; None on ranks other than 0 if it was sharded.
+        """
         checkpoint = self.folder / "checkpoint.pt"
         done = self._resume(load_checkpoint(checkpoint))
         ranks.on_first(lambda: self._cut_lines(done))
@@ -136,11 +137,30 @@ class PPOTrainer:
             if number % self.config.checkpoint_every == 0 and number < self.rollouts:
                 state = self.state(number)
                 ranks.on_first(partial(save_checkpoint, checkpoint, state))
-        if self.best is not None:
-            self.policy_optimiser.load_weights(self.best["weights"])
-        policy = self.actors.finish(self.folder, self.base, self.seed)
-        ranks.on_first(lambda: models.save(policy, self.tokenizer, self.folder / "model"))
+        self.sampler.close()
+        policy = self._save()
         ranks.on_first(lambda: discard(checkpoint))
+        return policy
+
+    def _save(self) -> PreTrainedModel | None:
+        """Save the policy: `adapter/` is complete before `model/`, which marks a finished stage."""
+        best = None if self.best is None else self.best["weights"]
+        if self.actors.sharded:
+            weights = self.updates.policy.whole_weights() if best is None else best
+            return ranks.on_first(lambda: self._save_rebuilt(weights))
+        if best is not None:
+            self.updates.policy.load_weights(best)
+        ranks.on_first(lambda: self.actors.save_adapter(self.folder / "adapter", self.base))
+        policy = self.actors.finish(self.seed)
+        ranks.on_first(lambda: models.save(policy, self.tokenizer, self.folder / "model"))
+        return policy
+
+    def _save_rebuilt(self, weights: Sequence[torch.Tensor | None]) -> PreTrainedModel:
+        assert self.reload is not None, "a sharded policy cannot be saved as it is: `reload` is needed"
+        actors = rebuilt(self.reload(), self.config, self.seed, weights)
+        actors.save_adapter(self.folder / "adapter", self.base)
+        policy = actors.finish(self.seed)
+        models.save(policy, self.tokenizer, self.folder / "model")
         return policy
 
     def _cut_lines(self, done: int) -> None:
@@ -163,23 +183,21 @@ class PPOTrainer:
         prompts = [prompt for prompt in drawn for _ in range(self.config.samples)]
         seeds = [mixed_seed(self.seed, number, index) for index in own]
         replies, verdicts = self.reply([prompts[index] for index in own], self.config.temperature, seeds)
-        measured = self.measure_replies([prompts[index] for index in own], replies)
+        measured = self.updates.measure_replies([prompts[index] for index in own], replies)
         replies, verdicts, measured = (ranks.concatenated(part) for part in (replies, verdicts, measured))
-        return self._rollout(prompts, replies, verdicts, measured, own)
+        return make_rollout(self.config, prompts, replies, verdicts=verdicts, measured=measured, own=own)
+
+    def update(self, rollout: Rollout, number: int) -> dict[str, float]:
+        """Train on rollout `number`; returns the mean losses and gradient norms."""
+        losses = self.updates.update(rollout, number)
+        self.sampler.changed()
+        return losses
 
     def reply(
         self, prompts: Sequence[Prompt], temperature: float, seeds: Sequence[int] = ()
     ) -> tuple[list[Generated], list[Verdict]]:
         """The policy's replies to the prompts (greedy at temperature 0), and the judge's verdicts on them."""
-        replies = generate(
-            self.actors.policy(),
-            [prompt.ids for prompt in prompts],
-            self.stop_ids,
-            self.config.max_new_tokens,
-            temperature=temperature,
-            seeds=seeds,
-            batch_size=self.config.prompts * self.config.samples,
-        )
+        replies = self.sampler.sample(prompts, temperature, seeds)
         verdicts = [
             judge_reply(
                 decode_reply(self.tokenizer, reply.ids, self.stop_ids),
@@ -191,11 +209,6 @@ class PPOTrainer:
             for prompt, reply in zip(prompts, replies, strict=True)
         ]
         return replies, verdicts
-
-    def _rewards(self, verdicts: Sequence[Verdict]) -> torch.Tensor:
-        """(N,) clipped rewards."""
-        limit = self.config.reward_clip
-        return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
 
     def _validation_is_due(self, number: int, last: bool) -> bool:
         validation = self.config.validation
@@ -210,189 +223,27 @@ class PPOTrainer:
         _, sampled = self.reply([self.held[index // samples] for index in own], self.config.temperature, seeds)
         greedy, sampled = ranks.concatenated(greedy), ranks.concatenated(sampled)
         right = torch.tensor([verdict.CF for verdict in sampled]).view(-1, samples)
-        scores = validation_scores(greedy, self._rewards(sampled).view(-1, samples), right)
+        rewards = clipped_rewards(sampled, self.config.reward_clip).view(-1, samples)
+        scores = validation_scores(greedy, rewards, right)
         ranks.on_first(lambda: append_json_line(self.folder / "validation.jsonl", {"rollout": number, **scores}))
         if self.best is None or (scores["CF"], scores["reward"]) > (self.best["CF"], self.best["reward"]):
-            weights = [weight.detach().cpu().clone() for weight in self.policy_optimiser.weights]
+            weights = self.updates.policy.copied_weights()
             self.best = {"rollout": number, "CF": scores["CF"], "reward": scores["reward"], "weights": weights}
 
-    def _rollout(
-        self,
-        prompts: list[Prompt],
-        replies: list[Generated],
-        verdicts: list[Verdict],
-        measured: Sequence[Measured],
-        own: range,
-    ) -> Rollout:
-        """Put the replies of all processes together, and add advantages and returns."""
-        config, rewards = self.config, self._rewards(verdicts)
-        old, reference, values = (padded_rows(column) for column in zip(*measured, strict=True))
-        mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
-        returns = None
-        if values is None:
-            penalty = torch.zeros_like(rewards)
-            if config.beta and old is not None and reference is not None:
-                penalty = config.beta * maths.kl_per_reply(old, reference, mask)
-            advantages = maths.leave_one_out(rewards - penalty, config.samples, mask)
-        else:
-            per_token = maths.token_rewards(rewards, mask, mask, mask, 0.0)
-            if old is not None and reference is not None:
-                per_token = maths.token_rewards(rewards, old, reference, mask, config.beta)
-            advantages, returns = maths.advantages_and_returns(per_token, values, mask, config.gamma, config.lam)
-        differ = rewards_differ(rewards, config.samples)
-        used = [
-            index for index in range(len(replies)) if differ[index // config.samples] or not config.dynamic_sampling
-        ]
-        return Rollout(
-            prompts=prompts,
-            replies=replies,
-            verdicts=verdicts,
-            rewards=rewards,
-            mask=mask,
-            old=old,
-            reference=reference,
-            values=values,
-            advantages=advantages,
-            returns=returns,
-            used=used,
-            own=own,
-            samples=config.samples,
-        )
-
-    def update(self, rollout: Rollout, number: int) -> dict[str, float]:
-        """Run all epochs and minibatches on one rollout; returns the mean losses and gradient norms."""
-        config = self.config
-        updates = config.epochs * config.minibatches
-        train_policy = number > config.critic_warmup
-        totals: defaultdict[str, float] = defaultdict(float)
-        for index in range(updates):
-            epoch, part = divmod(index, config.minibatches)
-            rng = torch.Generator().manual_seed(mixed_seed(self.seed, number, epoch))
-            order = torch.randperm(len(rollout.used), generator=rng)
-            chosen = [rollout.used[row] for row in order[part :: config.minibatches].tolist()]
-            for name, value in self.accumulate_gradients(rollout, chosen, with_policy=train_policy).items():
-                totals[name] += value
-            before = (number - 1 - config.critic_warmup) * updates + index
-            share = rate_share(config.policy, before, (self.rollouts - config.critic_warmup) * updates)
-            totals["policy_grad_norm"] += self.policy_optimiser.step(1.0, share) if train_policy else 0.0
-            if self.with_critic:
-                share = rate_share(config.critic, (number - 1) * updates + index, self.rollouts * updates)
-                totals["value_grad_norm"] += self.critic_optimiser.step(1.0, share)
-        summed = [name for name in totals if not name.endswith("_grad_norm")]  # the others are equal on all ranks
-        values = ranks.summed([totals[name] for name in summed], self.actors.policy().device)
-        totals.update(zip(summed, values, strict=True))
-        return {name: value / updates for name, value in totals.items()}
-
-    def accumulate_gradients(
-        self, rollout: Rollout, chosen: list[int], *, with_policy: bool = True
-    ) -> dict[str, float]:
-        """Add this process's part of the gradients of one update over the chosen replies to policy and critic.
-
-        Args:
-            rollout: the replies, with log-probabilities, advantages and returns.
-            chosen: indices of the replies of this update.
-            with_policy: whether the policy has a part in the update, and not the critic alone.
-
-        Returns:
-            `policy_loss`, `clip_fraction` and, with a critic, `value_loss`: this process's part of the means
-            over the chosen replies' tokens.
-        """
-        losses = {"policy_loss": 0.0, "clip_fraction": 0.0}
-        if with_policy:
-            losses = self._policy_backward(rollout, chosen)
-        if self.with_critic:
-            losses["value_loss"] = self._value_backward(rollout, chosen)
-        return losses
-
-    def _policy_backward(self, rollout: Rollout, chosen: list[int]) -> dict[str, float]:
-        """The clipped policy loss, as the mean over the tokens of the chosen replies. A reply whose advantages are all
-        zero has no gradient and is skipped."""
-        config, total = self.config, rollout.mask[chosen].sum()
-        trained = [index for index in chosen if index in rollout.own and rollout.advantages[index].any()]
-        clip_fraction = 0.0
-
-        def loss(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
-            nonlocal clip_fraction
-            now = logprobs.cpu()[None]
-            old = now.detach() if rollout.old is None else _at(rollout.old, trained, predicted)
-            advantages, mask = (_at(values, trained, predicted) for values in (rollout.advantages, rollout.mask))
-            clipped = maths.policy_loss(now, old, advantages=advantages, mask=mask, clip=config.clip, total=total)
-            clip_fraction += clipped.clip_fraction.item()
-            return clipped.loss
-
-        if not trained:
-            return {"policy_loss": 0.0, "clip_fraction": 0.0}
-        passed = backward(
-            self.actors.policy(),
-            rollout.sequences(trained),
-            loss,
-            self.max_tree_tokens,
-            output=self.logprobs,
-            accumulate=self.policy_optimiser.accumulate,
-        )
-        return {"policy_loss": passed.loss, "clip_fraction": clip_fraction}
-
-    def _value_backward(self, rollout: Rollout, chosen: list[int]) -> float:
-        """The clipped value loss, as the mean over the tokens of the chosen replies."""
-        assert rollout.values is not None and rollout.returns is not None, "only called with a critic"
-        tensors, total = (rollout.values, rollout.returns, rollout.mask), rollout.mask[chosen].sum()
-        chosen = [index for index in chosen if index in rollout.own]
-        if not chosen:
-            return 0.0
-
-        def loss(values: torch.Tensor, predicted: Predicted) -> torch.Tensor:
-            old, returns, mask = (_at(tensor, chosen, predicted) for tensor in tensors)
-            clip = self.config.value_clip
-            return maths.value_loss(values.cpu()[None], old, returns=returns, mask=mask, clip=clip, total=total).loss
-
-        return backward(
-            self.actors.critic(),
-            rollout.sequences(chosen),
-            loss,
-            self.max_tree_tokens,
-            output=Values(self.actors.head),
-            accumulate=self.critic_optimiser.accumulate,
-        ).loss
-
-    @torch.no_grad()
-    def measure_replies(self, prompts: Sequence[Prompt], replies: Sequence[Generated]) -> list[Measured]:
-        """Log-probabilities and values of each reply, on the CPU.
-
-        What is not needed is None: the reference without KL penalty and limit, values without a critic, and the old
-        log-probabilities where a rollout has a single update, for which the policy is still the one that sampled.
-        """
-        sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
-
-        def read(model: PreTrainedModel, output: TokenOutput) -> Sequence[torch.Tensor | None]:
-            return measure(model, sequences, output, self.max_tree_tokens)
-
-        old: Sequence[torch.Tensor | None] = [None] * len(replies)
-        reference = values = old
-        if self.with_reference or self.config.epochs * self.config.minibatches > 1:
-            old = read(self.actors.policy(), self.logprobs)
-        if self.with_reference:
-            with self.actors.reference() as model:
-                reference = read(model, self.logprobs)
-        if self.with_critic:
-            values = read(self.actors.critic(), Values(self.actors.head))
-        return [Measured(*row) for row in zip(old, reference, values, strict=True)]
-
     def state(self, done: int) -> dict[str, Any]:
-        """What `checkpoint.pt` holds after `done` rollouts: trained weights, moments, and the best policy if any."""
-        critic = {"critic": self.critic_optimiser.state()} if self.with_critic else {}
+        """What `checkpoint.pt` holds after `done` rollouts: trained weights, moments, and the best policy if any. It is
+        complete on rank 0; all ranks must call this."""
+        updates = self.updates
+        critic = {"critic": updates.critic.state()} if updates.critic is not None else {}
         best = {"best": self.best} if self.best is not None else {}
-        return {"done": done, "policy": self.policy_optimiser.state(), **critic, **best}
+        return {"done": done, "policy": updates.policy.state(), **critic, **best}
 
     def _resume(self, state: dict[str, Any] | None) -> int:
         if state is None:
             return 0
-        self.policy_optimiser.load(state["policy"])
-        if self.with_critic:
-            self.critic_optimiser.load(state["critic"])
+        self.updates.policy.load(state["policy"])
+        if self.updates.critic is not None:
+            self.updates.critic.load(state["critic"])
+        self.sampler.changed()
         self.best = state.get("best")
         return int(state["done"])
-
-
-def _at(values: torch.Tensor, chosen: Sequence[int], predicted: Predicted) -> torch.Tensor:
-    """Of (N, L), the values at the predicted tokens of the chosen rows, as (1, R')."""
-    return values[torch.tensor(chosen)[predicted.owner], predicted.offset][None]

@@ -66,8 +66,8 @@ SOURCES = {
         {
             "tool.jsonl": "35e34aaec1f0793c2b5a5dff734cb925837988f59ed0fe4f410d67f3d8375f5c",
             sealtools.TRAIN: "53da12c9fab27e47eba4767ae3625b53bb6474215c38e5033b1fe11e84efacf6",
-            "test_in_domain.jsonl": "330020288948e711846417c2fca9a5980ef0f1adc01ad74dc38cc9ff7142811f",
-            sealtools.TEST: "c2a86a3d3a5270f578e07f39a0973310cbcaec3b8d72166d7be38d21c9720be6",
+            sealtools.TESTS["in_domain"]: "330020288948e711846417c2fca9a5980ef0f1adc01ad74dc38cc9ff7142811f",
+            sealtools.TESTS["unseen"]: "c2a86a3d3a5270f578e07f39a0973310cbcaec3b8d72166d7be38d21c9720be6",
         },
     ),
     # The training data of the release; its code (code/mae/mae.py) names the file. Pin its digest once it is known.

@@ -11,22 +11,25 @@ from argparse import ArgumentParser
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from tltrain import formats
 from tltrain.errors import ConfigError
 from tltrain.testsets.trajectories import TrajectorySet
 from tltrain.trajectory import Tool, Trajectory
 
-TRAIN, TEST = "dev.jsonl", "test_out_domain.jsonl"
+TRAIN = "dev.jsonl"
+TESTS = {"unseen": "test_out_domain.jsonl", "in_domain": "test_in_domain.jsonl"}
+"""The files of the test splits. Queries that share a gold tool with a training query are left out of both."""
 
 
 @dataclass(frozen=True)
 class SealTools(TrajectorySet):
-    """Seal-Tools' queries whose tools occur in no training query."""
+    """Seal-Tools' queries whose tools occur in no training query: those of other domains, and of the same."""
 
-    SPLITS = ("unseen",)
+    SPLITS = tuple(TESTS)
 
     @classmethod
     def load(cls, folder: Path, split: str) -> Self:
@@ -38,11 +41,18 @@ class SealTools(TrajectorySet):
         """
         if split not in cls.SPLITS:
             raise ConfigError(f"sealtools has no split {split!r}: expected {', '.join(cls.SPLITS)}")
-        return cls.of("sealtools", split, read_splits(folder / "sealtools")[1])
+        return cls.of("sealtools", split, read_splits(folder / "sealtools").tests[split])
 
 
-def read_splits(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[list[Trajectory], list[Trajectory]]:
-    """The training queries (`dev.jsonl`), and the queries of `test_out_domain.jsonl` that share no gold tool with them.
+class Splits(NamedTuple):
+    """The training queries, and the test queries by split."""
+
+    train: list[Trajectory]
+    tests: dict[str, list[Trajectory]]
+
+
+def read_splits(folder: Path, tools_per_query: int = 3, seed: int = 0) -> Splits:
+    """The training queries, and the queries of each test file that share no gold tool with them.
 
     Args:
         folder: holds the data set's files.
@@ -55,14 +65,19 @@ def read_splits(folder: Path, tools_per_query: int = 3, seed: int = 0) -> tuple[
     tools = sorted(formats.read_tools(folder / "tool.jsonl"), key=lambda tool: tool.name)
     train = list(formats.read(folder / TRAIN, tools=tools))
     seen = set(_called(train))
-    queries = formats.read(folder / TEST, tools=tools)
-    test = [_as_gold(query) for query in queries if not seen & set(_called([query]))]
-    unseen = set(_called(test))
+    tests = {
+        split: [_as_gold(query) for query in formats.read(folder / file, tools=tools) if not seen & _tools_of(query)]
+        for split, file in TESTS.items()
+    }
+    unseen = set(_called(chain(*tests.values())))
     rng = random.Random(seed)
     trainable = [tool for tool in tools if tool.name not in unseen]
-    return (
+    return Splits(
         [_with_distractors(query, trainable, tools_per_query, rng) for query in train],
-        [_with_distractors(query, tools, tools_per_query, rng) for query in test],
+        {
+            split: [_with_distractors(query, tools, tools_per_query, rng) for query in queries]
+            for split, queries in tests.items()
+        },
     )
 
 
@@ -72,6 +87,10 @@ def _as_gold(trajectory: Trajectory) -> Trajectory:
         replace(message, weight=1.0) if message.role == "assistant" else message for message in trajectory.messages
     )
     return replace(trajectory, messages=tuple(messages))
+
+
+def _tools_of(query: Trajectory) -> set[str]:
+    return set(_called([query]))
 
 
 def _called(trajectories: Iterable[Trajectory]) -> Iterator[str]:
@@ -99,14 +118,14 @@ def _common_prefix(a: str, b: str) -> int:
 
 
 def main() -> None:
-    """Write `train.jsonl` and `test.jsonl`, for `tltrain run recipes/sealtools.yaml`."""
+    """Write the training queries and each test split, for `tltrain run recipes/sealtools.yaml`."""
     parser = ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, help="folder of the data set's files")
     parser.add_argument("--out", type=Path, default=Path("data/sealtools"), help="folder to write to")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    train, test = read_splits(options.folder)
-    for name, split in (("train", train), ("test", test)):
+    train, tests = read_splits(options.folder)
+    for name, split in (("train", train), *tests.items()):
         print(f"{options.out / name}.jsonl: {formats.write(split, options.out / f'{name}.jsonl')} queries")
 
 
