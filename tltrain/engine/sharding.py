@@ -97,7 +97,7 @@ def backward(
             part.backward()  # type: ignore[no-untyped-call]
         accumulate()
         losses.append(part.detach())
-    total = sum(loss.item() for loss in losses)  # at the end, since the first of these waits for a GPU
+    total = sum(part.item() for part in losses)  # at the end, since the first of these waits for a GPU
     return BackwardResult(total, sum(len(tree) for _, tree in own), sum(tree.separate_tokens for _, tree in own))
 
 
