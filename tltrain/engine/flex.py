@@ -35,7 +35,7 @@ to at least two blocks: for the compiler a size of 1 is a special case."""
 SMALLEST_HEAD = 16
 """Smallest head size that the kernel supports."""
 MOST_GRAPHS = 64
-"""Most compiled variants of the attention. There are about four for a model: with and without gradients, with and
+"""Most compiled variants of the attention. There are fewer than ten for a model: with and without gradients, with and
 without keys of earlier passes. Torch's limit is 8, after which it would compute all scores in memory."""
 LARGEST_ERROR = 0.05
 """Of the kernel's output and gradients on the small tree of `kernel_works`, relative to their norm. In bf16 rounding

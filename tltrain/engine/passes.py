@@ -149,7 +149,7 @@ def backward(
         for node in plan_passes(tree, max_tokens):
             run.run(node, ())
         losses, tokens, separate = losses + run.losses, tokens + len(tree), separate + tree.separate_tokens
-    total = sum(torch.stack(losses).tolist()) if losses else 0.0  # the only point that waits for a GPU
+    total = sum(part.item() for part in losses)  # at the end, since the first of these waits for a GPU
     return BackwardResult(total, tokens, separate)
 
 

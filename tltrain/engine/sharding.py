@@ -98,7 +98,7 @@ def backward(
             part.backward()  # type: ignore[no-untyped-call]
         accumulate()
         losses.append(part.detach())
-    total = sum(torch.stack(losses).tolist()) if losses else 0.0  # the only point that waits for a GPU
+    total = sum(part.item() for part in losses)  # at the end, since the first of these waits for a GPU
     return BackwardResult(total, sum(map(len, trees)), sum(tree.separate_tokens for tree in trees))
 
 
