@@ -181,7 +181,7 @@ def test_trl_gets_the_fastest_of_its_settings(tmp_path: Path, monkeypatch: pytes
         outcome = replace(OUTCOME, seconds=2.0 if trl.get("attn_implementation") else 8.0)
         Path(result).write_text(json.dumps(asdict(outcome)))
 
-    monkeypatch.setattr("sft_speed.call", call)
+    monkeypatch.setattr("speed.launch.call", call)
     folder = str(save_micro(tmp_path / "micro"))
     job = Job("", "", 8, 8, folder, "cpu", "", 1e-4, 0, 4096, "float32", {}, {"weight_decay": 0.0})
     tuned, trials = Bench(job, 16, 1, {"trl": ""}, Size(1, 1), 1.0, tmp_path).tuned()
