@@ -19,9 +19,14 @@ OTHER = "norms, activations, sums and others"
 
 
 def shares(work: Callable[[], Any]) -> dict[str, float]:
-    """Run `work` under the profiler; returns the fraction of its CPU time by kind, all kinds of work included."""
+    """Run `work` under the profiler; returns the fraction of its CPU time by kind of work."""
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         work()
+    return shares_of(profiled)
+
+
+def shares_of(profiled: profile) -> dict[str, float]:
+    """The fraction of the profiled CPU time by kind of work."""
     kind_of = {f"aten::{operator}": kind for kind, operators in KINDS.items() for operator in operators}
     seconds = dict.fromkeys([*KINDS, OTHER], 0.0)
     for event in profiled.key_averages():
