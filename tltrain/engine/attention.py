@@ -17,7 +17,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface
 
-from tltrain.engine.stretches import attend_stretches, hidden_keys, stretches
+from tltrain.engine.cpu_kernels import hidden_keys
+from tltrain.engine.stretches import attend_stretches, stretches
 from tltrain.engine.tree import TokenTree
 from tltrain.errors import ModelError
 

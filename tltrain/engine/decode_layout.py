@@ -89,9 +89,10 @@ class DecodeLayout:
         query = query.view(count, keys.shape[1], -1, size) * scale
         scores = (query @ keys.transpose(2, 3)).float() + self._mask(used, window)
         weights = scores.softmax(-1)
-        own, own_logsumexp = weights.to(query.dtype) @ values, _logsumexp(scores, weights)
+        own = weights.to(query.dtype) @ values
         if not self.groups:
             return own.reshape(count, heads, 1, size)
+        own_logsumexp = _logsumexp(scores, weights)
         shared, logsumexp = torch.zeros_like(own), torch.full_like(own_logsumexp, -torch.inf)
         for group in self.groups:
             rows = slice(group.begin, group.end)

@@ -69,7 +69,7 @@ def recomputed_activations(model: PreTrainedModel) -> Iterator[None]:
             elif not type(module).__name__.endswith("RMSNorm"):
                 continue
             forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False, **options)
-            module.forward = forward  # type: ignore[method-assign]
+            module.forward = forward
             wrapped.append(module)
     try:
         yield

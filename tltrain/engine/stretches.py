@@ -1,4 +1,4 @@
-"""Attention over a token tree on CPUs, which saves nothing but the queries, keys and values.
+"""Attention over a token tree on CPUs as one function, which saves no attention weights and no copies of prefixes.
 
 Shapes: H query heads, G key-value heads, T tokens of the pass, E head size.
 """
@@ -12,10 +12,8 @@ from typing import Any
 
 import torch
 
+from tltrain.engine.cpu_kernels import kernel_for
 from tltrain.engine.tree import TokenTree
-
-BLOCK = 256
-"""Queries whose attention weights are in memory at once. Keys after the last query of a block are not computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +79,11 @@ def attend_stretches(
 
 
 class _RecomputedAttention(torch.autograd.Function):
-    """Attention of the stretches of a pass that saves only its inputs and recomputes the attention weights in the
-    backward pass.
+    """Attention of the stretches of a pass that saves no attention weights, and no copies of keys or values.
 
-    On CPUs the backward pass of torch's fused kernel takes many times as long as its forward pass; plain matrix
-    products, with the query heads of a group folded into rows, take a fifth of that. Queries are processed in blocks,
-    each against the keys visible to it. The keys and values of the path from the root to a stretch are in a buffer that
-    is filled as the tree is walked depth first, so that every token is copied once, however many descendants it has.
+    The keys and values of the path from the root to a stretch are in a buffer that is filled as the tree is walked
+    depth first, so that every token is copied once, however many descendants it has. Gradients are summed in such a
+    buffer too.
     """
 
     @staticmethod
@@ -102,123 +98,107 @@ class _RecomputedAttention(torch.autograd.Function):
         *past: torch.Tensor,
     ) -> torch.Tensor:
         """See `attend_stretches`."""
-        context.save_for_backward(query, key, value, *past)
-        context.stretches, context.scale, context.window = pass_stretches, scale, window
-        keys, values = _path_buffer(pass_stretches, key, past[0::2]), _path_buffer(pass_stretches, value, past[1::2])
-        attended = torch.empty_like(query)
+        kernel = kernel_for(query, key, value)
+        repeats = 1 if kernel.folds else query.shape[1] // key.shape[1]
+        keys = _Path(pass_stretches, key, past[0::2], repeats)
+        values = _Path(pass_stretches, value, past[1::2], repeats)
+        attended, logsumexps = torch.empty_like(query), []
         for stretch in pass_stretches:
-            _write(stretch, keys, key)
-            _write(stretch, values, value)
-            for start, stop, visible in _blocks(stretch):
-                folded = _fold(query[:, :, start:stop], key.shape[1]) * scale
-                weights = _attention_weights(folded, keys[:, :visible], stop - start, window)
-                attended[:, :, start:stop] = (weights @ values[:, :visible]).view(1, query.shape[1], stop - start, -1)
+            own = slice(stretch.begin, stretch.end)
+            found = kernel.forward(query[:, :, own], keys.enter(stretch), values.enter(stretch), scale, window)
+            attended[:, :, own] = found[0]
+            logsumexps.append(found[1])
+        context.save_for_backward(query, key, value, attended, torch.cat(logsumexps, dim=2), *past)
+        context.stretches, context.scale, context.window = pass_stretches, scale, window
         return attended
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of query, key, value and past."""
-        query, key, value, *past = context.saved_tensors
-        keys = _path_buffer(context.stretches, key, past[0::2])
-        values = _path_buffer(context.stretches, value, past[1::2])
-        query_gradient, key_gradient, value_gradient = map(torch.empty_like, (query, key, value))
-        key_sums, value_sums = torch.zeros_like(keys), torch.zeros_like(values)  # gradients along the path
-        path: list[Stretch] = []
+        query, key, value, attended, logsumexp, *past = context.saved_tensors
+        kernel = kernel_for(query, key, value)
+        repeats = 1 if kernel.folds else query.shape[1] // key.shape[1]
+        keys = _Path(context.stretches, key, past[0::2], repeats)
+        values = _Path(context.stretches, value, past[1::2], repeats)
+        key_sums, value_sums = keys.start_sums(), values.start_sums()
+        query_gradient = torch.empty_like(query)
         for stretch in context.stretches:
-            while path and path[-1].depth >= stretch.depth:  # its descendants are done
-                _read(path[-1], key_sums, key_gradient)
-                _read(path.pop(), value_sums, value_gradient)
-            path.append(stretch)
-            _write(stretch, keys, key)
-            _write(stretch, values, value)
-            for start, stop, visible in _blocks(stretch):
-                folded = _fold(query[:, :, start:stop], key.shape[1]) * context.scale
-                out = _fold(gradient[:, :, start:stop], key.shape[1])
-                weights = _attention_weights(folded, keys[:, :visible], stop - start, context.window)
-                value_sums[:, :visible] += weights.transpose(1, 2) @ out
-                scores = out @ values[:, :visible].transpose(1, 2)
-                scores = torch.ops.aten._softmax_backward_data(scores, weights, -1, weights.dtype)
-                rows = (scores @ keys[:, :visible]).view(1, query.shape[1], stop - start, -1)
-                query_gradient[:, :, start:stop] = rows * context.scale
-                key_sums[:, :visible] += scores.transpose(1, 2) @ folded
-        for stretch in path:
-            _read(stretch, key_sums, key_gradient)
-            _read(stretch, value_sums, value_gradient)
-        return (
-            None,
-            None,
-            None,
-            query_gradient,
-            key_gradient,
-            value_gradient,
-            *_past_gradients(past, key_sums, value_sums),
-        )
+            own = slice(stretch.begin, stretch.end)
+            path_keys, path_values = keys.enter(stretch), values.enter(stretch)
+            query_gradient[:, :, own] = kernel.backward(
+                gradient[:, :, own],
+                (query[:, :, own], attended[:, :, own], logsumexp[:, :, own]),
+                path_keys,
+                path_values,
+                (key_sums[:, : path_keys.shape[1]], value_sums[:, : path_values.shape[1]]),
+                scale=context.scale,
+                window=context.window,
+            )
+        past_gradients = zip(keys.finish(), values.finish(), strict=True)
+        both = [heads for pair in past_gradients for heads in pair]
+        return None, None, None, query_gradient, keys.gradient, values.gradient, *both
 
 
-def _path_buffer(pass_stretches: Sequence[Stretch], heads: torch.Tensor, past: Sequence[torch.Tensor]) -> torch.Tensor:
-    """(G, longest path, E) buffer that begins with the keys or values (1, G, N, E) of earlier passes."""
-    longest = max(stretch.depth + stretch.end - stretch.begin for stretch in pass_stretches)
-    buffer = heads.new_empty(heads.shape[1], longest, heads.shape[3])
-    filled = 0
-    for part in past:
-        buffer[:, filled : filled + part.shape[2]] = part[0]
-        filled += part.shape[2]
-    return buffer
+class _Path:
+    """Keys or values on the path from the root to a stretch, and their gradients.
 
+    Args:
+        pass_stretches: of the pass.
+        heads: (1, G, T, E) keys or values of the pass.
+        past: those of earlier passes, each (1, G, N, E), root first.
+        repeats: how often each head is in the buffer: once, or for each of the query heads that share it.
 
-def _write(stretch: Stretch, buffer: torch.Tensor, heads: torch.Tensor) -> None:
-    """Write the keys or values (1, G, T, E) of a stretch to the buffer of its path."""
-    length = stretch.end - stretch.begin
-    buffer[:, stretch.depth : stretch.depth + length] = heads[0, :, stretch.begin : stretch.end]
+    Attributes:
+        gradient: (1, G, T, E) of `heads`, if there are sums; complete after `finish`.
+    """
 
+    def __init__(
+        self,
+        pass_stretches: Sequence[Stretch],
+        heads: torch.Tensor,
+        past: Sequence[torch.Tensor],
+        repeats: int,
+    ) -> None:
+        longest = max(stretch.depth + stretch.end - stretch.begin for stretch in pass_stretches)
+        # The heads of a group follow each other: (G, repeats, ...) and (G * repeats, ...) are the same memory.
+        self._buffer = heads.new_empty(heads.shape[1], repeats, longest, heads.shape[3])
+        self._heads, self._open = heads, list[Stretch]()
+        self._past = [part.shape[2] for part in past]
+        filled = 0
+        for part in past:
+            self._buffer[:, :, filled : filled + part.shape[2]] = part[0, :, None]
+            filled += part.shape[2]
+        self.gradient: torch.Tensor | None = None
 
-def _read(stretch: Stretch, sums: torch.Tensor, gradient: torch.Tensor) -> None:
-    """Move the gradient of a stretch from the sums along its path to (1, G, T, E)."""
-    own = sums[:, stretch.depth : stretch.depth + stretch.end - stretch.begin]
-    gradient[0, :, stretch.begin : stretch.end] = own
-    own.zero_()
+    def start_sums(self) -> torch.Tensor:
+        """(G * repeats, longest path, E) gradients along the path, to which those of each stretch are added."""
+        self._sums, self.gradient = torch.zeros_like(self._buffer), torch.empty_like(self._heads)
+        return self._sums.flatten(0, 1)
 
+    def enter(self, stretch: Stretch) -> torch.Tensor:
+        """(G * repeats, N, E) keys or values of the N tokens on the path to the end of the stretch, which comes next in
+        the walk."""
+        while self._open and self._open[-1].depth >= stretch.depth:
+            self._leave()
+        self._open.append(stretch)
+        end = stretch.depth + stretch.end - stretch.begin
+        self._buffer[:, :, stretch.depth : end] = self._heads[0, :, None, stretch.begin : stretch.end]
+        return self._buffer.flatten(0, 1)[:, :end]
 
-def _past_gradients(
-    past: Sequence[torch.Tensor], key_sums: torch.Tensor, value_sums: torch.Tensor
-) -> Iterator[torch.Tensor]:
-    """Gradients of the keys and values of earlier passes, from the sums along the path."""
-    filled = 0
-    for key in past[0::2]:
-        for sums in (key_sums, value_sums):
-            yield sums[None, :, filled : filled + key.shape[2]].clone()
-        filled += key.shape[2]
+    def _leave(self) -> None:
+        """Move the gradient of the last open stretch, whose descendants are done, out of the sums."""
+        stretch = self._open.pop()
+        if self.gradient is None:
+            return
+        own = self._sums[:, :, stretch.depth : stretch.depth + stretch.end - stretch.begin]
+        self.gradient[0, :, stretch.begin : stretch.end] = own.sum(1)
+        own.zero_()
 
-
-def _blocks(stretch: Stretch) -> Iterator[tuple[int, int, int]]:
-    """First token, end and number of visible keys of each block of a stretch's queries."""
-    for start in range(stretch.begin, stretch.end, BLOCK):
-        stop = min(start + BLOCK, stretch.end)
-        yield start, stop, stretch.depth + stop - stretch.begin
-
-
-def _fold(heads: torch.Tensor, groups: int) -> torch.Tensor:
-    """(1, H, L, E) -> (G, H/G * L, E): the query heads that share a key head become rows of one matrix."""
-    return heads.reshape(groups, -1, heads.shape[-1])
-
-
-def _attention_weights(folded: torch.Tensor, key: torch.Tensor, count: int, window: int | None) -> torch.Tensor:
-    """(G, H/G * count, visible) attention weights of the last `count` of the tokens with keys (G, visible, E); 0 where
-    a key is not visible."""
-    scores = folded @ key.transpose(1, 2)
-    visible = key.shape[1]
-    if window is not None and visible <= window:
-        window = None
-    if count > 1 or window is not None:
-        # Without a window, only keys of the block itself can be invisible to its queries.
-        masked = count if window is None else visible
-        hidden = hidden_keys(count, masked, window, key.device)
-        scores.view(key.shape[0], -1, count, visible)[..., visible - masked :].masked_fill_(hidden, -torch.inf)
-    return scores.softmax(-1)
-
-
-def hidden_keys(count: int, known: int, window: int | None, device: torch.device) -> torch.Tensor:
-    """(count, known) mask of the last `count` of `known` tokens, True where a key is not visible."""
-    keys = torch.arange(known, device=device)[None, :]
-    queries = torch.arange(known - count, known, device=device)[:, None]
-    return keys > queries if window is None else (keys > queries) | (keys <= queries - window)
+    def finish(self) -> Iterator[torch.Tensor]:
+        """End the walk; the gradients of the earlier passes' keys or values, each (1, G, N, E)."""
+        while self._open:
+            self._leave()
+        start = 0
+        for length in self._past:
+            yield self._sums[:, :, start : start + length].sum(1)[None]
+            start += length
