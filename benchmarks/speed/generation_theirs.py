@@ -73,8 +73,8 @@ def _static(
         output = model.generate(
             ids.to(model.device), attention_mask=mask.to(model.device), generation_config=configuration
         )
-        for index, row in zip(batch, output[:, width:].tolist(), strict=True):
-            replies[index] = row
+        for index, reply in zip(batch, output[:, width:].tolist(), strict=True):
+            replies[index] = reply
     return replies
 
 
