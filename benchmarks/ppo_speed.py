@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from speed.launch import RunFailedError, call, report
+from speed.launch import RunFailedError, header, installed, peak_line, report, run_job
+from speed.process import write_lines
 from speed.rl_process import RLJob, RLOutcome
 from speed.workload import make_logs
 from torch.cuda import is_available as cuda_is_available
@@ -50,7 +49,7 @@ def write_prompts(options: argparse.Namespace, scratch: Path) -> tuple[Path, Pat
     rows = [{"ids": prompt.ids, "text": encoder.tokenizer.decode(prompt.ids)} for prompt in prompts]
     files = scratch / "prompts.jsonl", scratch / "logs.jsonl"
     for path, values in zip(files, (rows, [log.to_json() for log in logs]), strict=True):
-        path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), encoding="utf-8")
+        write_lines(path, values)
     return files
 
 
@@ -58,15 +57,11 @@ def run_side(side: str, job: RLJob, python: str, scratch: Path, trl: dict[str, A
     """The figures of one run, or its `error`. `trl` are settings of TRL's side."""
     module, settings = SIDES[side]
     settings = settings | (trl if side == "trl" else {})
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
-        job_file, result = Path(folder) / "job.json", Path(folder) / "result.json"
-        job = replace(job, folder=str(Path(folder) / "run"), settings={**settings, **job.settings})
-        job_file.write_text(json.dumps(asdict(job)), encoding="utf-8")
-        try:
-            call(python, module, str(job_file), str(result))
-        except RunFailedError as error:
-            return {"error": str(error)}
-        outcome = RLOutcome(**json.loads(result.read_text(encoding="utf-8")))
+    try:
+        found = run_job(python, module, replace(job, settings={**settings, **job.settings}), scratch)
+    except RunFailedError as error:
+        return {"error": str(error)}
+    outcome = RLOutcome(**found)
     return {"seconds_a_reply": outcome.seconds / outcome.replies, **asdict(outcome)}
 
 
@@ -131,17 +126,13 @@ def arguments() -> argparse.Namespace:
 
 def interpreters(options: argparse.Namespace) -> dict[str, str]:
     """Interpreter of each selected side; TRL is skipped with a warning if it is not installed."""
-    found = {side: options.trl_python if side == "trl" else sys.executable for side in options.sides}
-    if "trl" in found and subprocess.run([found["trl"], "-c", "import trl, datasets"], capture_output=True).returncode:
-        report(f"TRL is skipped: not found by {found.pop('trl')}; `pip install 'tltrain[bench]'`, or use --trl-python")
-    return found
+    return installed({side: options.trl_python if side == "trl" else sys.executable for side in options.sides})
 
 
 def main() -> None:
     """Measure, write the JSON file, and print the table."""
     options = arguments()
-    machine = json.loads(call(sys.executable, "speed.machine", options.device))
-    report(f"{machine}")
+    head = header(options.device)
     with tempfile.TemporaryDirectory(prefix="ppo-speed-") as name:
         scratch = Path(name)
         prompts, logs = write_prompts(options, scratch)
@@ -172,11 +163,10 @@ def main() -> None:
                 runs[side].append(run_side(side, job, python, scratch, options.trl))
                 report(f"run {repeat + 1} of {options.repeats}, {side}: {runs[side][-1]}")
     if options.json:
-        head = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine, "job": asdict(job)}
-        options.json.write_text(json.dumps({**head, "runs": runs}, indent=1) + "\n", encoding="utf-8")
+        results = {**head, "job": asdict(job), "runs": runs}
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(table(runs))
-    bf16, fp32 = machine["peak_flops"] / 1e9, machine["peak_flops_fp32"] / 1e9
-    print(f"matrix peak {bf16:,.0f} GFLOP/s in bf16, {fp32:,.0f} in fp32")
+    print(peak_line(head["machine"]))
 
 
 if __name__ == "__main__":

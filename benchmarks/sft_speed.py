@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from speed.figures import COUNTED, Measured, Size, check, compare, run_figures, side_figures, table
-from speed.launch import RunFailedError, call, report
-from speed.process import Job, Outcome
+from speed.launch import RunFailedError, header, installed, report, run_job
+from speed.process import Job, Outcome, write_lines
 from speed.size import model_folder, model_size
 from speed.workload import NAMES, Name, Row, distinct_tokens, make_logs, make_row
 from torch.cuda import is_available as cuda_is_available
@@ -108,11 +106,11 @@ class Bench:
         logs = make_logs(name, count, self.job.seed)
         encoder = Encoder(models.load_tokenizer(self.job.model, "hermes"), mae=False, pkt=False)
         rows = [make_row(log, encoder) for log in logs]
-        _write_lines(self._file(name, "logs"), [log.to_json() for log in logs])
-        _write_lines(self._file(name, "rows"), [asdict(row) for row in rows])
+        write_lines(self._file(name, "logs"), [log.to_json() for log in logs])
+        write_lines(self._file(name, "rows"), [asdict(row) for row in rows])
         checked = [(log, row) for log, row in zip(logs, rows, strict=True) if row.trained][:CHECKED]
-        _write_lines(self._file(name, "logs", "check"), [log.to_json() for log, _ in checked])
-        _write_lines(self._file(name, "rows", "check"), [asdict(row) for _, row in checked])
+        write_lines(self._file(name, "logs", "check"), [log.to_json() for log, _ in checked])
+        write_lines(self._file(name, "rows", "check"), [asdict(row) for _, row in checked])
         return rows
 
     def _file(self, name: str, kind: str, part: str = "all") -> Path:
@@ -139,21 +137,13 @@ class Bench:
         return figures | {"versions": outcome.versions, "settings": outcome.settings}
 
     def _process(self, side: str, job: Job) -> Outcome:
-        with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
-            job_file, result = Path(folder) / "job.json", Path(folder) / "result.json"
-            job_file.write_text(json.dumps(asdict(replace(job, folder=folder))), encoding="utf-8")
-            call(self.sides[side], MODULES[side], str(job_file), str(result))
-            return Outcome(**json.loads(result.read_text(encoding="utf-8")))
+        return Outcome(**run_job(self.sides[side], MODULES[side], job, self.scratch))
 
 
 def _summary(run: dict[str, Any]) -> str:
     if "error" in run:
         return f"failed: {run['error']}"
     return f"{run['seconds_a_log']:.2f} s per log, {run['peak_mb']:.0f} MB"
-
-
-def _write_lines(path: Path, values: list[dict[str, Any]]) -> None:
-    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), encoding="utf-8")
 
 
 def arguments() -> argparse.Namespace:
@@ -183,18 +173,13 @@ def arguments() -> argparse.Namespace:
 def sides(options: argparse.Namespace) -> dict[str, str]:
     """Interpreters of the selected sides; TRL is skipped with a warning if it is not installed."""
     interpreters = {"ours": sys.executable, "trl": options.trl_python}
-    found = {side: interpreters[side] for side in MODULES if side in options.sides}
-    if "trl" in found and subprocess.run([found["trl"], "-c", "import trl, datasets"], capture_output=True).returncode:
-        python = found.pop("trl")
-        report(f"TRL is skipped: not found by {python}; `pip install 'tltrain[bench]'`, or use --trl-python")
-    return found
+    return installed({side: interpreters[side] for side in MODULES if side in options.sides})
 
 
 def prepare(options: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str, Any]]:
     """The benchmark, and the results' metadata."""
     folder = model_folder(options.model, scratch)
-    machine = json.loads(call(sys.executable, "speed.machine", options.device))
-    report(f"{machine}")
+    head = header(options.device)
     dtype = str(models.resolve_dtype(options.dtype, options.device)).removeprefix("torch.")
     job = Job(
         logs="",
@@ -212,10 +197,8 @@ def prepare(options: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str
         trl=options.trl,
     )
     size = model_size(folder)
-    peak = machine["peak_flops" if dtype == "bfloat16" else "peak_flops_fp32"]
-    head = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": machine,
+    peak = head["machine"]["peak_flops" if dtype == "bfloat16" else "peak_flops_fp32"]
+    head |= {
         "model": {"name": options.model, **asdict(size)},
         "counted": COUNTED,
         "batch": options.batch,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import random
 import weakref
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from support.micro import micro_model
 from support.trees import GEMMA, SIZES, assert_same_gradients, gradients, logs, models, separate_nll
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -21,12 +24,13 @@ from transformers import (
 )
 
 from tltrain.config import LoraConfig
-from tltrain.engine import attention, decode_layout, memory, outputs
+from tltrain.engine import attention, cpu_kernels, decode_layout, memory, outputs, stretches
 from tltrain.engine import generate as generation
 from tltrain.engine.adapters import add_adapters
-from tltrain.engine.attention import TreeLayout, attend, tree_attention
+from tltrain.engine.attention import TreeLayout, tree_attention
 from tltrain.engine.capabilities import linear_output, prefix_sharing_obstacle
 from tltrain.engine.generate import batches, generate
+from tltrain.engine.layers import recomputed_activations
 from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes, token_logprobs
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, group_by_budget
@@ -143,6 +147,35 @@ def test_memory_does_not_grow_with_the_number_of_branches() -> None:
     assert peaks[1] < 1.05 * peaks[0]
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma3"])
+def test_norms_and_gated_networks_recompute_their_activations(name: str) -> None:
+    """The activation runs again in the backward pass, so that it is not saved; matrix products do not."""
+    model = models()[name]
+    mlp, norm = model.model.layers[0].mlp, model.model.layers[0].input_layernorm
+    inputs = torch.randn(1, 50, 32, requires_grad=True)
+    wanted = [inputs, *mlp.parameters(), *norm.parameters()]
+
+    def run() -> tuple[tuple[torch.Tensor, ...], Counter[str]]:
+        counts: Counter[str] = Counter()
+
+        class Counted(TorchDispatchMode):
+            def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+                counts[func.overloadpacket.__name__] += 1
+                return func(*args, **(kwargs or {}))
+
+        with Counted():
+            return torch.autograd.grad(mlp(norm(inputs)).sin().sum(), wanted), counts
+
+    expected, before = run()
+    with recomputed_activations(model):
+        found, after = run()
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert after["mm"] == before["mm"] == 9
+    assert after["silu"] + after["gelu"] == 2 * (before["silu"] + before["gelu"]) == 2
+    assert after["rsqrt"] == 2 * before["rsqrt"] == 2
+    assert "forward" not in vars(mlp) and "forward" not in vars(norm)
+
+
 def mamba() -> MambaForCausalLM:
     torch.manual_seed(0)
     return MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=16, state_size=4, num_hidden_layers=2)).eval()
@@ -198,23 +231,85 @@ def test_measured_logprobs_equal_those_of_separate_sequences() -> None:
             torch.testing.assert_close(found, torch.stack(expected).detach(), rtol=0, atol=1e-5)
 
 
+def test_matrix_products_give_the_gradients_of_separate_sequences(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel for bf16, tested in fp32, where the fused one is faster."""
+    monkeypatch.setattr(stretches, "kernel_for", lambda *_: cpu_kernels.Products())
+    for name in ("llama", "gemma3"):
+        test_loss_and_gradients_equal_those_of_separate_sequences(name, 60)
+    heads = torch.zeros(1, 2, 3, 8, dtype=torch.bfloat16)
+    assert isinstance(cpu_kernels.kernel_for(heads, heads, heads), cpu_kernels.Products)
+
+
 def test_attention_of_long_segments_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attention, "BLOCK", 7)
+    monkeypatch.setattr(cpu_kernels, "BLOCK", 7)
     for name in ("llama", "mistral, sliding window"):
         test_loss_and_gradients_equal_those_of_separate_sequences(name, 60)
 
 
+@pytest.mark.parametrize("kernel", [cpu_kernels.Fused(), cpu_kernels.Products()])
 @pytest.mark.parametrize("window", [None, 6])
 @pytest.mark.parametrize("known", [20, 37])
-def test_recomputed_and_fused_attention_agree(known: int, window: int | None) -> None:
+def test_kernels_and_fused_attention_agree(
+    known: int, window: int | None, kernel: cpu_kernels.Kernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The fused attention of other devices, tested on the CPU, where torch builds a mask for it."""
+    monkeypatch.setattr(stretches, "kernel_for", lambda *_: kernel)
+    monkeypatch.setattr(cpu_kernels, "BLOCK", 7)
     torch.manual_seed(0)
     query, key, value = torch.randn(1, 4, 20, 8), torch.randn(1, 2, known, 8), torch.randn(1, 2, known, 8)
     inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
-    found = [attend(*inputs, 0.3, window), attention.fused_attention(*inputs, 0.3, window)]
+    whole = TreeLayout(TokenTree([TokenSequence(list(range(known)), 1, [1.0] * (known - 1))])).stretches[0]
+    last = (replace(whole, end=20, depth=known - 20),)
+    past = [heads[:, :, : known - 20] for heads in (key, value)]
+    own = [query, *(heads[:, :, known - 20 :] for heads in (key, value))]
+    found = [
+        stretches.attend_stretches(last, *own, past, scale=0.3, window=window),
+        attention.fused_attention(*inputs, 0.3, window),
+    ]
     torch.testing.assert_close(*found, rtol=0, atol=1e-5)
     gradients = [torch.autograd.grad(output.sin().sum(), inputs) for output in found]
     torch.testing.assert_close(*gradients, rtol=0, atol=1e-5)
+
+
+def test_segments_without_branches_are_attended_to_together() -> None:
+    """Four logs of four replies each, with a common beginning: a stretch for it and one for the rest of each log."""
+    rng = random.Random(0)
+    text = lambda length: [rng.randrange(400) for _ in range(length)]  # noqa: E731
+    root, sequences = text(20), []
+    for number in range(4):
+        ids = [*root, number]
+        for _ in range(4):
+            ids = ids + text(6)
+            sequences.append(TokenSequence(ids, len(ids) - 3, [1.0] * 3))
+    tree = TokenTree(sequences)
+    assert len(tree.segments) == 17
+    found = TreeLayout(tree).stretches
+    assert [(one.begin, one.end, one.depth, one.path) for one in found] == [
+        (0, 20, 0, (0,)),
+        *((20 + 25 * number, 45 + 25 * number, 20, (0, number + 1)) for number in range(4)),
+    ]
+    last = TreeLayout(tree, 2, 5).stretches  # the replies of the first log after its first
+    assert [(one.begin, one.end, one.depth, one.path) for one in last] == [(0, 18, 27, (0,))]
+
+
+def test_saved_keys_do_not_grow_with_the_number_of_branches() -> None:
+    """A pass saves the keys and values of its tokens, and no copies of a prefix for each of its branches."""
+    prefix, saved = list(range(5, 205)), []
+    for count in (2, 12):
+        sequences = [TokenSequence([*prefix, number, 300, 301], 201, [1.0] * 2) for number in range(count)]
+        tree, elements = TokenTree(sequences), 0
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal elements
+            elements += tensor.numel()
+            return tensor
+
+        query, heads = torch.randn(1, 4, len(tree), 8, requires_grad=True), torch.randn(1, 2, len(tree), 8)
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            TreeLayout(tree).attend(0, query, heads, heads, scale=1.0, window=None)
+        saved.append(elements)
+        assert elements == 3 * query.numel() + 4 * len(tree)  # queries, keys and values, output and log-sum-exp
+    assert saved[1] < 1.2 * saved[0]
 
 
 def test_groups_share_prefixes_within_the_token_budget() -> None:

@@ -1,1 +1,1 @@
-"""Modules of `benchmarks/sft_speed.py`: workloads, the process of each trainer, the machine's speed, statistics."""
+"""Modules of the speed benchmarks: workloads, the process of each side, the machine's speed, statistics."""

@@ -63,4 +63,4 @@ def _train(model: PreTrainedModel, logs: Sequence[Trajectory], job: Job, name: s
 
 
 if __name__ == "__main__":
-    run(ours)
+    run(Job, ours)

@@ -1,20 +1,22 @@
-"""Input, output and measurements of a trainer's process. Does not import tltrain, which TRL's environment may lack."""
+"""Input, output and measurements of a side's process. Does not import tltrain, which TRL's environment may lack."""
 
 from __future__ import annotations
 
 import json
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import torch
+    from _typeshed import DataclassInstance
     from transformers import PreTrainedModel
 
+J = TypeVar("J")
 PACKAGES = ("torch", "transformers", "trl", "accelerate")
 
 
@@ -68,15 +70,21 @@ class Outcome:
     """The trainer's settings that differ between sides."""
 
 
-def run(side: Callable[[Job], Outcome]) -> None:
-    """Entry point of `python -m speed.SIDE JOB RESULT`: read the job file, run it, write the result file."""
-    job = Job(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+def run(kind: type[J], side: Callable[[J], DataclassInstance]) -> None:
+    """Entry point of `python -m speed.SIDE JOB RESULT`: read a job of this kind from its file, run it, and write the
+    outcome to the result file."""
+    job = kind(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     Path(sys.argv[2]).write_text(json.dumps(asdict(side(job))), encoding="utf-8")
 
 
 def read_lines(path: str) -> list[dict[str, Any]]:
     """The values of a JSON Lines file."""
     return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+def write_lines(path: Path, values: Iterable[dict[str, Any]]) -> None:
+    """Write values as JSON Lines."""
+    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values), encoding="utf-8")
 
 
 def without_weights(folder: str) -> bool:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
-from speed.process import peak_memory_mb, read_lines, versions
-from speed.rl_process import RLJob, RLOutcome, pseudo_reward, run
+from speed.process import peak_memory_mb, read_lines, run, versions
+from speed.rl_process import RLJob, RLOutcome, pseudo_reward
 from tltrain import PPOTrainer, read
 from tltrain import model as models
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig
@@ -74,4 +74,4 @@ def ours(job: RLJob) -> RLOutcome:
 
 
 if __name__ == "__main__":
-    run(ours)
+    run(RLJob, ours)

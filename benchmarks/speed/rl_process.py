@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -61,9 +58,3 @@ def pseudo_reward(ids: Sequence[int]) -> float:
     """A reward in [-1, 1] that depends on the token ids alone and differs within almost every group: no side can skip
     a reply."""
     return sum(ids) % 101 / 50 - 1
-
-
-def run(side: Callable[[RLJob], RLOutcome]) -> None:
-    """Entry point of `python -m speed.SIDE JOB RESULT`: read the job file, run it, write the result file."""
-    job = RLJob(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    Path(sys.argv[2]).write_text(json.dumps(asdict(side(job))), encoding="utf-8")

@@ -10,8 +10,8 @@ from peft import LoraConfig
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
 
-from speed.process import load_model, peak_memory_mb, read_lines, versions
-from speed.rl_process import RLJob, RLOutcome, pseudo_reward, run
+from speed.process import load_model, peak_memory_mb, read_lines, run, versions
+from speed.rl_process import RLJob, RLOutcome, pseudo_reward
 from speed.theirs import Clock
 
 SETTINGS: dict[str, Any] = {"gradient_checkpointing": False, "per_device_train_batch_size": 4}
@@ -80,4 +80,4 @@ def _config(job: RLJob, settings: dict[str, Any]) -> GRPOConfig:
 
 
 if __name__ == "__main__":
-    run(theirs)
+    run(RLJob, theirs)

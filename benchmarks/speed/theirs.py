@@ -112,4 +112,4 @@ def _config(job: Job, settings: dict[str, Any]) -> SFTConfig:
 
 
 if __name__ == "__main__":
-    run(theirs)
+    run(Job, theirs)

@@ -16,6 +16,8 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
+from tltrain.engine.cpu_kernels import hidden_keys
+from tltrain.engine.stretches import attend_stretches, stretches
 from tltrain.engine.tree import TokenTree
 from tltrain.errors import ModelError
 
@@ -109,10 +111,11 @@ def _attention(
 AttentionInterface.register(NAME, _attention)
 
 
-def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None = None
+def fused_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
 ) -> torch.Tensor:
-    """Causal attention of the last L of N consecutive tokens.
+    """Causal attention of the last L of N consecutive tokens with torch's fused kernels, which need an (L, N) mask in
+    memory only on CPUs or if there is a window.
 
     Args:
         query: (1, H, L, E).
@@ -124,110 +127,12 @@ def attend(
     Returns:
         (1, H, L, E).
     """
-    if window is not None and key.shape[2] <= window:
-        window = None
-    if query.device.type != "cpu":
-        return fused_attention(query, key, value, scale, window)
-    attended: torch.Tensor = _RecomputedAttention.apply(query, key, value, scale, window)  # type: ignore[no-untyped-call]
-    return attended
-
-
-def fused_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
-) -> torch.Tensor:
-    """`attend` with torch's fused kernels, which need an (L, N) mask in memory only on CPUs or if there is a window."""
     mask: torch.Tensor = causal_lower_right(query.shape[2], key.shape[2])
-    if window is not None:
-        mask = ~_hidden(0, query.shape[2], key.shape[2], length=query.shape[2], window=window, device=query.device)
+    if window is not None and key.shape[2] > window:
+        mask = ~hidden_keys(query.shape[2], key.shape[2], window, query.device)
     return scaled_dot_product_attention(
         query, key, value, attn_mask=mask, scale=scale, enable_gqa=query.shape[1] > key.shape[1]
     )
-
-
-BLOCK = 256
-"""Queries whose attention weights are in memory at once. Keys after the last query of a block are not computed."""
-
-
-def _hidden(
-    start: int, stop: int, known: int, *, length: int, window: int | None, device: torch.device
-) -> torch.Tensor:
-    """Mask of queries `start:stop`: (stop - start, known - length + stop), True where a key is not visible.
-
-    There are `length` queries, which are the last of `known` tokens."""
-    before = known - length
-    keys = torch.arange(before + stop, device=device)[None, :]
-    queries = torch.arange(before + start, before + stop, device=device)[:, None]
-    return keys > queries if window is None else (keys > queries) | (keys <= queries - window)
-
-
-class _RecomputedAttention(torch.autograd.Function):
-    """Attention that saves only its inputs and recomputes the attention weights in the backward pass.
-
-    On CPUs the backward pass of torch's fused kernel takes many times as long as its forward pass; plain matrix
-    products, with the query heads of a group folded into rows, take a fifth of that. Queries are processed in blocks,
-    each against the keys visible to it.
-    """
-
-    @staticmethod
-    def forward(
-        context: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float, window: int | None
-    ) -> torch.Tensor:
-        """See `attend`."""
-        context.save_for_backward(query, key, value)
-        context.scale, context.window = scale, window
-        attended = torch.empty_like(query)
-        for start, stop, visible in _blocks(query.shape[2], key.shape[2]):
-            folded = _fold(query[:, :, start:stop], key.shape[1]) * scale
-            weights = _attention_weights(
-                folded, key[0, :, :visible], start, stop, length=query.shape[2], known=key.shape[2], window=window
-            )
-            attended[:, :, start:stop] = (weights @ value[0, :, :visible]).view(1, query.shape[1], stop - start, -1)
-        return attended
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of query, key and value."""
-        query, key, value = context.saved_tensors
-        query_gradient, key_gradient, value_gradient = torch.empty_like(query), *map(torch.zeros_like, (key, value))
-        for start, stop, visible in _blocks(query.shape[2], key.shape[2]):
-            folded = _fold(query[:, :, start:stop], key.shape[1]) * context.scale
-            out = _fold(gradient[:, :, start:stop], key.shape[1])
-            keys, values = key[0, :, :visible], value[0, :, :visible]
-            weights = _attention_weights(
-                folded, keys, start, stop, length=query.shape[2], known=key.shape[2], window=context.window
-            )
-            value_gradient[0, :, :visible] += weights.transpose(1, 2) @ out
-            scores = torch.ops.aten._softmax_backward_data(out @ values.transpose(1, 2), weights, -1, weights.dtype)
-            rows = (scores @ keys).view(1, query.shape[1], stop - start, -1)
-            query_gradient[:, :, start:stop] = rows * context.scale
-            key_gradient[0, :, :visible] += scores.transpose(1, 2) @ folded
-        return query_gradient, key_gradient, value_gradient, None, None
-
-
-def _blocks(length: int, known: int) -> Iterator[tuple[int, int, int]]:
-    """Start and end of each block of `length` queries, the last of `known` tokens, and its number of visible keys."""
-    for start in range(0, length, BLOCK):
-        stop = min(start + BLOCK, length)
-        yield start, stop, known - length + stop
-
-
-def _fold(heads: torch.Tensor, groups: int) -> torch.Tensor:
-    """(1, H, L, E) -> (G, H/G * L, E): the query heads that share a key head become rows of one matrix."""
-    return heads.reshape(groups, -1, heads.shape[-1])
-
-
-def _attention_weights(
-    folded: torch.Tensor, key: torch.Tensor, start: int, stop: int, *, length: int, known: int, window: int | None
-) -> torch.Tensor:
-    """(G, H/G * (stop - start), visible) attention weights of a block, 0 where a key is not visible."""
-    scores = folded @ key.transpose(1, 2)
-    if stop - start > 1 or window is not None:
-        hidden = _hidden(start, stop, known, length=length, window=window, device=key.device)
-        if window is None:  # only keys of the block itself can be invisible to its queries
-            hidden = hidden[:, start - stop :]
-        rows = scores.view(key.shape[0], -1, stop - start, key.shape[1])
-        rows[..., -hidden.shape[1] :].masked_fill_(hidden, -torch.inf)
-    return scores.softmax(-1)
 
 
 KeyValues = dict[int, tuple[torch.Tensor, torch.Tensor]]
@@ -247,6 +152,7 @@ class TreeLayout:
         cache: whether to store the keys and values of each layer in `cached`, for later passes and for generation.
 
     Attributes:
+        stretches: of the pass's tokens.
         cached: keys and values of the pass's tokens, filled during the pass if `cache` is set.
     """
 
@@ -258,13 +164,8 @@ class TreeLayout:
         past: Sequence[KeyValues] = (),
         cache: bool = False,
     ) -> None:
-        segments = tree.segments[begin:end]
         self._inputs = tree.inputs(begin, end)
-        self.lengths = [segment.end - segment.begin for segment in segments]
-        self.visible = [
-            (*(other - begin for other in segment.ancestors if other >= begin), index)
-            for index, segment in enumerate(segments)
-        ]
+        self.stretches = stretches(tree, begin, end)
         self.past = past
         self.cache = cache
         self.cached: KeyValues = {}
@@ -286,14 +187,17 @@ class TreeLayout:
         """See `Layout`; B is 1."""
         if self.cache:
             self.cached[layer] = (key, value)
-        queries, keys, values = (torch.split(heads, self.lengths, dim=2) for heads in (query, key, value))
-        before = [past[layer] for past in self.past]
-        attended = []
-        for visible, own_query in zip(self.visible, queries, strict=True):
-            path_keys = [*(pair[0] for pair in before), *(keys[index] for index in visible)]
-            path_values = [*(pair[1] for pair in before), *(values[index] for index in visible)]
-            attended.append(attend(own_query, _joined(path_keys), _joined(path_values), scale, window))
-        return _joined(attended)
+        past = [heads for earlier in self.past for heads in earlier[layer]]
+        if query.device.type == "cpu":
+            return attend_stretches(self.stretches, query, key, value, past, scale=scale, window=window)
+        lengths = [stretch.end - stretch.begin for stretch in self.stretches]
+        queries, keys, values = (torch.split(heads, lengths, dim=2) for heads in (query, key, value))
+        parts = []
+        for stretch, own_query in zip(self.stretches, queries, strict=True):
+            path_keys = [*past[0::2], *(keys[index] for index in stretch.path)]
+            path_values = [*past[1::2], *(values[index] for index in stretch.path)]
+            parts.append(fused_attention(own_query, _joined(path_keys), _joined(path_values), scale, window))
+        return _joined(parts)
 
 
 def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -93,9 +93,11 @@ class DecodeLayout:
         count, heads, _, size = query.shape
         query = query.view(count, keys.shape[1], -1, size) * scale
         scores = (query @ keys.transpose(2, 3)).float() + self._mask(used, window)
-        own, own_logsumexp = scores.softmax(-1).to(query.dtype) @ values, scores.logsumexp(-1, keepdim=True)
+        weights = scores.softmax(-1)
+        own = weights.to(query.dtype) @ values
         if not self.groups:
             return own.reshape(count, heads, 1, size)
+        own_logsumexp = _logsumexp(scores, weights)
         shared, logsumexp = torch.zeros_like(own), torch.full_like(own_logsumexp, -torch.inf)
         for group in self.groups:
             rows = slice(group.begin, group.end)
@@ -111,14 +113,17 @@ class DecodeLayout:
         count, groups, heads, size = query.shape
         keys, values = group.key_values[layer]
         folded = query.transpose(0, 1).reshape(groups, count * heads, size)
+        if window is None and query.device.type == "cpu":
+            return _fused(folded, keys, values, count)
         scores = (folded @ keys.transpose(1, 2)).float()
         if window is not None:
             positions = torch.arange(group.length, device=query.device)
             hidden = positions <= (self.lengths[group.begin : group.end] + group.length - window)[:, None, None]
             # A finite number, since the whole prefix may be outside the window.
             scores.view(groups, count, heads, -1).masked_fill_(hidden, torch.finfo(torch.float32).min)
-        attended = (scores.softmax(-1).to(query.dtype) @ values).view(groups, count, heads, size).transpose(0, 1)
-        return attended, scores.logsumexp(-1).view(groups, count, heads, 1).transpose(0, 1)
+        weights = scores.softmax(-1)
+        attended = (weights.to(query.dtype) @ values).view(groups, count, heads, size).transpose(0, 1)
+        return attended, _logsumexp(scores, weights).view(groups, count, heads, 1).transpose(0, 1)
 
     def shape(self) -> tuple[int, int]:
         """Number of replies and used length of the buffers: as long as they stay, a step is the same kernels."""
@@ -178,6 +183,25 @@ class DecodeLayout:
                 heads[: len(keep)] = heads[rows]
             self.own[layer] = (pair[0][: len(keep)], pair[1][: len(keep)])
         self._masks.clear()
+
+
+def _logsumexp(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """(..., 1) log-sum-exp of scores (..., n), given their softmax: the largest weight is exp(largest score -
+    log-sum-exp). This takes no second pass of exponentials."""
+    return scores.amax(-1, keepdim=True) - weights.amax(-1, keepdim=True).log()
+
+
+def _fused(
+    folded: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Results of `_attend_shared` from scaled queries (G, b * H/G, E) by the kernel behind torch's
+    `scaled_dot_product_attention`, which does not return the log-sum-exp."""
+    groups, rows, size = folded.shape
+    attended, logsumexp = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+        folded[None], keys[None], values[None], scale=1.0
+    )
+    shape = (groups, count, rows // count)
+    return attended[0].reshape(*shape, size).transpose(0, 1), logsumexp[0].reshape(*shape, 1).transpose(0, 1)
 
 
 def _shared_length(paths: Sequence[Sequence[int]]) -> int:

@@ -1,14 +1,15 @@
-"""A model's transformer layers: the units of sharding, of gradient checkpointing and of compilation."""
+"""A model's transformer layers: the units of sharding, of gradient checkpointing and of compilation; recomputed
+activations in them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from tltrain.errors import ModelError
@@ -69,3 +70,46 @@ def compiled_layers(model: PreTrainedModel, backend: str = "inductor") -> Iterat
 def _attends(module: torch.nn.Module) -> bool:
     """Whether a module calls the attention interface, which needs to know the index of its layer."""
     return any("layer_idx" in vars(part) for part in module.modules())
+
+
+GATED = {"gate_proj", "up_proj", "down_proj"}
+"""Submodules of a gated feed-forward network: `down_proj(activation(gate_proj(x)) * up_proj(x))`."""
+PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
+
+
+@contextmanager
+def recomputed_activations(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the block, the norms and gated feed-forward networks of a model's layers recompute their activations in
+    the backward pass.
+
+    A norm saves its input, a network its input and the outputs of its two first matrix products; what is recomputed are
+    cheap element-wise operations, and no matrix product. Other modules are unchanged.
+    """
+    wrapped: list[torch.nn.Module] = []
+    for layer in (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)):
+        for module in layer.children():
+            options: dict[str, Any] = {}
+            if "forward" in vars(module):  # inside another such block, that of a pass over a prefix
+                continue
+            if {name for name, _ in module.named_children()} >= GATED:
+                options["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+            elif not type(module).__name__.endswith("RMSNorm"):
+                continue
+            forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False, **options)
+            module.forward = forward
+            wrapped.append(module)
+    try:
+        yield
+    finally:
+        for module in wrapped:
+            del module.forward
+
+
+def _policy(_: Any, operator: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
+    """Save the outputs of matrix products, except of those to a smaller size: nothing that is recomputed needs the last
+    product of a feed-forward network."""
+    if operator in PRODUCTS:
+        inputs, outputs = arguments[-1].shape
+        if outputs >= inputs:
+            return CheckpointPolicy.MUST_SAVE
+    return CheckpointPolicy.PREFER_RECOMPUTE
