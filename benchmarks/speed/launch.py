@@ -66,7 +66,7 @@ def header(device: str) -> dict[str, Any]:
 def peak_line(machine: dict[str, Any]) -> str:
     """The machine's matrix peak as text."""
     bf16, fp32 = machine["peak_flops"] / 1e9, machine["peak_flops_fp32"] / 1e9
-    return f"matrix peak {bf16:,.0f} GFLOP/s in bf16, {fp32:,.0f} in fp32"
+    return f"matrix peak {bf16:,.1f} GFLOP/s in bf16, {fp32:,.1f} in fp32"
 
 
 def installed(interpreters: dict[str, str]) -> dict[str, str]:
