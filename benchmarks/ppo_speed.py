@@ -133,7 +133,7 @@ def interpreters(options: argparse.Namespace) -> dict[str, str]:
     """Interpreter of each selected side; TRL is skipped with a warning if it is not installed."""
     found = {side: options.trl_python if side == "trl" else sys.executable for side in options.sides}
     if "trl" in found and subprocess.run([found["trl"], "-c", "import trl, datasets"], capture_output=True).returncode:
-        report(f"TRL is skipped: not found by {found.pop('trl')}; `pip install 'tltrain[bench]'`, or use --trl-python")
+        report(f"TRL is skipped: not found by {found.pop('trl')}; `pip install 'tltrain[trl]'`, or use --trl-python")
     return found
 
 

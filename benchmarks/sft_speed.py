@@ -186,7 +186,7 @@ def sides(options: argparse.Namespace) -> dict[str, str]:
     found = {side: interpreters[side] for side in MODULES if side in options.sides}
     if "trl" in found and subprocess.run([found["trl"], "-c", "import trl, datasets"], capture_output=True).returncode:
         python = found.pop("trl")
-        report(f"TRL is skipped: not found by {python}; `pip install 'tltrain[bench]'`, or use --trl-python")
+        report(f"TRL is skipped: not found by {python}; `pip install 'tltrain[trl]'`, or use --trl-python")
     return found
 
 
