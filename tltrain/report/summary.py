@@ -182,7 +182,7 @@ def _change(comparisons: Comparisons, row: Score, reference: Score, metric: str)
     if result.verdict == "higher":
         return f"{gain} added {points} to {against}"
     if result.verdict == "lower":
-        return f"{gain} did not help, it cost {points} against {against}"
+        return f"{gain} did not help but cost {points} against {against}"
     if result.verdict == "within noise":
         return f"the change by {gain} ({result.text}) is within noise"
     return f"{gain} changed it by {result.text} points, without a standard error to judge by"
