@@ -19,6 +19,7 @@ from tltrain.cli.app import (
     app,
     print_status,
     silence_libraries,
+    stderr,
 )
 from tltrain.errors import ConfigError
 from tltrain.progress import quantity
@@ -38,6 +39,7 @@ def init(
     as_json: Json = False,
 ) -> None:
     """A commented configuration with settings that fit your logs."""
+    from tltrain.cli.progress import show_progress
     from tltrain.files import write_text
     from tltrain.planning.commented import commented_yaml
     from tltrain.planning.proposal import configuration_path, propose
@@ -46,7 +48,8 @@ def init(
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: exists already; choose another file with --out, or replace it with --overwrite")
     silence_libraries()
-    proposal = propose(logs, model, format, tools, allow_code=allow_code)
+    with show_progress(stderr, enabled=stderr.is_terminal) as progress:
+        proposal = propose(logs, model, format, tools, allow_code=allow_code, progress=progress(f"audit {logs}"))
     found = proposal.audit
     config = proposal.config
     write_text(path, commented_yaml(proposal))
@@ -62,6 +65,8 @@ def init(
         }
         print(json.dumps(result, ensure_ascii=False))
         return
+    for line in proposal.found:
+        print_status(line)
     for warning in found["warnings"]:
         print_status(f"warning: {warning}")
     if number := len(proposal.problems):

@@ -79,12 +79,15 @@ def run(
 
 def _proposed(logs: Path, model: str | None, allow_code: bool) -> RunConfig:
     """Settings that fit the logs, as `tltrain init` writes them."""
+    from tltrain.cli.progress import show_progress
     from tltrain.model import BUILTIN
     from tltrain.planning.proposal import propose
 
     silence_libraries()
     print_status(f"{logs}: data, not a configuration; the settings are those of `tltrain init {logs}`")
-    proposal = propose(str(logs), model or BUILTIN, allow_code=allow_code)
+    with show_progress(stderr, enabled=stderr.is_terminal) as progress:
+        show = progress(f"audit {logs}")
+        proposal = propose(str(logs), model or BUILTIN, allow_code=allow_code, progress=show)
     print_status(proposal.audit["headline"])
     return proposal.config
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from tltrain.data import opening
 from tltrain.errors import DataError, ModelError
 from tltrain.planning.model_size import ModelSize, model_size
 from tltrain.planning.replies import QUANTILE, fitting_limit, gold_lengths
-from tltrain.progress import quantity
+from tltrain.progress import Progress, no_progress, quantity
 from tltrain.sft import prefix_key
 from tltrain.trajectory import Trajectory
 
@@ -46,12 +46,14 @@ class Proposal:
         settings: in the order in which they are written.
         audit: the audit of the data (see `audit.run.audit`).
         problems: records that could not be read.
+        found: lines that say what the data contain: format, numbers of trajectories and tools, unknown fields.
     """
 
     data: str
     settings: list[Setting]
     audit: dict[str, Any]
     problems: list[formats.Problem]
+    found: list[str]
 
     @property
     def config(self) -> RunConfig:
@@ -112,7 +114,7 @@ def propose(
     tools: str | None = None,
     *,
     allow_code: bool = False,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Proposal:
     """Read data of any format and choose settings that fit them.
 
@@ -122,7 +124,7 @@ def propose(
         format: of the data; None: detected from the content.
         tools: file of tool specifications, for data that contain none.
         allow_code: whether a model with Python code or pickled weights is loaded; the configuration then allows it too.
-        progress: called with the number of trajectories audited so far.
+        progress: called after each chunk of trajectories that is audited.
 
     Raises:
         DataError: nothing can be read.
@@ -130,13 +132,19 @@ def propose(
     """
     tokenizer = models.load_tokenizer(model, allow_code=allow_code)
     problems: list[formats.Problem] = []
+    contents = formats.Found()
     given = None if tools is None else formats.read_tools(tools)
-    trajectories = list(formats.read(data, format, given, False, problems))
+    trajectories = list(formats.read(data, format, given, False, problems, contents))
     if not trajectories:
         first = problems[0] if problems else None
         reason = f"no trajectory could be read{f': {first.reason}' if first else ''}"
         raise DataError(reason, data, first.line if first else None)
-    found = audit(trajectories, "default", tokenizer=tokenizer, progress=progress)
+    found = audit(
+        trajectories,
+        "default",
+        tokenizer=tokenizer,
+        progress=lambda done: progress("trajectories", done, len(trajectories)),
+    )
     facts = Facts(
         data=data,
         format=format,
@@ -150,7 +158,7 @@ def propose(
         audit=found,
         unreadable=len(problems),
     )
-    return Proposal(data, _settings(facts), found, problems)
+    return Proposal(data, _settings(facts), found, problems, contents.lines(data))
 
 
 def _dialect(model: str, tokenizer: PreTrainedTokenizerBase) -> str:
