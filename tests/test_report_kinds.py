@@ -9,11 +9,11 @@ from typing import Any
 from rich.console import Console
 from support.report_sample import score, score_rows, write, write_lines, write_sample
 
-from tltrain.evaluation.significance import compare, comparison_json, write_significance
+from tltrain.evaluation.significance import FEW, compare, comparison_json, write_significance
 from tltrain.report.analysis_page import analysis_lines, analysis_page
 from tltrain.report.comparison import finding, markdown, write_comparison
 from tltrain.report.examples import example_sections
-from tltrain.report.gold_kinds import FEW, TEXT, shares
+from tltrain.report.gold_kinds import TEXT, shares
 from tltrain.report.report import write_report
 from tltrain.report.run_files import parse_scores
 from tltrain.report.summary import headline

@@ -92,7 +92,7 @@ def _tokens(rows: Rows) -> Markup:
         shares = {kind: float(values["right"]) for kind, values in tokens["kinds"].items()}
         chart = charts.bars(f"Became right, {_title(row)}", shares, total=max(tokens["wrong_calls"], 1), limit=100.0)
         if not tokens["wrong_calls"]:
-            parts += [heading(_title(row)), paragraph(f"No call is wrong, so none was corrected ({_known(tokens)}).")]
+            parts += [heading(_title(row)), paragraph(f"No call is wrong, so none was corrected; {_callless(tokens)}.")]
             continue
         parts += [heading(_title(row)), figure(chart, f"In per cent of {_known(tokens)}."), table(columns, body)]
     return join(parts)
@@ -107,7 +107,7 @@ def analysis_lines(rows: Rows) -> Iterator[str]:
         for part in by_kind([row]) if "gold_with_call" in row else ():
             if "kind" in part:
                 yield f"  {part['kind']}: {part['right']:,} of {part['n']:,} right"
-        if tokens := row["tokens"]:
+        if (tokens := row["tokens"]) and tokens["wrong_calls"]:
             kinds = ((kind, values["right"], values["corrected"]) for kind, values in tokens["kinds"].items())
             became = ", ".join(f"{kind} {right:,} of {corrected:,}" for kind, right, corrected in kinds)
             yield f"  corrected and became right: {became}; of {_known(tokens)}"
@@ -121,8 +121,12 @@ def _part(number: int, row: Mapping[str, Any]) -> str:
 def _known(tokens: Mapping[str, Any]) -> str:
     return (
         f"{quantity(tokens['wrong_calls'], 'wrong call')}, the name of {tokens['unlocated']:,} of them not located in "
-        f"the text; {quantity(tokens['without_call'], 'wrong reply')} without a call to correct"
+        f"the text; {_callless(tokens)}"
     )
+
+
+def _callless(tokens: Mapping[str, Any]) -> str:
+    return f"{quantity(tokens['without_call'], 'wrong reply')} without a call to correct"
 
 
 _TITLES = ("calls that contain it", "corrected", "became right", "% of wrong calls", "% of corrected")
