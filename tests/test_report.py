@@ -214,6 +214,11 @@ def test_headline_distinguishes_gains_from_noise() -> None:
     )
 
 
+def test_headline_gives_the_whole_training_credit_where_there_was_no_other() -> None:
+    scores = parsed(("base", 2.0, 0.7), ("mae+pkt", 71.0, 2.2))
+    assert headline(scores, compare(scores)).endswith(": SFT with MAE and PKT added 69.0 points to the base model.")
+
+
 def test_headline_reports_a_stage_that_did_harm() -> None:
     scores = parsed(("sft", 80.0, 1.0), ("mae+pkt", 70.0, 1.0), split="seen")
     assert headline(scores, compare(scores)) == (

@@ -138,7 +138,8 @@ def _sft(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section | None:
     if not curves:
         return None
     shades = colours(list(curves))
-    caption = "Strong: the running mean. Faint: each optimiser step."
+    smoothed = any(len(steps) >= charts.SMOOTHED_FROM for steps, _ in curves.values())
+    caption = "Strong: the running mean. Faint: each optimiser step." if smoothed else "Each optimiser step."
     if len(curves) > 1:
         caption += " The arms weigh tokens differently, so the height of one curve says nothing about the other."
     parts = []

@@ -178,7 +178,9 @@ def _change(comparisons: Comparisons, row: Score, reference: Score, metric: str)
     result = difference(comparisons, row, reference, metric)
     if result is None:
         return ""
-    gain, against, points = _gain(row.model), title(reference.model), f"{abs(result.points):.1f} points"
+    alone = row.model in ARMS and ARMS[row.model].against == reference.model  # the arm differs in its gain only
+    gain = _gain(row.model) if alone else title(row.model)
+    against, points = title(reference.model), f"{abs(result.points):.1f} points"
     if result.verdict == "higher":
         return f"{gain} added {points} to {against}"
     if result.verdict == "lower":
