@@ -141,7 +141,7 @@ def run_parts(options: argparse.Namespace, head: dict[str, Any], folder: Path) -
         )
         left = ends - time.monotonic()
         if part.kind == "trl" and not trl:
-            skipped = "skipped: TRL is not installed (`pip install 'tltrain[bench]'`, or --trl-python)"
+            skipped = "skipped: TRL is not installed (`pip install 'tltrain[trl]'`, or --trl-python)"
             results.append({"part": part.name(), "kind": "trl", "model": part.model, "error": skipped, "skipped": True})
         elif left <= 0:
             late = "skipped: no time left"

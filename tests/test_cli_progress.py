@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tltrain.cli.progress import progress_line, show_progress
+from tltrain.progress import quantity
 
 
 def clock(monkeypatch: pytest.MonkeyPatch, *times: float) -> None:
@@ -91,3 +92,21 @@ def test_quiet_shows_nothing() -> None:
     with show_progress(Console(file=written, force_terminal=True, quiet=True)) as tell:
         tell("sft")("updates", 1, 1)
     assert written.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "singular", "text"),
+    [
+        (1, "trajectory", "1 trajectory"),
+        (0, "trajectory", "0 trajectories"),
+        (2_000, "key token", "2,000 key tokens"),
+        (2, "query", "2 queries"),
+        (2, "key", "2 keys"),
+    ],
+)
+def test_quantities_are_worded_by_their_number(number: int, singular: str, text: str) -> None:
+    assert quantity(number, singular) == text
+
+
+def test_a_plural_can_be_given() -> None:
+    assert [quantity(number, "index", "indices") for number in (1, 2)] == ["1 index", "2 indices"]

@@ -101,7 +101,7 @@ def test_what_cannot_be_read_is_listed(data: str, tmp_path: Path) -> None:
     (skipped,) = done.to_json()["skipped"]
     assert (skipped["path"], skipped["line"]) == (data, 2)
     assert done.summary().splitlines() == [
-        "1 trajectories written, 1 skipped",
+        "1 trajectory written, 1 skipped",
         "  1 skipped: messages: expected list, got number",
     ]
     assert str(done.problems[0]) == f"{data}:2: messages: expected list, got number"
@@ -150,13 +150,13 @@ def test_text_that_llama_factory_cannot_store_is_skipped_or_dropped(tmp_path: Pa
     done = convert_file(data, "llama-factory", str(out))
     assert (done.written, done.dropped_texts) == (1, None)
     assert done.summary().splitlines() == [
-        "1 trajectories written, 1 skipped",
+        "1 trajectory written, 1 skipped",
         "  1 skipped: messages[…].content: LLaMA-Factory cannot store text beside calls",
         "  --drop-text writes these calls without the text",
     ]
     done = convert_file(data, "llama-factory", str(out), drop_text=True)
     assert (done.written, done.problems, done.dropped_texts) == (2, [], 1)
-    assert done.summary().splitlines() == ["2 trajectories written, 0 skipped", "  1 texts beside calls dropped"]
+    assert done.summary().splitlines() == ["2 trajectories written, 0 skipped", "  dropped 1 text beside calls"]
     first, second = formats.read(out)
     assert first.messages == second.messages
     assert first.messages[1].calls and first.messages[-1].content == "It was sent.", "other texts stay"
@@ -176,7 +176,7 @@ def test_the_entry_of_dataset_info(data: str, tmp_path: Path) -> None:
 
 def test_prompts_with_golds(data: str, model: str, tmp_path: Path) -> None:
     done = convert_file(data, "trl-grpo", str(tmp_path / "out.jsonl"), model=model)
-    assert done.summary() == "2 prompts written; 1 replies are no golds (failed or labelled 0); 0 records skipped"
+    assert done.summary() == "2 prompts written; 1 reply left out (failed or labelled 0); 0 records skipped"
     assert done.usage is not None and "reward_funcs=ToolCallReward(tokenizer)" in done.usage
     rows = lines(tmp_path / "out.jsonl")
     assert [json.loads(row["golds"]) for row in rows] == [

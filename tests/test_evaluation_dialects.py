@@ -59,6 +59,15 @@ def test_each_model_is_read_as_its_template_writes(folder: Path, tmp_path: Path)
     )
 
 
+def test_a_dialect_against_the_template_is_refused_before_the_first_model(folder: Path, tmp_path: Path) -> None:
+    models = (f"a={folder / 'first'}", f"b={folder / 'second'}")
+    options = ("--bench", "bfcl/exec", "--data", folder, "--limit", 1, "--out", tmp_path / "run")
+    code, _, err = call("eval", *models, "--dialect", "b=hermes", *options)
+    said = f"tltrain: model {folder / 'second'}: its chat template writes calls as python: set `dialect: python`"
+    assert (code, err.splitlines()[-1]) == (2, said)
+    assert not (tmp_path / "run/predictions").exists()
+
+
 def test_models_and_dialects_of_a_configuration(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "eval.yaml"
     path.write_text(f"models:\n  a: {{model: {folder / 'first'}, dialect: qwen}}\n  b: {folder / 'second'}\nseed: 3\n")

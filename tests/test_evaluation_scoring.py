@@ -137,12 +137,12 @@ def test_missing_and_other_predictions(garden: TestSet) -> None:
         json.dumps({"index": 4, "text": "Action: water"}),
     ]
     row = score_file(garden, lines)
-    assert (row["n"], row["items"], row["missing"], row["unparseable"]) == (5, 5, 1, 2)
+    assert (row["n"], row["items"], row["missing"], row["unparseable"]) == (5, 5, 1, 1)
     assert metrics(row) == (60, 60, 40)
-    assert row["errors"] == {"format": 2, "value": 1}
+    assert row["errors"] == {"format": 1, "missing": 1, "value": 1}
     paper = score_file(garden, lines, "paper")
-    assert (metrics(paper), paper["unparseable"], paper["missing"]) == ((60, 60, 40), 2, 1)
-    assert paper["errors"] == {"format": 2, "value": 1}
+    assert (metrics(paper), paper["unparseable"], paper["missing"]) == ((60, 60, 40), 1, 1)
+    assert paper["errors"] == {"format": 1, "missing": 1, "value": 1}
     assert (paper["protocol"], paper["bench"], paper["split"]) == ("paper", "rotbench", SPLIT)
 
 
@@ -232,7 +232,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     asked = ["score", "rotbench", "--split", SPLIT, "--data", folder, "--predictions", path]
     code, out, err = call(*asked, "--json")
     row = json.loads(out)
-    warning = "warning: 1 of 5 items have no prediction; they count as wrong\n"
+    warning = "warning: 1 of 5 items without a prediction, which counts as wrong\n"
     assert (code, err, row["missing"]) == (1, warning, 1)
     assert metrics(row) == (80, 80, 80)
     code, out, err = call(*asked)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.format_samples import LLAMA_FACTORY, OPENAI, SEALTOOLS, TAUBENCH, TIME, WEATHER, WRAPPED
+from support.format_samples import LLAMA_FACTORY, OPENAI, SEALTOOLS, TAUBENCH, TIME, TOOLALPACA_TEST, WEATHER, WRAPPED
 
 from tltrain.errors import DataError
 from tltrain.formats import Problem, convert, format_name, infer_tools, read, read_tools
@@ -167,6 +167,16 @@ def test_tools_given_once_for_a_file(text: str, tmp_path: Path) -> None:
 def test_a_samples_own_tools_come_first(tmp_path: Path) -> None:
     path = file(tmp_path, lines({"tools": WRAPPED}, PLAIN | {"tools": [TIME]}, PLAIN | {"tools": []}))
     assert [trajectory.tools for trajectory in read(path, tools=[WEATHER_TOOL])] == [(TIME_TOOL,), ()]
+
+
+def test_a_refusal_is_one_line_whatever_the_keys_of_the_data(tmp_path: Path) -> None:
+    """Seen among a million mutated records: a tool of ToolAlpaca whose name has line breaks."""
+    described = {"components": "", "a\nb\u2028c": 'Weather.\nParameters: {"city" "Required. string."}\nOutput: x'}
+    path = file(tmp_path, lines(TOOLALPACA_TEST | {"Function_Description": described}))
+    problems: list[Problem] = []
+    assert not list(read(path, "toolalpaca", strict=False, problems=problems))
+    (problem,) = problems
+    assert problem.reason.startswith("Function_Description.a\\nb\\u2028c: invalid JSON: ")
 
 
 def test_errors_inside_one_object_of_samples_say_which(tmp_path: Path) -> None:

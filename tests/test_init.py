@@ -44,6 +44,7 @@ def test_it_writes_a_commented_configuration(model: str, tmp_path: Path, monkeyp
     code, out, err = call("init", logs, "--model", model)
     assert code == 0, err
     assert out == "3 of 15 calls failed; all of them name an argument that does not exist.\n"
+    assert err.splitlines()[0] == f"{logs}: openai, 12 trajectories, 5 tools"
     assert err.splitlines()[-1].startswith("next: tltrain plan my.logs.yaml")
     text = (tmp_path / "my.logs.yaml").read_text()
     lines = text.splitlines()

@@ -103,6 +103,17 @@ def test_scores_are_added_when_they_exist(run: Path) -> None:
     assert path.stat().st_mtime_ns == before, "up to date"
 
 
+def test_items_that_need_no_call_are_shown_apart_and_few_are_counted(run: Path) -> None:
+    """A model that never calls is right wherever a text is due, and says nothing about tools."""
+    parts = {"gold_with_call": {"n": 9, "TS": 0.0, "CF": 0.0}, "gold_without_call": {"n": 8, "TS": 50.0}}
+    write_json(run / "scores.json", [score(model, 23.5) | {"n": 17, **parts} for model in ("base", "sft")])
+    write_cards(run)
+    text = (run / "sft/sft/model/README.md").read_text()
+    assert "| test | model | TS | CF | text | items |" in text
+    assert "| toolworld seen | **this model** | 0 of 9 | 0 of 9 | 4 of 8 | 9+8 |" in text
+    assert "text: of the items whose gold is a text" in text and "Of fewer than 30 items" in text
+
+
 def test_generated_data_are_named_by_their_settings(run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
     data = {"train": "toolworld", "size": 1217, "noise": None}

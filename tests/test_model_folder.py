@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, 
 
 from tltrain import dialects
 from tltrain import model as models
-from tltrain.config import LoraConfig
+from tltrain.config import LoraConfig, read_config
 from tltrain.dialects import hermes, python
 from tltrain.encode import Encoder
 from tltrain.encode.rendering import template_message
@@ -255,7 +255,7 @@ def test_evaluation_refuses_them_in_one_line(micro: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("command", ["audit", "convert", "inspect", "try"])
+@pytest.mark.parametrize("command", ["audit", "convert", "init", "inspect", "try"])
 def test_the_other_commands_refuse_code_unless_it_is_allowed(micro: Path, tmp_path: Path, command: str) -> None:
     folder = unsafe(micro, tmp_path / "m", "file")
     data = tmp_path / "data.jsonl"
@@ -263,9 +263,24 @@ def test_the_other_commands_refuse_code_unless_it_is_allowed(micro: Path, tmp_pa
     arguments: tuple[object, ...] = {
         "audit": ("audit", data, "--model", folder, "--out", tmp_path / "audit"),
         "convert": ("convert", data, "--to", "steps", "--model", folder, "--out", tmp_path / "steps.jsonl"),
+        "init": ("init", data, "--model", folder, "--out", tmp_path / "data.yaml"),
         "inspect": ("inspect", folder, data, "--out", tmp_path / "inspect.html"),
         "try": ("try", folder, "--query", "?", "--max-new-tokens", 2),
     }[command]
     assert "the folder has Python code (own.py)" in mistake(*arguments)
     code, _, err = call(*arguments, "--allow-code")
     assert code in (0, 1) and "Python code" not in err, err
+
+
+def test_a_run_on_logs_trusts_a_model_only_if_told_to(micro: Path, tmp_path: Path) -> None:
+    """And so does the configuration that `init` writes, since the model was trusted when it was written."""
+    folder = unsafe(micro, tmp_path / "m", "file")
+    data, path = tmp_path / "data.jsonl", tmp_path / "data.yaml"
+    data.write_text(json.dumps(micro_trajectories(1)[0].to_json()) + "\n")
+    arguments = ("run", data, "--model", folder, "--set", "sft.epochs=no", "--out", tmp_path / "run")
+    code, _, err = call(*arguments)
+    assert code == 2 and "the folder has Python code (own.py)" in err
+    code, _, err = call(*arguments, "--allow-code")
+    assert code == 2 and "Python code" not in err and "sft.epochs" in err  # the next mistake
+    assert call("init", data, "--model", folder, "--allow-code", "--out", path)[0] == 0
+    assert read_config(path).allow_code

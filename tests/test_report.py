@@ -181,21 +181,21 @@ def test_standard_errors_add_as_squares() -> None:
 
 
 def test_models_on_the_same_items_are_compared_in_pairs(tmp_path: Path) -> None:
-    """Of 10 items, 4 are right for both models and 3 only for the second: difference 0.3, variance 0.3 - 0.09."""
-    rights = {"sft": range(4), "mae+pkt": range(7)}
-    rows = [score(model, "seen", ts=10.0 * len(right), n=10) for model, right in rights.items()]
+    """Of 40 items, 16 are right for both models and 12 only for the second: difference 0.3, variance 0.3 - 0.09."""
+    rights = {"sft": range(16), "mae+pkt": range(28)}
+    rows = [score(model, "seen", ts=2.5 * len(right), n=40) for model, right in rights.items()]
     (tmp_path / "scores.json").write_text(json.dumps(rows), encoding="utf-8")
     (tmp_path / "predictions").mkdir()
     for model, right in rights.items():
-        lines = [json.dumps({"item": str(item), "verdict": {"TS": item in right}}) + "\n" for item in range(10)]
+        lines = [json.dumps({"item": str(item), "verdict": {"TS": item in right}}) + "\n" for item in range(40)]
         (tmp_path / "predictions" / f"{model}.seen.jsonl").write_text("".join(lines), encoding="utf-8")
     write_significance(tmp_path)
     run = read_run(tmp_path)
     sft, ours = run.scores
     result = difference(run.comparisons, ours, sft, "TS")
     assert result is not None
-    assert (result.points, result.se) == (pytest.approx(30.0), pytest.approx(100 * (0.21 / 10) ** 0.5))
-    assert change(ours, sft).se == pytest.approx(10 * (2.4 + 2.1) ** 0.5)
+    assert (result.points, result.se) == (pytest.approx(30.0), pytest.approx(100 * (0.21 / 40) ** 0.5))
+    assert change(ours, sft).se == pytest.approx(5 * (2.4 + 2.1) ** 0.5)
 
 
 def test_models_are_compared_with_the_stage_before_and_the_last_with_standard_sft() -> None:
@@ -214,11 +214,16 @@ def test_headline_distinguishes_gains_from_noise() -> None:
     )
 
 
+def test_headline_gives_the_whole_training_credit_where_there_was_no_other() -> None:
+    scores = parsed(("base", 2.0, 0.7), ("mae+pkt", 71.0, 2.2))
+    assert headline(scores, compare(scores)).endswith(": SFT with MAE and PKT added 69.0 points to the base model.")
+
+
 def test_headline_reports_a_stage_that_did_harm() -> None:
     scores = parsed(("sft", 80.0, 1.0), ("mae+pkt", 70.0, 1.0), split="seen")
     assert headline(scores, compare(scores)) == (
         "On tools seen in training, the trained model picks the right tool in 70.0 % of 400 steps "
-        "(standard SFT: 80.0 %): MAE and PKT did not help, it cost 10.0 points against standard SFT."
+        "(standard SFT: 80.0 %): MAE and PKT did not help but cost 10.0 points against standard SFT."
     )
     assert (
         setbacks(scores, compare(scores))
@@ -234,7 +239,7 @@ def test_headline_of_one_row_and_of_another_test_set() -> None:
 
 
 def test_setbacks_use_the_direction_of_a_metric() -> None:
-    first = {"model": "a", "bench": "tooleyes", "n": 9, "DE": 9.0, "VA": 50.0, "se": {"DE": 0.5, "VA": 1.0}}
+    first = {"model": "a", "bench": "tooleyes", "n": 900, "DE": 9.0, "VA": 50.0, "se": {"DE": 0.5, "VA": 1.0}}
     second = first | {"model": "b", "DE": 2.0, "VA": 40.0}
     scores = parse_scores([first, second])
     assert setbacks(scores, compare(scores)) == (

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from support.report_sample import score, score_rows, write, write_sample
+from support.report_sample import score, score_rows, write, write_lines, write_sample
 
-from tltrain.evaluation.significance import compare, comparison_json, write_significance
+from tltrain.evaluation.significance import FEW, compare, comparison_json, write_significance
 from tltrain.report.analysis_page import analysis_lines, analysis_page
 from tltrain.report.comparison import finding, markdown, write_comparison
 from tltrain.report.examples import example_sections
-from tltrain.report.gold_kinds import FEW, TEXT, shares
+from tltrain.report.gold_kinds import TEXT, shares
 from tltrain.report.report import write_report
 from tltrain.report.run_files import parse_scores
 from tltrain.report.summary import headline
-from tltrain.report.tables import score_table, terminal_table
+from tltrain.report.tables import comparison_table, score_table, terminal_table
 
 
 def row(model: str, calls: tuple[int, int], texts: tuple[int, int], **more: Any) -> dict[str, Any]:
@@ -44,12 +44,27 @@ def test_a_model_that_never_calls_picks_no_tool() -> None:
     )
 
 
-def test_few_items_are_counts_and_claim_no_difference() -> None:
-    few = parse_scores([row("sft", (5, FEW - 1), (1, 4)), row("mae+pkt", (29, FEW - 1), (4, 4))])
-    assert headline(few, compare(few)) == (
-        "On own held, the trained model picks the right tool in 29 of the 29 items that need a call "
-        "(standard SFT: 5 of 29): too few to compare models."
+def test_few_items_are_counts_and_models_are_compared_in_pairs_only(tmp_path: Path) -> None:
+    """The verdict on a difference is the same in the headline and in the table below it."""
+    few = [row("sft", (1, 12), (0, 0)), row("mae+pkt", (9, 12), (0, 0))]
+    scores = parse_scores([{key: value for key, value in each.items() if "gold" not in key} for each in few])
+    start = "On own held, the trained model picks the right tool in 9 of 12 items (standard SFT: 1 of 12)"
+    unpaired = compare(scores)
+    assert headline(scores, unpaired) == (
+        f"{start}: MAE and PKT changed it by +66.7 points, without a standard error to judge by."
     )
+    assert "no standard error" in comparison_table(scores, unpaired)
+    for model, right in (("sft", 1), ("mae+pkt", 9)):
+        write_lines(
+            tmp_path / "predictions" / f"{model}.own.held.jsonl",
+            [{"index": index, "item": str(index), "verdict": {"TS": index < right}} for index in range(12)],
+        )
+    paired = compare(scores, tmp_path)
+    assert headline(scores, paired) == f"{start}: MAE and PKT added 66.7 points to standard SFT."
+    assert "higher, p = 0.008" in comparison_table(scores, paired)
+
+
+def test_of_enough_items_the_gain_is_over_all_of_them() -> None:
     enough = parse_scores([row("sft", (6, FEW), (1, 4)), row("mae+pkt", (30, FEW), (4, 4))])
     assert "100.0 % of the 30 items that need a call (standard SFT: 20.0 %); over all 34 items, MAE and PKT added" in (
         headline(enough, compare(enough))
@@ -148,4 +163,4 @@ def test_an_analysis_shows_items_with_and_without_gold_calls_apart() -> None:
     assert "0 of 3 replies are right." in text and "5 of 8" not in text
     first, *parts = analysis_lines([row])
     assert first.startswith("base, toolworld seen: 5 of 8 replies are right")
-    assert parts == ["  items that need a call: 0 of 3 are right", "  items that need a text: 5 of 5 are right"]
+    assert parts == ["  items that need a call: 0 of 3 right", "  items that need a text: 5 of 5 right"]

@@ -16,7 +16,7 @@ from tltrain.encode import Encoder, EncodingCounts, Step
 from tltrain.errors import ConfigError, DataError, TemplateError
 from tltrain.formats import llamafactory
 from tltrain.integrations import rows
-from tltrain.progress import Progress, no_progress
+from tltrain.progress import Progress, no_progress, quantity
 from tltrain.trajectory import Message, Trajectory
 
 if TYPE_CHECKING:
@@ -68,18 +68,19 @@ class Conversion:
         if any(reason.endswith(llamafactory.TEXT_BESIDE_CALLS) for reason in reasons):
             lines.append("  --drop-text writes these calls without the text")
         if self.dropped_texts is not None:
-            lines.append(f"  {self.dropped_texts} texts beside calls dropped")
+            lines.append(f"  dropped {quantity(self.dropped_texts, 'text')} beside calls")
         return "\n".join(lines)
 
     def _counts(self) -> str:
-        counts, skipped = self.encoding, len(self.problems)
+        counts, number = self.encoding, len(self.problems)
+        skipped = f"{quantity(number, 'record')} skipped"
         if self.left_out is not None:
-            left_out = f"{self.left_out} replies are no golds (failed or labelled 0)"
-            return f"{self.written} prompts written; {left_out}; {skipped} records skipped"
+            left_out = f"{quantity(self.left_out, 'reply')} left out (failed or labelled 0)"
+            return f"{quantity(self.written, 'prompt')} written; {left_out}; {skipped}"
         if counts is None:
-            return f"{self.written} trajectories written, {skipped} skipped"
+            return f"{quantity(self.written, 'trajectory')} written, {number:,} skipped"
         masked = f"{counts.masked} failed and weigh 0, {counts.dropped} dropped"
-        return f"{self.written} of {counts.replies} replies written: {masked}; {skipped} records skipped"
+        return f"{self.written} of {quantity(counts.replies, 'reply')} written: {masked}; {skipped}"
 
 
 def convert_file(
@@ -119,11 +120,7 @@ def convert_file(
         ConfigError: the format is unknown, `model` is missing, or the output is part of the input.
         DataError: a record cannot be read or written and `strict` is set, or no record can be read.
     """
-    if "-" not in (data, out) and Path(out).resolve().is_relative_to(Path(data).resolve()):
-        raise ConfigError(f"--out {out}: is part of the input {data}, which is never overwritten")
-    name = formats.format_name(to, NAMES)
-    if name in rows.PROMPT_FORMATS and mask is False:
-        raise ConfigError(f"--no-mask: {name} holds golds, and a failed reply is none")
+    name = _output_format(data, to, out, mask)
     tokenizer = None
     if model is not None and name not in formats.WRITERS:
         from tltrain import model as models
@@ -131,25 +128,39 @@ def convert_file(
         tokenizer = models.load_tokenizer(model, allow_code=allow_code)
     done = Conversion()
     given_tools = None if tools is None else formats.read_tools(tools)
-    trajectories = _require_any(
-        formats.read(data, format, given_tools, strict, done.problems, done.found), data, done.problems
-    )
-    trajectories = _shown(trajectories, progress)
+    trajectories = formats.read(data, format, given_tools, strict, done.problems, done.found)
+    trajectories = _shown(_require_any(trajectories, data, done.problems), progress)
     if drop_text:
         done.dropped_texts = 0
         trajectories = _without_texts(trajectories, done)
     if name in formats.WRITERS:
-        masked = name in MASKED_BY_DEFAULT if mask is None else mask
-        failed = failed_replies if masked else None
-        done.written = formats.write(trajectories, out, name, failed=failed, strict=strict, problems=done.problems)
-        if name == "llama-factory":
-            done.dataset_info = {_stem(out): llamafactory.dataset_info(Path(out).name)}
+        _write_trajectories(trajectories, name, out, mask, strict, done)
     elif name in formats.STEP_WRITERS:
         done.written = formats.write_steps(_steps(trajectories, name, tokenizer, mask, strict, done), out, name)
     else:
         done.written = formats.write_records(_prompts(trajectories, name, tokenizer, strict, done), out)
         done.usage = usage(name)
     return done
+
+
+def _output_format(data: str, to: str, out: str, mask: bool | None) -> str:
+    """The full name of the output format. Raises ConfigError for what cannot be written."""
+    if "-" not in (data, out) and Path(out).resolve().is_relative_to(Path(data).resolve()):
+        raise ConfigError(f"--out {out}: is part of the input {data}, which is never overwritten")
+    name = formats.format_name(to, NAMES)
+    if name in rows.PROMPT_FORMATS and mask is False:
+        raise ConfigError(f"--no-mask: {name} holds golds, and a failed reply is none")
+    return name
+
+
+def _write_trajectories(
+    trajectories: Iterable[Trajectory], name: str, out: str, mask: bool | None, strict: bool, done: Conversion
+) -> None:
+    masked = name in MASKED_BY_DEFAULT if mask is None else mask
+    failed = failed_replies if masked else None
+    done.written = formats.write(trajectories, out, name, failed=failed, strict=strict, problems=done.problems)
+    if name == "llama-factory":
+        done.dataset_info = {_stem(out): llamafactory.dataset_info(Path(out).name)}
 
 
 def _stem(out: str) -> str:

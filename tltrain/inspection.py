@@ -14,6 +14,7 @@ from tltrain.config import RunConfig
 from tltrain.data import load_data
 from tltrain.encode import DEFAULT_W_MAX, Encoder, Step
 from tltrain.errors import ConfigError, DataError
+from tltrain.progress import quantity
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def sample_at(data: str, index: int, format: str | None = None, tools: str | Non
         if count == index:
             return trajectory
         count += 1
-    raise DataError(f"index {index}: the data contain {count} trajectories, numbered from 0", data)
+    raise DataError(f"index {index}: the data contain {quantity(count, 'trajectory')}, numbered from 0", data)
 
 
 def sample_from(data: str, location: str, format: str | None = None, tools: str | None = None) -> Trajectory:
@@ -82,7 +83,9 @@ def inspect_run(
     if chosen is None:
         train = splits["train"]
         if not 0 <= index < len(train):
-            raise DataError(f"index {index}: the training split contains {len(train)} trajectories, numbered from 0")
+            raise DataError(
+                f"index {index}: the training split contains {quantity(len(train), 'trajectory')}, numbered from 0"
+            )
         chosen = train[index]
     encoder = Encoder(
         models.load_tokenizer(config.model, config.dialect, config.allow_code, config.template),

@@ -1,7 +1,8 @@
-"""How long-running functions report their progress."""
+"""How long-running functions report their progress, and how quantities are worded."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -23,6 +24,7 @@ def no_progress_factory(stage: str) -> Progress:
 
 
 T = TypeVar("T")
+_CONSONANT_Y = re.compile("(?<=[^aeiou])y$")
 
 
 def counted(items: Sequence[T], show: Progress, what: str) -> Iterator[T]:
@@ -30,6 +32,18 @@ def counted(items: Sequence[T], show: Progress, what: str) -> Iterator[T]:
     for done, item in enumerate(items, 1):
         yield item
         show(what, done, len(items))
+
+
+def quantity(number: int, singular: str, plural: str = "") -> str:
+    """A number and what it counts, such as `1 trajectory` or `2,000 trajectories`.
+
+    Args:
+        number: how many.
+        singular: what is counted, in the singular.
+        plural: its plural, where that is not the singular with -s, or with -ies for a -y after a consonant.
+    """
+    noun = singular if number == 1 else plural or _CONSONANT_Y.sub("ie", singular) + "s"
+    return f"{number:,} {noun}"
 
 
 @contextmanager

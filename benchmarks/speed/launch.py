@@ -73,7 +73,7 @@ def installed(interpreters: dict[str, str]) -> dict[str, str]:
     """The interpreters of the sides, without that of TRL if TRL is not installed for it, which is reported."""
     found = dict(interpreters)
     if "trl" in found and subprocess.run([found["trl"], "-c", "import trl, datasets"], capture_output=True).returncode:
-        report(f"TRL is skipped: not found by {found.pop('trl')}; `pip install 'tltrain[bench]'`, or use --trl-python")
+        report(f"TRL is skipped: not found by {found.pop('trl')}; `pip install 'tltrain[trl]'`, or use --trl-python")
     return found
 
 

@@ -22,6 +22,7 @@ from tltrain.evaluation.bootstrap import RESAMPLES, Estimate, hierarchical_boots
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.significance import holm
 from tltrain.files import write_json
+from tltrain.progress import quantity
 
 PARTS = {"MAE": "mae", "PKT": "pkt", "IRM": "irm"}
 """The parts of the method, and the field of `Arm` that says whether an arm has it."""
@@ -308,7 +309,8 @@ def _provenance(record: Record) -> dict[str, Any]:
     return {
         "run": record.run.label,
         "commit": environment.get("commit"),
-        "machine": hardware.get("gpu") or f"{hardware.get('cpu')}, {hardware.get('threads')} threads",
+        "machine": hardware.get("gpu")
+        or f"{hardware.get('cpu')}, {quantity(int(hardware.get('threads') or 0), 'thread')}",
         "minutes": _rounded(sum(record.minutes.values()), 2),
     }
 

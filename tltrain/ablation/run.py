@@ -21,7 +21,7 @@ from tltrain.data import digests
 from tltrain.evaluation.predictions import saved_predictions
 from tltrain.files import discard, read_json, read_json_lines
 from tltrain.pipeline import Pipeline
-from tltrain.progress import Progress, ProgressFactory, no_progress_factory
+from tltrain.progress import Progress, ProgressFactory, no_progress_factory, quantity
 from tltrain.run_directory import RunDirectory
 from tltrain.testsets.base import TestSet
 
@@ -242,14 +242,14 @@ class _Clock:
     def __init__(self, ablation: Ablation, runs: Sequence[Run], announce: Announce, workers: int) -> None:
         self.ablation, self.runs, self.announce, self.workers = ablation, runs, announce, workers
         done = len(runs) - len(ablation.missing(runs))
-        announce(f"{len(runs)} runs" + (f", {done} of them done" if done else ""))
+        announce(quantity(len(runs), "run") + (f", {done} of them done" if done else ""))
 
     def finished(self, run: Run) -> None:
         """Announce a finished run."""
         left = self.ablation.missing(self.runs)
         estimate = self._minutes_left(left)
         after = f", about {_duration(estimate)} left" if left and estimate is not None else ""
-        self.announce(f"{len(self.runs) - len(left)} of {len(self.runs)} runs: {run.label} done{after}")
+        self.announce(f"{len(self.runs) - len(left)} of {quantity(len(self.runs), 'run')}: {run.label} done{after}")
 
     def _minutes_left(self, left: Sequence[Run]) -> float | None:
         """From the mean minutes of the runs with and without PPO so far; None where one of them is not known yet."""

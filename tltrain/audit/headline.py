@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tltrain.progress import quantity
+
 _PREDICATES = {
     "unknown_tool": ("calls a tool that was not offered", "call a tool that was not offered"),
     "not_an_object": ("gives arguments that cannot be read", "give arguments that cannot be read"),
@@ -30,7 +32,7 @@ def headline(trajectories: int, calls: Mapping[str, Any], without_answer: int = 
         return "Nothing could be read: there is no trajectory to audit."
     total = calls["total"]
     if not total:
-        return f"{_count(trajectories, 'trajectory', 'trajectories')}, and not one call to a tool."
+        return f"{quantity(trajectories, 'trajectory')}, and not one call to a tool."
     return _outcome(trajectories, calls, without_answer) + _limits(total, calls["form_not_judged"])
 
 
@@ -44,7 +46,7 @@ def inferred_tools_warning(total: int, form_not_judged: int, not_judged: int) ->
     """
     if not form_not_judged:
         return None
-    calls = f"{form_not_judged:,} of {_count(total, 'call', 'calls')}"
+    calls = f"{form_not_judged:,} of {quantity(total, 'call')}"
     text = (
         f"The data carry no tool specifications for {calls}. They were inferred from these very calls, which therefore "
         "always match: unknown tools, unknown or missing arguments and bad values cannot be detected there. Only "
@@ -62,11 +64,11 @@ def _outcome(trajectories: int, calls: Mapping[str, Any], without_answer: int) -
         return f"{subject} be judged: there are neither tool specifications nor feedback."
     if failed:
         reasons = _reasons(calls["by_category"], failed, _PREDICATES | (_UNJUDGED if calls["form_not_judged"] else {}))
-        return f"{failed:,} of {_count(total, 'call', 'calls')} failed{reasons}."
+        return f"{failed:,} of {quantity(total, 'call')} failed{reasons}."
     sentence = "The only call did not fail" if total == 1 else f"None of {total:,} calls failed"
     if without_answer:
         verb = "ends" if without_answer == 1 else "end"
-        of_all = f"{without_answer:,} of {_count(trajectories, 'trajectory', 'trajectories')}"
+        of_all = f"{without_answer:,} of {quantity(trajectories, 'trajectory')}"
         sentence += f", but {of_all} {verb} without an answer"
     return sentence + "."
 
@@ -77,7 +79,7 @@ def _limits(total: int, form_not_judged: int) -> str:
     if form_not_judged == total:
         return " Tools were inferred from the calls, so the form of calls was not judged; pass them with --tools."
     return (
-        f" Tools of {form_not_judged:,} calls were inferred from the calls, so their form was not judged; "
+        f" Tools of {quantity(form_not_judged, 'call')} were inferred from the calls, so their form was not judged; "
         "pass them with --tools."
     )
 
@@ -93,10 +95,6 @@ def _reasons(categories: Mapping[str, int], failed: int, predicates: Mapping[str
     if categories[first] < _DOMINANT * failed:
         reason += f", {_per_cent(categories[second], failed)} {predicates[second][1]}"
     return reason
-
-
-def _count(number: int, singular: str, plural: str) -> str:
-    return f"{number:,} {singular if number == 1 else plural}"
 
 
 def _per_cent(part: int, whole: int) -> str:

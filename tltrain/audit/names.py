@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from tltrain.progress import quantity
 from tltrain.trajectory import Trajectory
 
 SHOWN = 3
@@ -37,10 +38,9 @@ def refused_warning(found: Sequence[tuple[str, str]]) -> str | None:
         return None
     shown = "; ".join(f"{source}: {reason}" for source, reason in found[:SHOWN])
     more = f"; and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
-    number = "1 record" if len(found) == 1 else f"{len(found):,} records"
     return (
-        f"{number} cannot be encoded with this model, so `tltrain run` stops there, or skips them with "
-        f"`data.strict: false`: {shown}{more}"
+        f"{quantity(len(found), 'record')} cannot be encoded with this model, so `tltrain run` stops there, or "
+        f"skips them with `data.strict: false`: {shown}{more}"
     )
 
 
@@ -52,7 +52,7 @@ def escaped_names_warning(found: Sequence[tuple[str, str]]) -> str | None:
     more = f" and {len(found) - SHOWN:,} more" if len(found) > SHOWN else ""
     verb = "calls a tool" if len(found) == 1 else "call tools"
     return (
-        f"{len(found):,} record{'s' * (len(found) > 1)} {verb} whose name contains quotes, backslashes or control "
+        f"{quantity(len(found), 'record')} {verb} whose name contains quotes, backslashes or control "
         f"characters: {shown}{more}. Chat templates write such names escaped, and `tltrain run` stops there, or skips "
         "these records with `data.strict: false`."
     )

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -123,32 +124,56 @@ def run_audit(
     except OSError as error:
         raise RunError(f"{out}: cannot be written to: {error.strerror}") from None
 
-    def audit_source(source: str) -> tuple[dict[str, Any], list[Problem]]:
-        problems: list[Problem] = []
-        contents, odd = Found(), list[tuple[str, str]]()
-        trajectories = read(source, format, tools, strict, problems, contents)
-        trajectories = (
-            noting_escaped_names(trajectories, odd) if refusal is None else noting(trajectories, refusal, odd)
-        )
-        found = audit(
-            trajectories,
-            mode,
-            tokenizer=tokenizer,
-            max_length=max_length,
-            progress=_advance(source, progress),
-            workers=_cores(),
-        )
-        if not found["trajectories"]["total"]:
-            reason = f": {problems[0].reason}" if problems else ""
-            raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)
-        if (warning := escaped_names_warning(odd) if refusal is None else refused_warning(odd)) is not None:
-            found["warnings"].append(warning)
-        return {"data": source, "model": model, "found": contents.lines(source), **found}, problems
-
+    audit_source = partial(
+        _audit_source,
+        format=format,
+        tools=tools,
+        strict=strict,
+        model=model,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        mode=mode,
+        refusal=refusal,
+        progress=progress,
+    )
     result, problems = audit_source(data)
     other = None if compare is None else _with_problems(*audit_source(compare))
     comparison = None if other is None else compared(result, other)
     return write_audit(out, result, problems, comparison=comparison), other
+
+
+def _audit_source(
+    source: str,
+    *,
+    format: str | None,
+    tools: Sequence[Tool] | None,
+    strict: bool,
+    model: str | None,
+    tokenizer: PreTrainedTokenizerBase | None,
+    max_length: int | None,
+    mode: Mode,
+    refusal: Callable[[Trajectory], str | None] | None,
+    progress: ProgressFactory,
+) -> tuple[dict[str, Any], list[Problem]]:
+    """The audit of one data set, and the records that could not be read; arguments as for `run_audit`."""
+    problems: list[Problem] = []
+    contents, odd = Found(), list[tuple[str, str]]()
+    trajectories = read(source, format, tools, strict, problems, contents)
+    trajectories = noting_escaped_names(trajectories, odd) if refusal is None else noting(trajectories, refusal, odd)
+    found = audit(
+        trajectories,
+        mode,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        progress=_advance(source, progress),
+        workers=_cores(),
+    )
+    if not found["trajectories"]["total"]:
+        reason = f": {problems[0].reason}" if problems else ""
+        raise DataError(f"no trajectory could be read{reason}", source, problems[0].line if problems else None)
+    if (warning := escaped_names_warning(odd) if refusal is None else refused_warning(odd)) is not None:
+        found["warnings"].append(warning)
+    return {"data": source, "model": model, "found": contents.lines(source), **found}, problems
 
 
 def write_audit(folder: Path, audit: Mapping[str, Any], problems: Sequence[Problem], **more: Any) -> dict[str, Any]:

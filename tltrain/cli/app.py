@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import wraps
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 from rich.console import Console
 
 from tltrain.errors import DataError
 
+Command = Callable[..., None]
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 INCOMPLETE = 1
 """Exit code where the result is there, but not as asked for."""
 MISTAKE = 2
@@ -53,6 +59,34 @@ AllowCode = Annotated[
     ),
 ]
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first record that cannot be read.")]
+
+
+def grouped_options(parameter: str, group: type[Any]) -> Callable[[Command], Command]:
+    """Give a command the fields of a dataclass as options of its own; it takes them together as `parameter`.
+
+    Options that several commands share are declared once in this way.
+    """
+
+    def decorate(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        types = get_type_hints(group, include_extras=True)
+        options = [
+            inspect.Parameter(field.name, KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+            for field in fields(group)
+        ]
+
+        @wraps(command)
+        def expanded(**values: Any) -> None:
+            given = {option.name: values.pop(option.name) for option in options}
+            command(**values, **{parameter: group(**given)})
+
+        parts = [options if own.name == parameter else [own] for own in signature.parameters.values()]
+        expanded.__signature__ = signature.replace(  # type: ignore[attr-defined]
+            parameters=[part.replace(kind=KEYWORD_ONLY) for part in chain.from_iterable(parts)]
+        )
+        return expanded
+
+    return decorate
 
 
 def _print_version(wanted: bool) -> None:

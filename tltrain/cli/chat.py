@@ -15,6 +15,7 @@ from rich.console import Console
 
 from tltrain.cli.app import INTERRUPTED, AllowCode, app, print_status, silence_libraries, stderr
 from tltrain.errors import ConfigError
+from tltrain.progress import quantity
 
 if TYPE_CHECKING:
     from tltrain.chat.conversation import Speaker
@@ -81,21 +82,27 @@ def try_model(
 
     if save is not None:
         check_writable(save)
-
+    names = [model, *([] if compare is None else [compare])]
     with ExitStack() as stack:
-        boxes = [_toolbox(stack, tools, tools_seed, mcp, mcp_timeout) for _ in range(1 if compare is None else 2)]
-        speakers = _speakers([model, *([] if compare is None else [compare])], endpoint_model, config, dialect)
+        boxes = [_toolbox(stack, tools, tools_seed, mcp, mcp_timeout) for _ in names]
+        speakers = _speakers(names, endpoint_model, config, dialect)
         conversations = [Conversation(one, box, max_calls, system) for one, box in zip(speakers, boxes, strict=True)]
         session = Session(conversations, None if as_json else Display(Console()), save)
-        try:
-            code = _converse(session) if query is None else _answer(session, query, as_json)
-        except KeyboardInterrupt:
-            stderr.print("interrupted")
-            code = INTERRUPTED
-        session.finish()
-        if session.saved:
-            print_status(f"saved: {session.saved} trajector{'y' if session.saved == 1 else 'ies'} in {save}")
+        code = _conversation(session, query, as_json)
     raise typer.Exit(code)
+
+
+def _conversation(session: Session, query: str | None, as_json: bool) -> int:
+    """The whole conversation, which is saved however it ends; the exit code."""
+    try:
+        code = _converse(session) if query is None else _answer(session, query, as_json)
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        code = INTERRUPTED
+    session.finish()
+    if session.saved:
+        print_status(f"saved: {quantity(session.saved, 'trajectory')} in {session.save}")
+    return code
 
 
 def _toolbox(stack: ExitStack, tools: str | None, seed: int, mcp: str | None, timeout: float) -> Toolbox:

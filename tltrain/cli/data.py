@@ -28,6 +28,7 @@ from tltrain.cli.app import (
     stderr,
 )
 from tltrain.errors import ConfigError, DataError
+from tltrain.progress import quantity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -91,7 +92,7 @@ def audit(
         for warning in result["warnings"]:
             print_status(f"warning: {warning}")
         if number := result["problems"]["number"]:
-            stderr.print(f"{number} record{'s' * (number > 1)} could not be read: see the audit", highlight=False)
+            stderr.print(f"{quantity(number, 'record')} could not be read: see the audit", highlight=False)
         stderr.print(f"written: {out / 'audit.html'}, {out / 'audit.json'}", highlight=False, soft_wrap=True)
     if fail_over is not None and result["calls"]["share"] > fail_over:
         stderr.print(f"{result['calls']['share']:.1%} of calls failed, more than {fail_over:.1%}", highlight=False)
@@ -280,7 +281,7 @@ def score(
     else:
         _show_row(row, "gold" if gold else Path(str(predictions)).stem)
     if missing := row.get("missing"):
-        print_status(f"warning: {missing} of {row['n']} items have no prediction; they count as wrong")
+        print_status(f"warning: {missing} of {quantity(row['n'], 'item')} without a prediction, which counts as wrong")
         raise typer.Exit(INCOMPLETE)
 
 
@@ -321,7 +322,7 @@ def fetch(
     for path, digest in done.unverified.items():
         print_status(f"not verified: {path}: no SHA-256 is pinned for this file; its own is {digest}")
     lacking = f", {len(done.missing)} missing" if done.missing else ""
-    print_status(f"ready: {done.folder} ({done.ready} file{'s' * (done.ready > 1)}{lacking})")
+    print_status(f"ready: {done.folder} ({quantity(done.ready, 'file')}{lacking})")
 
 
 def _show_row(row: dict[str, Any], name: str) -> None:

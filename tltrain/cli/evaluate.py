@@ -17,6 +17,7 @@ from tltrain.cli.app import (
     Json,
     Set,
     app,
+    grouped_options,
     interruptible,
     print_status,
     require_path,
@@ -43,35 +44,61 @@ Bench = Annotated[
         help="rotbench, toolalpaca, bfcl, tooleyes, sealtools, toolworld or all; or splits such as rotbench/First_Turn."
     ),
 ]
-DialectName = Annotated[
-    str | None,
-    typer.Option(
-        help="How the models write calls, such as hermes, python or react, or NAME=DIALECT,… for some of them; "
-        "by default as each model's chat template does."
-    ),
-]
-Limit = Annotated[
-    int | None, typer.Option(min=1, help="Size of the random sample of each split; by default all of its items.")
-]
-NewTokens = Annotated[
-    int | None,
-    typer.Option(min=1, help="Maximum length of a reply; a longer one is truncated and counts as wrong. Default: 512."),
-]
-Seed = Annotated[int | None, typer.Option(help="Random seed for sampling items. Default: 0.")]
-MaxLength = Annotated[
-    int | None, typer.Option(min=1, help="Maximum tokens of a prompt and its reply; by default the model's own limit.")
-]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Number of replies decoded together. Default: 64.")]
-Dtype = Annotated[
-    str | None, typer.Option(help="bfloat16, float32, or auto (the default): bfloat16 where the device supports it.")
-]
-EndpointModel = Annotated[
-    str | None, typer.Option(help="The model's name at an endpoint, where its URL does not end in #name.")
-]
-Concurrency = Annotated[int, typer.Option(min=1, help="Number of simultaneous requests to an endpoint.")]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedOptions:
+    """The options of both `eval` and `analyze`: which items are sampled, and how models are loaded and queried."""
+
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Size of the random sample of each split; by default all of its items.")
+    ] = None
+    max_new_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Maximum length of a reply; a longer one is truncated and counts as wrong. Default: 512."
+        ),
+    ] = None
+    dialect: Annotated[
+        str | None,
+        typer.Option(
+            help="How the models write calls, such as hermes, python or react, or NAME=DIALECT,… for some of them; "
+            "by default as each model's chat template does."
+        ),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Random seed for sampling items. Default: 0.")] = None
+    max_length: Annotated[
+        int | None,
+        typer.Option(min=1, help="Maximum tokens of a prompt and its reply; by default the model's own limit."),
+    ] = None
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Number of replies decoded together. Default: 64.")] = (
+        None
+    )
+    dtype: Annotated[
+        str | None,
+        typer.Option(help="bfloat16, float32, or auto (the default): bfloat16 where the device supports it."),
+    ] = None
+    endpoint_model: Annotated[
+        str | None, typer.Option(help="The model's name at an endpoint, where its URL does not end in #name.")
+    ] = None
+    allow_code: AllowCode = False
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of simultaneous requests to an endpoint.")] = 8
+
+    def settings(self) -> dict[str, Any]:
+        """Those that are settings of the configuration, None where they are not given."""
+        return {
+            "limit": self.limit,
+            "max_new_tokens": self.max_new_tokens,
+            "seed": self.seed,
+            "max_length": self.max_length,
+            "batch_size": self.batch_size,
+            "dtype": self.dtype,
+            "allow_code": self.allow_code or None,
+        }
 
 
 @app.command("eval")
+@grouped_options("shared", SharedOptions)
 def evaluate(
     models: Models = None,
     *,
@@ -84,15 +111,7 @@ def evaluate(
         typer.Option(help="Trajectories with gold replies, or toolworld; with --bench, the folder of the test sets."),
     ] = None,
     bench: Bench = None,
-    limit: Limit = None,
-    max_new_tokens: NewTokens = None,
-    dialect: DialectName = None,
-    seed: Seed = None,
-    max_length: MaxLength = None,
-    batch_size: BatchSize = None,
-    dtype: Dtype = None,
-    endpoint_model: EndpointModel = None,
-    allow_code: AllowCode = False,
+    shared: SharedOptions,
     library: Annotated[
         str | None, typer.Option(help="Folder of ToolEyes' own tool library, to execute its calls with.")
     ] = None,
@@ -100,7 +119,6 @@ def evaluate(
         int | None,
         typer.Option(min=1, help="Maximum number of replies to a query whose calls are executed. Default: 10."),
     ] = None,
-    concurrency: Concurrency = 8,
     price_in: Annotated[float | None, typer.Option(min=0, help="Price of a million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="Price of a million reply tokens.")] = None,
     general: Annotated[
@@ -113,13 +131,11 @@ def evaluate(
 
     Every reply of your trajectories that has no failed call is an item: the model gets all messages before it.
     """
-    values: dict[str, Any] = {"limit": limit, "seed": seed, "max_length": max_length}
-    values |= {"max_new_tokens": max_new_tokens, "allow_code": allow_code or None}
-    values |= {"batch_size": batch_size, "dtype": dtype, "library": library, "max_steps": max_steps}
+    values = shared.settings() | {"library": library, "max_steps": max_steps}
     values |= {"data": data, "bench": bench} if bench else {"trajectories": data}
     plan = _evaluation_plan(config, values, settings or [])
     _check_sets(plan, library, max_steps)
-    selected = _select(plan, models or [], dialect, endpoint_model, concurrency)
+    selected = _select(plan, models or [], shared)
     own_sets = _own_sets(plan.trajectories) if plan.bench is None else []
     silence_libraries()
     with interruptible(RESUME):
@@ -131,21 +147,14 @@ def evaluate(
 
 
 @app.command()
+@grouped_options("shared", SharedOptions)
 def analyze(
     models: Annotated[list[str], typer.Argument(help="Models, as for `eval`.")],
+    *,
     bench: Annotated[str, typer.Option(help="Test sets or splits, as for `eval`.")],
     out: Annotated[Path, typer.Option(help="Run directory of `eval --bench`, or a new one.")],
     data: Annotated[str | None, typer.Option(help="Folder of the test sets.")] = None,
-    limit: Limit = None,
-    max_new_tokens: NewTokens = None,
-    dialect: DialectName = None,
-    seed: Seed = None,
-    max_length: MaxLength = None,
-    batch_size: BatchSize = None,
-    dtype: Dtype = None,
-    endpoint_model: EndpointModel = None,
-    allow_code: AllowCode = False,
-    concurrency: Concurrency = 8,
+    shared: SharedOptions,
     as_json: Json = False,
 ) -> None:
     """Show which kinds of errors models make on test sets, and which tokens decide whether a call is right.
@@ -154,13 +163,11 @@ def analyze(
     """
     from tltrain.config import EvaluationConfig, read_config
 
-    values: dict[str, Any] = {"data": data, "limit": limit, "seed": seed, "max_length": max_length}
-    values |= {"max_new_tokens": max_new_tokens, "batch_size": batch_size, "dtype": dtype, "bench": bench}
-    values |= {"allow_code": allow_code or None}
+    values = shared.settings() | {"data": data, "bench": bench}
     if (out / "config.yaml").exists():  # settings that this command has no options for
         found = read_config(out / "config.yaml", EvaluationConfig)
         values |= {"library": found.library, "max_steps": found.max_steps, "dialect": found.dialect}
-    selected = _select(_evaluation_plan(None, values, []), models, dialect, endpoint_model, concurrency)
+    selected = _select(_evaluation_plan(None, values, []), models, shared)
     silence_libraries()
     from tltrain.cli.progress import show_progress
     from tltrain.evaluation.run import Evaluation
@@ -227,9 +234,7 @@ def _check_sets(plan: EvaluationFile, library: str | None, max_steps: int | None
         raise ConfigError("--max-steps limits queries whose calls are executed: it has no use without --bench")
 
 
-def _select(
-    plan: EvaluationFile, models: Sequence[str], dialect: str | None, endpoint_model: str | None, concurrency: int
-) -> Selected:
+def _select(plan: EvaluationFile, models: Sequence[str], shared: SharedOptions) -> Selected:
     """The models of the configuration and of the command line, and how each writes calls.
 
     Raises:
@@ -239,11 +244,11 @@ def _select(
     from tltrain.evaluation.selection import name_dialects, name_models
 
     listed = [f"{name}={entry.model}" for name, entry in plan.models.items()]
-    named = name_models([*listed, *models], endpoint_model, concurrency)
+    named = name_models([*listed, *models], shared.endpoint_model, shared.concurrency)
     if not named:
         raise ConfigError("no model to evaluate: name one, or list some under `models` in the configuration")
     given = {name: entry.dialect for name, entry in plan.models.items() if entry.dialect is not None}
-    given |= name_dialects(dialect, named) if dialect else {}
+    given |= name_dialects(shared.dialect, named) if shared.dialect else {}
     fields = {name: getattr(plan, name) for name in EvaluationConfig.model_fields}
     return Selected(EvaluationConfig(**fields), named, given)
 

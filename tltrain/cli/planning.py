@@ -9,8 +9,20 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from tltrain.cli.app import ConfigFile, FormatName, Json, Set, ToolsFile, app, print_status, silence_libraries
+from tltrain.cli.app import (
+    AllowCode,
+    ConfigFile,
+    FormatName,
+    Json,
+    Set,
+    ToolsFile,
+    app,
+    print_status,
+    silence_libraries,
+    stderr,
+)
 from tltrain.errors import ConfigError
+from tltrain.progress import quantity
 
 ModelName = Annotated[str, typer.Option(help="The model to train: the built-in model, a folder, or a hub name.")]
 
@@ -22,10 +34,12 @@ def init(
     out: Annotated[Path | None, typer.Option(help="File to write; by default the data's name with .yaml.")] = None,
     format: FormatName = None,
     tools: ToolsFile = None,
+    allow_code: AllowCode = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     as_json: Json = False,
 ) -> None:
     """A commented configuration with settings that fit your logs."""
+    from tltrain.cli.progress import show_progress
     from tltrain.files import write_text
     from tltrain.planning.commented import commented_yaml
     from tltrain.planning.proposal import configuration_path, propose
@@ -34,7 +48,8 @@ def init(
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: exists already; choose another file with --out, or replace it with --overwrite")
     silence_libraries()
-    proposal = propose(logs, model, format, tools)
+    with show_progress(stderr, enabled=stderr.is_terminal) as progress:
+        proposal = propose(logs, model, format, tools, allow_code=allow_code, progress=progress(f"audit {logs}"))
     found = proposal.audit
     config = proposal.config
     write_text(path, commented_yaml(proposal))
@@ -50,10 +65,12 @@ def init(
         }
         print(json.dumps(result, ensure_ascii=False))
         return
+    for line in proposal.found:
+        print_status(line)
     for warning in found["warnings"]:
         print_status(f"warning: {warning}")
     if number := len(proposal.problems):
-        print_status(f"{number} record{'s' * (number > 1)} could not be read; the first: {proposal.problems[0]}")
+        print_status(f"{quantity(number, 'record')} could not be read; the first: {proposal.problems[0]}")
     print_status(f"written: {path}")
     print(found["headline"])
     print_status(f"next: tltrain plan {path}  (time, memory and problems), then tltrain run {path}")

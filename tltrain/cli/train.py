@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from tltrain.cli.app import (
+    AllowCode,
     ConfigFile,
     Json,
     Out,
@@ -54,6 +55,7 @@ def run(
     config: Annotated[Path, typer.Argument(help="YAML configuration of the run, or a file or folder of logs.")],
     out: Out = None,
     model: Annotated[str | None, typer.Option(help="For logs: the model to train; by default smollm2-135m.")] = None,
+    allow_code: AllowCode = False,
     settings: Set = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
@@ -63,22 +65,29 @@ def run(
     from tltrain.planning.proposal import configuration_path, is_data
 
     if is_data(config):
-        proposed = parse_config(_proposed(config, model).model_dump(), str(config), RunConfig, settings or ())
+        proposed = parse_config(
+            _proposed(config, model, allow_code).model_dump(), str(config), RunConfig, settings or ()
+        )
         _run(proposed, out or Path("runs") / configuration_path(str(config)).stem, None, as_json, overwrite)
         return
     if model is not None:
         raise ConfigError(f"--model: {config} is a configuration, which names its own model")
-    _run(_read(config, settings), _folder(out, config), None, as_json, overwrite)
+    read = _read(config, settings)
+    read = read.model_copy(update={"allow_code": read.allow_code or allow_code})
+    _run(read, _folder(out, config), None, as_json, overwrite)
 
 
-def _proposed(logs: Path, model: str | None) -> RunConfig:
+def _proposed(logs: Path, model: str | None, allow_code: bool) -> RunConfig:
     """Settings that fit the logs, as `tltrain init` writes them."""
+    from tltrain.cli.progress import show_progress
     from tltrain.model import BUILTIN
     from tltrain.planning.proposal import propose
 
     silence_libraries()
     print_status(f"{logs}: data, not a configuration; the settings are those of `tltrain init {logs}`")
-    proposal = propose(str(logs), model or BUILTIN)
+    with show_progress(stderr, enabled=stderr.is_terminal) as progress:
+        show = progress(f"audit {logs}")
+        proposal = propose(str(logs), model or BUILTIN, allow_code=allow_code, progress=show)
     print_status(proposal.audit["headline"])
     return proposal.config
 

@@ -88,6 +88,7 @@ class Evaluation:
             require_lm_eval()
         for test in tests:
             self.run.check_data(file_digests(test.sources), grows=True)
+        self._check_given_dialects(named, tests)
         for name, model in named.items():
             with self.run.stage(f"eval {name}"):
                 for test in tests:
@@ -96,6 +97,13 @@ class Evaluation:
                     self.general(name, model, general)
         write_significance(self.folder, self.general_rows())
         return self.run.scores()
+
+    def _check_given_dialects(self, named: Mapping[str, Model], tests: Sequence[TestSet]) -> None:
+        """Refuse dialects that contradict a model's chat template before the first model is evaluated."""
+        for name, model in named.items():
+            given = self.dialects.get(name)
+            if given and not isinstance(model, Endpoint) and not all(self.is_scored(name, test) for test in tests):
+                models.load_tokenizer(model, given, self.config.allow_code)
 
     def is_scored(self, name: str, test: TestSet) -> bool:
         """Whether `scores.json` has a row of the model on the split."""

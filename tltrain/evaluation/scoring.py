@@ -236,7 +236,7 @@ def score_file(
     """The score of given predictions, one JSON object a line: `{"index": 0, "text": "<raw reply>"}`.
 
     A line may name its `dialect` (else `dialect`, else the set's own), and may have `calls`, a list of
-    `{"name", "arguments"}`, instead of text. Items without a line count as wrong and not parseable, and as `missing`;
+    `{"name", "arguments"}`, instead of text. Items without a line count as wrong and as `missing`, not as unparseable;
     lines for excluded items are ignored. For a multi-step set a line has `replies`, each a text or an object
     with `text` or `calls`; with `feedback` and `executor` nothing is executed again.
 
@@ -252,8 +252,18 @@ def score_file(
     if test.MULTI_STEP:
         absent = Prediction(-1, dialect=dialect, replies=(), feedback=(), executor=_executor(test, given, dialect))
     predictions = [given.get(item.index) or replace(absent, index=item.index) for item in test.items]
+    row = score(test, predictions, protocol=protocol).model_copy(update={"protocol": protocol, "missing": 0})
     missing = sum(item.index not in given for item in test.items)
-    return score(test, predictions, protocol=protocol).model_copy(update={"protocol": protocol, "missing": missing})
+    return _with_missing(row, missing) if missing else row
+
+
+def _with_missing(row: Score, missing: int) -> Score:
+    """The row of a file that lacks predictions: what it counts as unparseable is only what is there."""
+    if row.queries is not None:  # an episode without replies has no unparseable one
+        return row.model_copy(update={"missing": missing})
+    errors = row.errors | {"format": row.errors["format"] - missing, "missing": missing}
+    found = {category: number for category, number in errors.items() if number}
+    return row.model_copy(update={"missing": missing, "unparseable": row.unparseable - missing, "errors": found})
 
 
 def _executor(test: TestSet, given: Mapping[int, Prediction], dialect: str) -> str:

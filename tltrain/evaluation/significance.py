@@ -21,6 +21,9 @@ from tltrain.files import read_json, write_json
 
 LEVEL = 0.05
 """A smaller p-value is called significant."""
+FEW = 30
+"""With fewer items, pages show counts in place of percentages, and models are compared by paired items only: standard
+errors of percentages of so few items say little, McNemar's test is exact for any number."""
 NOISE_LEVELS = ("clean", "slight", "medium", "heavy", "union")
 Outcomes = Mapping[int, bool]
 """Whether a metric holds, by the index of the item."""
@@ -141,7 +144,9 @@ def _compare_split(rows: Sequence[Score], folder: Path | None) -> list[Compariso
 
 
 def _independent(row: Score, reference: Score, metric: str) -> dict[str, Any]:
-    """The difference of two percentages whose items cannot be paired."""
+    """The difference of two percentages whose items cannot be paired; of few items without a standard error."""
+    if min(row.n, reference.n) < FEW:
+        return {"points": row.metrics[metric] - reference.metrics[metric], "se": None}
     errors = [error for score in (row, reference) if (error := score.se.get(metric)) is not None]
     points = row.metrics[metric] - reference.metrics[metric]
     return {"points": points, "se": hypot(*errors) if len(errors) == 2 else None}

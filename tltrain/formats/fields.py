@@ -23,16 +23,23 @@ _KINDS: dict[type, str] = {
 
 
 class FieldError(DataError):
-    """A field of a record does not follow its format: `messages[3].content: expected text, got number`."""
+    """A field of a record does not follow its format: `messages[3].content: expected text, got number`.
+
+    A path may contain keys of the data, which are shown escaped: the message stays on one line.
+    """
 
     def __init__(self, field: str, reason: str) -> None:
         self.field, self.why = field, reason
-        super().__init__(f"{field}: {reason}" if field else reason)
+        super().__init__(f"{_printable(field)}: {reason}" if field else reason)
 
     def inside(self, parent: str) -> FieldError:
         """The same error, with `parent` as a prefix of the field's path."""
         separator = "" if not self.field or self.field.startswith("[") else "."
         return FieldError(f"{parent}{separator}{self.field}", self.why)
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def expected(what: str, got: object, field: str = "") -> FieldError:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tltrain.progress import quantity
 from tltrain.trajectory import Trajectory
 
 _ANNOTATIONS = {
@@ -64,27 +65,21 @@ class Found:
     def lines(self, source: str) -> list[str]:
         """A line that says what was found in `source`, and a line for each unknown field."""
         shown = [f"{name} ({len(files):,} files)" if len(files) > 1 else name for name, files in self.files.items()]
-        tools = _count(len(self.tools | self.inferred), "tool")
+        tools = quantity(len(self.tools | self.inferred), "tool")
         if self.inferred - self.tools:
             tools += (
                 " inferred from the calls"
                 if not self.tools
                 else f", {len(self.inferred - self.tools):,} of them inferred"
             )
-        first = f"{source}: {', '.join(shown) or 'no known format'}, {_trajectories(self.trajectories)}, {tools}"
+        first = (
+            f"{source}: {', '.join(shown) or 'no known format'}, {quantity(self.trajectories, 'trajectory')}, {tools}"
+        )
         rows = sorted(self.unknown.items(), key=lambda row: (-row[1], row[0]))
         lines = [
-            f"{source}: unknown field {name!r} in {_count(number, 'record')}: {format} has no such field, "
+            f"{source}: unknown field {name!r} in {quantity(number, 'record')}: {format} has no such field, "
             "so it is not used"
             for (format, name), number in rows[:_FIELDS_SHOWN]
         ]
         more = len(rows) - len(lines)
-        return [first, *lines, *([f"{source}: {_count(more, 'more unknown field')}, not used"] if more else [])]
-
-
-def _trajectories(number: int) -> str:
-    return f"{number:,} {'trajectory' if number == 1 else 'trajectories'}"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+        return [first, *lines, *([f"{source}: {quantity(more, 'more unknown field')}, not used"] if more else [])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tltrain.planning.plan import Plan, duration
+from tltrain.progress import quantity
 
 
 class Forecast:
@@ -29,5 +30,5 @@ class Forecast:
         self.actual += seconds
         if self.left:
             left = sum(self.left.values()) * self.actual / max(self.estimated, 1e-6)
-            stages = f"{len(self.left)} more stage{'s' * (len(self.left) > 1)}"
+            stages = f"{quantity(len(self.left), 'more stage')}"
             self.report(f"{stage} took {duration(seconds)}; about {duration(left)} left for {stages}")

@@ -24,6 +24,7 @@ from tltrain.engine.tree import TokenSequence
 from tltrain.planning.model_size import ModelSize, size_of
 from tltrain.planning.rates import Inference, Rates, Training, activation_bytes
 from tltrain.planning.work import tree_work
+from tltrain.progress import quantity
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -245,7 +246,9 @@ class _Measurement:
         return torch.cuda.max_memory_allocated() / 1e6 if self._on_gpu else peak_memory_mb()
 
     def _name(self) -> str:
-        return torch.cuda.get_device_name() if self._on_gpu else f"this CPU, {torch.get_num_threads()} threads"
+        return (
+            torch.cuda.get_device_name() if self._on_gpu else f"this CPU, {quantity(torch.get_num_threads(), 'thread')}"
+        )
 
 
 def capacity_mb(device: str) -> float:

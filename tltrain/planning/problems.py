@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tltrain.config import RunConfig
 from tltrain.data import TOOLWORLD, Data, opening
 from tltrain.planning.work import ArmWork
+from tltrain.progress import quantity
 
 
 def default_data_warning(config: RunConfig) -> str | None:
@@ -25,7 +26,7 @@ def nothing_to_evaluate_warning(config: RunConfig, data: Data) -> str | None:
     if config.eval is None or data.tests:
         return None
     openings = len({opening(trajectory) for trajectory in data.train})
-    found = f"data.holdout {config.data.holdout:g} of {openings} distinct opening{'s' * (openings != 1)} is none"
+    found = f"data.holdout {config.data.holdout:g} of {quantity(openings, 'distinct opening')} is none"
     reason = found if config.data.holdout else "data.holdout is 0 and data.test is empty"
     return f"nothing will be evaluated: {reason}; raise data.holdout, or name files in data.test"
 
@@ -40,10 +41,14 @@ def data_problems(config: RunConfig, data: Data) -> list[str]:
     """Other problems of the data, a line each."""
     lines = []
     if data.problems:
-        lines.append(f"{len(data.problems):,} records cannot be read and are skipped; the first: {data.problems[0]}")
+        skipped = "is" if len(data.problems) == 1 else "are"
+        lines.append(
+            f"{quantity(len(data.problems), 'record')} cannot be read and {skipped} skipped; "
+            f"the first: {data.problems[0]}"
+        )
     lines += [
-        f"{shared:,} of {len(data.tests[name]):,} trajectories of split {name} begin like one of the training split: "
-        "their scores will be too high"
+        f"{shared:,} of {quantity(len(data.tests[name]), 'trajectory')} of split {name} with the same beginning as "
+        "one of the training split: their scores will be too high"
         for name, shared in data.overlap.items()
         if shared
     ]
@@ -56,15 +61,13 @@ def data_problems(config: RunConfig, data: Data) -> list[str]:
     ]
     if inferred := sum(calls):
         lines.append(
-            f"tools of {inferred:,} of {len(calls):,} calls were inferred from the calls, so their form cannot be "
-            "judged; pass the specifications with data.tools"
+            f"tools of {inferred:,} of {quantity(len(calls), 'call')} were inferred from the calls, so their form "
+            "cannot be judged; pass the specifications with data.tools"
         )
     of_trajectories = config.sft is not None and config.sft.batch_unit == "trajectory"
     if config.sft is not None and of_trajectories and len(data.train) < config.sft.batch_size:
-        lines.append(
-            f"{len(data.train)} training trajectories are fewer than sft.batch_size {config.sft.batch_size}: "
-            "an epoch is a single update"
-        )
+        trained = quantity(len(data.train), "training trajectory")
+        lines.append(f"{trained}, fewer than sft.batch_size {config.sft.batch_size}: an epoch is a single update")
     return lines
 
 
@@ -76,8 +79,8 @@ def encoding_problems(arms: Mapping[str, ArmWork]) -> list[str]:
     counts, lines = work.counts, []
     if counts.dropped:
         lines.append(
-            f"{counts.dropped:,} of {counts.replies:,} replies are not trained on: their prompts reach max_length"
+            f"{counts.dropped:,} of {quantity(counts.replies, 'reply')} not trained on: the prompt reaches max_length"
         )
     if counts.cut:
-        lines.append(f"{counts.cut:,} of {counts.replies:,} replies are truncated at max_length")
+        lines.append(f"{counts.cut:,} of {quantity(counts.replies, 'reply')} truncated at max_length")
     return lines

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from tltrain.data import opening
 from tltrain.errors import DataError, ModelError
 from tltrain.planning.model_size import ModelSize, model_size
 from tltrain.planning.replies import QUANTILE, fitting_limit, gold_lengths
+from tltrain.progress import Progress, no_progress, quantity
 from tltrain.sft import prefix_key
 from tltrain.trajectory import Trajectory
 
@@ -45,12 +46,14 @@ class Proposal:
         settings: in the order in which they are written.
         audit: the audit of the data (see `audit.run.audit`).
         problems: records that could not be read.
+        found: lines that say what the data contain: format, numbers of trajectories and tools, unknown fields.
     """
 
     data: str
     settings: list[Setting]
     audit: dict[str, Any]
     problems: list[formats.Problem]
+    found: list[str]
 
     @property
     def config(self) -> RunConfig:
@@ -78,6 +81,7 @@ class Facts:
     format: str | None
     tools: str | None
     model: str
+    allow_code: bool
     size: ModelSize
     dialect: str
     trajectories: list[Trajectory]
@@ -108,7 +112,9 @@ def propose(
     model: str = models.BUILTIN,
     format: str | None = None,
     tools: str | None = None,
-    progress: Callable[[int], None] | None = None,
+    *,
+    allow_code: bool = False,
+    progress: Progress = no_progress,
 ) -> Proposal:
     """Read data of any format and choose settings that fit them.
 
@@ -117,34 +123,42 @@ def propose(
         model: the built-in model, a folder, or a hub name.
         format: of the data; None: detected from the content.
         tools: file of tool specifications, for data that contain none.
-        progress: called with the number of trajectories audited so far.
+        allow_code: whether a model with Python code or pickled weights is loaded; the configuration then allows it too.
+        progress: called after each chunk of trajectories that is audited.
 
     Raises:
         DataError: nothing can be read.
         ModelError: the model cannot be used, or its template writes calls in no known dialect.
     """
-    tokenizer = models.load_tokenizer(model)
+    tokenizer = models.load_tokenizer(model, allow_code=allow_code)
     problems: list[formats.Problem] = []
+    contents = formats.Found()
     given = None if tools is None else formats.read_tools(tools)
-    trajectories = list(formats.read(data, format, given, False, problems))
+    trajectories = list(formats.read(data, format, given, False, problems, contents))
     if not trajectories:
         first = problems[0] if problems else None
         reason = f"no trajectory could be read{f': {first.reason}' if first else ''}"
         raise DataError(reason, data, first.line if first else None)
-    found = audit(trajectories, "default", tokenizer=tokenizer, progress=progress)
+    found = audit(
+        trajectories,
+        "default",
+        tokenizer=tokenizer,
+        progress=lambda done: progress("trajectories", done, len(trajectories)),
+    )
     facts = Facts(
         data=data,
         format=format,
         tools=tools,
         model=model,
-        size=model_size(model),
+        allow_code=allow_code,
+        size=model_size(model, allow_code),
         dialect=_dialect(model, tokenizer),
         trajectories=trajectories,
         lengths=gold_lengths(trajectories, tokenizer),
         audit=found,
         unreadable=len(problems),
     )
-    return Proposal(data, _settings(facts), found, problems)
+    return Proposal(data, _settings(facts), found, problems, contents.lines(data))
 
 
 def _dialect(model: str, tokenizer: PreTrainedTokenizerBase) -> str:
@@ -159,9 +173,11 @@ def _dialect(model: str, tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def _settings(facts: Facts) -> list[Setting]:
-    model = f"{facts.size.parameters / 1e6:,.0f} million parameters"
+    number = facts.size.parameters
+    model = f"{number / 1e6:,.0f} million parameters" if number >= 1e6 else quantity(number, "parameter")
     return [
         Setting(("model",), facts.model, model),
+        *([Setting(("allow_code",), True, "as given: the model may execute code of its folder")] * facts.allow_code),
         Setting(("dialect",), facts.dialect, "how the model's own chat template writes calls"),
         *_data(facts),
         _max_length(facts),
@@ -173,14 +189,15 @@ def _settings(facts: Facts) -> list[Setting]:
 
 def _data(facts: Facts) -> list[Setting]:
     total, openings = len(facts.trajectories), facts.openings
-    settings = [Setting(("data", "train"), facts.data, f"{total:,} trajectories, {openings:,} distinct openings")]
+    sizes = f"{quantity(total, 'trajectory')}, {quantity(openings, 'distinct opening')}"
+    settings = [Setting(("data", "train"), facts.data, sizes)]
     if facts.format is not None:
         settings.append(Setting(("data", "format"), facts.format, "as given"))
     if facts.tools is not None:
         settings.append(Setting(("data", "tools"), facts.tools, "as given"))
     if facts.unreadable:
-        many = facts.unreadable != 1
-        reason = f"{facts.unreadable:,} record{'s' * many} cannot be read and {'are' if many else 'is'} skipped"
+        skipped = "is" if facts.unreadable == 1 else "are"
+        reason = f"{quantity(facts.unreadable, 'record')} cannot be read and {skipped} skipped"
         settings.append(Setting(("data", "strict"), False, reason))
     return [*settings, Setting(("data", "holdout"), *_holdout(openings))]
 
@@ -191,8 +208,8 @@ def _holdout(openings: int) -> tuple[float, str]:
         return 0.0, "all trajectories have the same opening, so none can be held out"
     share = 0.1 if openings >= 50 else max(0.2, 1 / openings)
     held = round(share * openings)
-    reason = f"{held:,} of {openings:,} openings; trajectories with the same tools and first messages stay together"
-    return round(share, 2), reason
+    together = "trajectories with the same tools and first messages stay together"
+    return round(share, 2), f"{held:,} of {quantity(openings, 'opening')}; {together}"
 
 
 def _max_length(facts: Facts) -> Setting:
@@ -203,7 +220,7 @@ def _max_length(facts: Facts) -> Setting:
     longest, most = int(spread["max"]), int(spread["p99"])
     wanted = longest if longest <= 2 * most else most
     limit = -(-wanted // LENGTH_MULTIPLE) * LENGTH_MULTIPLE
-    reason = f"the longest trajectory has {longest:,} tokens"
+    reason = f"the longest trajectory has {quantity(longest, 'token')}"
     if wanted < longest:
         reason += f", 99 % have at most {most:,}; replies beyond the limit are not trained on"
     if facts.size.positions is not None and limit > facts.size.positions:
@@ -222,11 +239,12 @@ def _sft(facts: Facts) -> list[Setting]:
     epochs = 1 if total >= 480 else 2 if total >= 160 else 3
     group = min(8, batch, _power_of_two(facts.sharing))
     sharing = facts.sharing
-    shared = f"the median trajectory shares its tools with {sharing - 1:,} others, which are computed once per group"
+    others = quantity(sharing - 1, "other")
+    shared = f"the median trajectory shares its tools with {others}, which are computed once per group"
     return [
         Setting(("sft", "arms"), _arms(facts), _arms_reason(facts)),
-        Setting(("sft", "epochs"), epochs, f"{total:,} trajectories"),
-        Setting(("sft", "batch_size"), batch, f"about {-(-total * epochs // batch):,} updates in all"),
+        Setting(("sft", "epochs"), epochs, quantity(total, "trajectory")),
+        Setting(("sft", "batch_size"), batch, f"about {quantity(-(-total * epochs // batch), 'update')} in all"),
         Setting(("sft", "group_size"), group, shared if sharing > 1 else "hardly any trajectories share their tools"),
         *_weights(facts.size),
     ]
@@ -243,7 +261,8 @@ def _arms_reason(facts: Facts) -> str:
     if not total:
         return "no reply calls a tool, so there is neither a failed call to mask nor a key token to weigh"
     if facts.failed:
-        return f"{facts.failed:,} of {total:,} calls failed, which `mae+pkt` masks; `sft` is what it is compared with"
+        failed = f"{facts.failed:,} of {quantity(total, 'call')} failed"
+        return f"{failed}, which `mae+pkt` masks; `sft` is what it is compared with"
     return "no call failed, so nothing would be masked; `pkt` weighs key tokens, `sft` is what it is compared with"
 
 
@@ -262,8 +281,8 @@ def _ppo(facts: Facts) -> list[Setting]:
         return [Setting(("ppo",), None, "no reply calls a tool, so there is nothing that a reward could judge")]
     if calls["form_not_judged"]:
         reason = (
-            f"tools of {calls['form_not_judged']:,} of {calls['total']:,} calls were inferred from the calls, so "
-            "rewards would rest on guesses; pass the specifications with --tools"
+            f"tools of {calls['form_not_judged']:,} of {quantity(calls['total'], 'call')} were inferred from the "
+            "calls, so rewards would rest on guesses; pass the specifications with --tools"
         )
         return [Setting(("ppo",), None, reason)]
     arm, limit = _arms(facts)[-1], fitting_limit(facts.lengths)
@@ -288,7 +307,8 @@ def _eval(facts: Facts) -> list[Setting]:
 def _limit_reason(lengths: Sequence[int]) -> str:
     if not lengths:
         return "no right reply could be measured"
-    return f"room for {QUANTILE:.1%} of {len(lengths):,} right replies; the longest has {max(lengths):,} tokens"
+    longest = quantity(max(lengths), "token")
+    return f"room for {QUANTILE:.1%} of {quantity(len(lengths), 'right reply')}; the longest has {longest}"
 
 
 DATA_SUFFIXES = (".jsonl", ".json", ".ndjson", ".gz", ".parquet", ".txt")

@@ -12,6 +12,7 @@ from tltrain.audit.feedback import Mode
 from tltrain.audit.lengths import Masking, Tokens
 from tltrain.config import RunConfig, read_config
 from tltrain.data import Data
+from tltrain.progress import quantity
 from tltrain.sft import draw
 from tltrain.trajectory import Trajectory
 
@@ -96,8 +97,9 @@ def _longer_than(section: str, limit: int, lengths: Sequence[int], consequence: 
     longer = sum(length > limit for length in lengths)
     if not longer or fitting_limit(lengths) <= limit:  # the few golds that a default leaves too long are no problem
         return None
-    golds = f"{longer:,} of {len(lengths):,} golds {'is' if longer == 1 else 'are'} longer than the limit"
+    golds = f"{longer:,} of {quantity(len(lengths), 'gold')} {'is' if longer == 1 else 'are'} longer than the limit"
     return (
         f"{golds} of {limit} tokens: such replies are truncated and {consequence}; "
-        f"set {section}.max_new_tokens to {fitting_limit(lengths)} (the longest gold has {max(lengths):,} tokens)"
+        f"set {section}.max_new_tokens to {fitting_limit(lengths)} "
+        f"(the longest gold has {quantity(max(lengths), 'token')})"
     )

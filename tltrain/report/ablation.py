@@ -12,6 +12,7 @@ from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.significance import LEVEL
 from tltrain.files import read_json, write_text
+from tltrain.progress import quantity
 from tltrain.report.charts import intervals, lines
 from tltrain.report.page import (
     Cell,
@@ -59,7 +60,7 @@ def headline(found: Row) -> str:
     """What the parts change in CF on the first tests, as a sentence."""
     rows = _main_effects(found)
     if not rows:
-        return f"{len(_arms(found['scores']))} arms, {_seeds(found)}"
+        return f"{quantity(len(_arms(found['scores'])), 'arm')}, {_seeds(found)}"
     tests = list(_by(rows, _test).items())
     shown = [f"{test}: {', '.join(map(_part_text, own))}" for test, own in tests[:_MOST_TESTS]]
     return f"Points of {_metric(rows)} on {'; on '.join(shown)}"

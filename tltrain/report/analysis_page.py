@@ -9,6 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.files import read_json, write_text
+from tltrain.progress import quantity
 from tltrain.report import charts
 from tltrain.report.page import Column, Section, figure, heading, join, page, paragraph, side_by_side, table
 from tltrain.report.summary import category_words
@@ -55,14 +56,11 @@ def finding(rows: Rows) -> str:
         return "No predictions were analysed."
     row = min(by_kind(rows), key=lambda row: row["right"] / max(row["n"], 1))
     if not row["categories"]:
-        return f"All {sum(row['n'] for row in rows):,} replies are right."
+        return f"No reply is wrong, of {sum(row['n'] for row in rows):,}."
     category, count = max(row["categories"].items(), key=lambda item: item[1])
     wrong = row["n"] - row["right"]
     often = "the most frequent error" if count < wrong else "the only error"
-    return (
-        f"{_title(row)}: {wrong:,} of {row['n']:,} replies are wrong; {often} is "
-        f"“{category_words(category)}” ({count:,})."
-    )
+    return f"{_title(row)}: {_part(wrong, row)} wrong; {often} is “{category_words(category)}” ({count:,})."
 
 
 def _errors(rows: Rows) -> Markup:
@@ -73,7 +71,7 @@ def _errors(rows: Rows) -> Markup:
     for row in wrong:
         counts = {category_words(category): count for category, count in row["categories"].items()}
         chart = charts.bars(f"Errors of {_title(row)}", counts, total=row["n"], limit=limit)
-        figures.append(figure(chart, f"{row['right']:,} of {row['n']:,} replies are right.", title=_title(row)))
+        figures.append(figure(chart, f"{_part(row['right'], row)} right.", title=_title(row)))
     if not wrong:
         return paragraph("No reply is wrong, so there are no errors to show.")
     text = "Replies by error category, in per cent of the items of each chart. All charts have the same scale."
@@ -94,7 +92,7 @@ def _tokens(rows: Rows) -> Markup:
         shares = {kind: float(values["right"]) for kind, values in tokens["kinds"].items()}
         chart = charts.bars(f"Became right, {_title(row)}", shares, total=max(tokens["wrong_calls"], 1), limit=100.0)
         if not tokens["wrong_calls"]:
-            parts += [heading(_title(row)), paragraph(f"No call is wrong, so none was corrected ({_known(tokens)}).")]
+            parts += [heading(_title(row)), paragraph(f"No call is wrong, so none was corrected; {_callless(tokens)}.")]
             continue
         parts += [heading(_title(row)), figure(chart, f"In per cent of {_known(tokens)}."), table(columns, body)]
     return join(parts)
@@ -104,22 +102,31 @@ def analysis_lines(rows: Rows) -> Iterator[str]:
     """The same figures as text: up to four lines per model and split."""
     for row in rows:
         wrong = (f"{count:,} {category_words(category)}" for category, count in row["categories"].items())
-        right = f"{row['right']:,} of {row['n']:,} replies are right"
+        right = f"{_part(row['right'], row)} right"
         yield f"{_title(row)}: {', '.join([right, *wrong])}"
         for part in by_kind([row]) if "gold_with_call" in row else ():
             if "kind" in part:
-                yield f"  {part['kind']}: {part['right']:,} of {part['n']:,} are right"
-        if tokens := row["tokens"]:
+                yield f"  {part['kind']}: {part['right']:,} of {part['n']:,} right"
+        if (tokens := row["tokens"]) and tokens["wrong_calls"]:
             kinds = ((kind, values["right"], values["corrected"]) for kind, values in tokens["kinds"].items())
             became = ", ".join(f"{kind} {right:,} of {corrected:,}" for kind, right, corrected in kinds)
             yield f"  corrected and became right: {became}; of {_known(tokens)}"
 
 
+def _part(number: int, row: Mapping[str, Any]) -> str:
+    """Such as `1 of 4 replies is`, before `right` or `wrong`."""
+    return f"{number:,} of {quantity(row['n'], 'reply')} {'is' if number == 1 else 'are'}"
+
+
 def _known(tokens: Mapping[str, Any]) -> str:
     return (
-        f"{tokens['wrong_calls']:,} wrong calls, the name of {tokens['unlocated']:,} of them not located in the text; "
-        f"{tokens['without_call']:,} wrong replies hold no call to correct"
+        f"{quantity(tokens['wrong_calls'], 'wrong call')}, the name of {tokens['unlocated']:,} of them not located in "
+        f"the text; {_callless(tokens)}"
     )
+
+
+def _callless(tokens: Mapping[str, Any]) -> str:
+    return f"{quantity(tokens['without_call'], 'wrong reply')} without a call to correct"
 
 
 _TITLES = ("calls that contain it", "corrected", "became right", "% of wrong calls", "% of corrected")

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tltrain.audit.calls import CATEGORIES
+from tltrain.progress import quantity
 from tltrain.report import charts
 from tltrain.report.audit_comparison_page import both_headlines, comparison_sections
 from tltrain.report.audit_data_page import (
@@ -101,8 +102,8 @@ def _note(audit: Audit) -> str:
         parts.append("Failed calls by the rule of the TL-Training release (paper mode).")
     problems = audit.get("problems", {}).get("number", 0)
     if problems:
-        skipped = "record could not be read and was" if problems == 1 else "records could not be read and were"
-        parts.append(f"{problems:,} {skipped} skipped.")
+        skipped = "was" if problems == 1 else "were"
+        parts.append(f"{quantity(problems, 'record')} could not be read and {skipped} skipped.")
     return " ".join(parts)
 
 

@@ -28,6 +28,8 @@ from tltrain.report.page import printable
 WIDTH = 460
 FONT, SMALL = 13, 12
 INK, MUTED, LINE, PAPER = "#010203", "#010204", "#010205", "#010206"
+SMOOTHED_FROM = 20
+"""Points from which a curve is drawn as its running mean too."""
 PALETTE = tuple(f"#02010{number}" for number in range(8))
 """Placeholders of the series colours: 0 is a neutral grey for baselines, 1-7 are safe for colour-blind readers."""
 _THEME = {
@@ -139,8 +141,8 @@ def lines(
         ends = []
         for name, (x, y) in points.items():
             colour = PALETTE[colours[name]]
-            mean = running_mean(y, max(1, len(y) // 20)) if smooth else y
-            if smooth and len(y) >= 20:
+            mean = running_mean(y, max(1, len(y) // SMOOTHED_FROM)) if smooth else y
+            if smooth and len(y) >= SMOOTHED_FROM:
                 axes.plot(x, y, color=colour, linewidth=0.8, alpha=0.35)
             axes.plot(x, mean, color=colour, linewidth=2, marker="o" if len(y) <= 12 else None, markersize=4)
             if bands and name in bands:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import LEVEL, Comparison
 from tltrain.files import read_json, write_text
+from tltrain.progress import quantity
 from tltrain.report import summary
 from tltrain.report.gold_kinds import (
     FEW_HELP,
@@ -123,11 +124,7 @@ def finding(found: Mapping[str, Any]) -> str:
     largest = f"the largest: {pair.metric} of {pair.model} on {test}, {pair.text} points against {pair.against}"
     if not clear:
         return f"No difference is {limit} ({number} tested); {largest}."
-    return f"{len(clear)} of {_count(number)} {'is' if len(clear) == 1 else 'are'} {limit}; {largest}."
-
-
-def _count(number: int) -> str:
-    return f"{number} difference{'s' if number != 1 else ''}"
+    return f"{len(clear)} of {quantity(number, 'difference')} {'is' if len(clear) == 1 else 'are'} {limit}; {largest}."
 
 
 def _scores(found: Mapping[str, Any]) -> Markup:

@@ -11,9 +11,8 @@ from typing import Any
 
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
+from tltrain.evaluation.significance import FEW
 
-FEW = 30
-"""With fewer items, counts are shown in place of percentages, and no difference between models is claimed."""
 TEXT = "text"
 """Column of the items whose gold is a text: the share of them answered without a call."""
 KINDS_HELP = (

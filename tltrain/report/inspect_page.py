@@ -16,6 +16,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from tltrain.progress import quantity
 from tltrain.report.page import TEMPLATES, Section, facts, join, page, paragraph, render
 
 LONG_PROMPT = 150
@@ -56,8 +57,8 @@ def inspect_page(sample: Mapping[str, Any]) -> str:
 
 def _dropped(reply: Mapping[str, Any]) -> str:
     return (
-        f"Message {reply['message']}: its prompt has {reply['prompt_tokens']:,} tokens, which leaves no room for a "
-        f"reply within the limit of {reply['limit']:,} (max_length). It is neither trained on nor evaluated."
+        f"Message {reply['message']}: its prompt has {quantity(reply['prompt_tokens'], 'token')}, which leaves no room "
+        f"for a reply within the limit of {reply['limit']:,} (max_length). It is neither trained on nor evaluated."
     )
 
 
@@ -163,11 +164,11 @@ def _summary(reply: Sequence[Token]) -> str:
     learned = [token for token in reply if token["weight"] > 0]
     keys = [token for token in learned if token["key"]]
     if not learned:
-        return f"{_count(len(reply), 'token')}, none of them learned from"
+        return f"{quantity(len(reply), 'token')}, none of them learned from"
     total = sum(token["weight"] for token in learned)
     share = 100 * sum(token["weight"] for token in keys) / total
-    text = f"{_count(len(reply), 'token')}, {len(learned):,} learned from"
-    return text + (f", {_count(len(keys), 'key token')} with {share:.0f} % of the step's weight" if keys else "")
+    text = f"{quantity(len(reply), 'token')}, {len(learned):,} learned from"
+    return text + (f", {quantity(len(keys), 'key token')} with {share:.0f} % of the step's weight" if keys else "")
 
 
 def _totals(steps: Sequence[Mapping[str, Any]]) -> Markup:
@@ -186,9 +187,5 @@ def _headline(steps: Sequence[Mapping[str, Any]]) -> str:
     replies = [token for step in steps for token in _reply(step)]
     masked = sum(all(token["weight"] == 0 for token in _reply(step)) for step in steps)
     learned = sum(token["weight"] > 0 for token in replies)
-    which = f"{masked} of {_count(len(steps), 'reply', 'replies')} masked" if masked else "No reply is masked"
-    return f"{which}: {learned:,} of {_count(len(replies), 'reply token')} are learned from."
-
-
-def _count(number: int, singular: str, plural: str = "") -> str:
-    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+    which = f"{masked} of {quantity(len(steps), 'reply')} masked" if masked else "No reply is masked"
+    return f"{which}: {learned:,} of {quantity(len(replies), 'reply token')} are learned from."

@@ -12,6 +12,7 @@ from tltrain.arms import ARMS, arm_after_ppo
 from tltrain.evaluation.scores import Score
 from tltrain.files import read_json, write_text
 from tltrain.model import BUILTIN, CARD
+from tltrain.report.gold_kinds import FEW_HELP, KINDS_HELP, columns, distinguishes, has_few, shares, sizes
 from tltrain.report.run_files import parse_scores
 
 BUILTIN_CARD = {"base_model": "HuggingFaceTB/SmolLM2-135M-Instruct", "license": "apache-2.0"}
@@ -98,20 +99,19 @@ def _scores(rows: Sequence[Score], name: str) -> str:
     shown = [row for row in rows if row.model in ("base", name)]
     if not any(row.model == name for row in shown):
         return "This model has not been evaluated yet."
-    metrics = list(dict.fromkeys(metric for row in shown for metric in row.metrics))
-    lines = [f"| test | model | {' | '.join(metrics)} | items |", "|---" * 2 + "|---:" * (len(metrics) + 1) + "|"]
+    names = columns(shown)
+    lines = [f"| test | model | {' | '.join(names)} | items |", "|---" * 2 + "|---:" * (len(names) + 1) + "|"]
     for row in sorted(shown, key=lambda row: (row.test, row.model != "base")):
-        cells = " | ".join(_value(row, metric) for metric in metrics)
-        lines.append(f"| {row.test} | {'**this model**' if row.model == name else 'base'} | {cells} | {row.n:,} |")
-    note = "Per cent ± one standard error. TS: the right tool; PI: also the right argument names; CF: also all values."
-    return "\n".join([*lines, "", f"{note} Replies were decoded greedily."])
-
-
-def _value(row: Score, metric: str) -> str:
-    value, error = row.metrics.get(metric), row.se.get(metric)
-    if value is None:
-        return "–"
-    return f"{value:.1f}" if error is None else f"{value:.1f} ± {error:.1f}"
+        found = shares(row)
+        cells = " | ".join(found[column].text if column in found else "–" for column in names)
+        lines.append(f"| {row.test} | {'**this model**' if row.model == name else 'base'} | {cells} | {sizes(row)} |")
+    notes = [
+        "Per cent ± one standard error. TS: the right tool; PI: also the right argument names; CF: also all values.",
+        *[KINDS_HELP] * any(map(distinguishes, shown)),
+        *[FEW_HELP] * has_few(shown),
+        "Replies were decoded greedily.",
+    ]
+    return "\n".join([*lines, "", " ".join(notes)])
 
 
 def _data(config: Mapping[str, Any], digests: Mapping[str, str], encoding: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
+from tltrain.evaluation.significance import FEW
 from tltrain.files import read_json, write_text
 from tltrain.report import charts
 from tltrain.report.comparison import general_table, robustness_table
@@ -89,7 +90,8 @@ def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None
         text = (
             "Differences in points ± standard error, with the p-value of McNemar's exact test on the items that both "
             "models answered; p of 0.05 or more is within noise. Without predictions the items count as "
-            "independent samples, and a difference smaller than two standard errors is within noise."
+            "independent samples, and a difference smaller than two standard errors is within noise; of fewer than "
+            f"{FEW} items there is no standard error then."
         )
         parts += [heading("What each stage changed"), paragraph(text), comparison_table(scores, comparisons)]
     return Section("Scores", join([*parts, details("All counts", counts_table(scores))]))
@@ -138,7 +140,8 @@ def _sft(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section | None:
     if not curves:
         return None
     shades = colours(list(curves))
-    caption = "Strong: the running mean. Faint: each optimiser step."
+    smoothed = any(len(steps) >= charts.SMOOTHED_FROM for steps, _ in curves.values())
+    caption = "Strong: the running mean. Faint: each optimiser step." if smoothed else "Each optimiser step."
     if len(curves) > 1:
         caption += " The arms weigh tokens differently, so the height of one curve says nothing about the other."
     parts = []

@@ -8,6 +8,7 @@ from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
 from tltrain.evaluation.significance import Comparison
+from tltrain.progress import quantity
 from tltrain.report.gold_kinds import TEXT, Share, distinguishes, only_texts, shares
 
 _CATEGORY_WORDS = {
@@ -20,13 +21,14 @@ _CATEGORY_WORDS = {
     "argument_missing": "argument missing",
     "argument_redundant": "argument not needed",
     "value": "wrong value",
+    "missing": "no prediction",
 }
 _SPLIT_WORDS = {"unseen": "On tools never seen in training", "seen": "On tools seen in training"}
-_TRUNCATED = {
-    False: "replies were truncated at",
-    True: "queries have a reply that was truncated at",
+_ITEM = {
+    False: "reply",
+    True: "query",
 }
-"""By whether the test set is a multi-step one, whose items are queries."""
+"""What an item is, by whether the test set is a multi-step one."""
 
 Comparisons = Sequence[Comparison]
 
@@ -80,8 +82,8 @@ def compared_rows(rows: Sequence[Score]) -> list[tuple[Score, Score]]:
 def headline(scores: Sequence[Score], comparisons: Comparisons) -> str:
     """One sentence: the last model's score on the leading test, the first model's, and what each stage added.
 
-    The score is that over the items whose gold has a call. Of few items (`gold_kinds.FEW`) it is a count, and no
-    difference between models is claimed.
+    The score is that over the items whose gold has a call; of few items (`significance.FEW`) it is a count. What is
+    said of a stage is the verdict of its comparison, as in the tables.
     """
     rows = lead(scores)
     best, first = rows[-1], rows[0]
@@ -92,16 +94,18 @@ def headline(scores: Sequence[Score], comparisons: Comparisons) -> str:
     where = _SPLIT_WORDS.get(best.split, f"On {best.test}")
     subject = "the trained model" if _gain(best.model) else title(best.model)
     start = "" if best is first or metric not in before else f" ({title(first.model)}: {before[metric].short})"
-    counted = "steps" if best.bench == "toolworld" else "items"
+    counted = "step" if best.bench == "toolworld" else "item"
     words = _TEXT_WORDS if metric == TEXT else METRICS[metric].headline
     sentence = f"{where}, {subject} {words.format(_of_items(share, best, counted))}{start}"
-    if share.few:
-        return f"{sentence}{': too few to compare models' if len(rows) > 1 else ''}."
     paired = [(row, reference) for row, reference in stages(rows) if _gain(row.model) and metric != TEXT]
     after = "; ".join(change for pair in paired if (change := _change(comparisons, *pair, metric)))
     if not after:
         return f"{sentence}."
-    return f"{sentence}; over all {best.n:,} {counted}, {after}." if distinguishes(best) else f"{sentence}: {after}."
+    return (
+        f"{sentence}; over all {quantity(best.n, counted)}, {after}."
+        if distinguishes(best)
+        else f"{sentence}: {after}."
+    )
 
 
 _TEXT_WORDS = "answers without a call in {}"
@@ -110,11 +114,12 @@ _TEXT_WORDS = "answers without a call in {}"
 def _of_items(share: Share, score: Score, counted: str) -> str:
     """`72.0 % of the 312 steps that need a call`, or `0 of the 3 steps that need a call`."""
     amount = f"{share.held}" if share.few else f"{share.value:.1f} %"
-    number = f"{share.n if share.n is not None else score.n:,}"
+    number = score.n if share.n is None else share.n
     if only_texts(score):
-        return f"{amount} of {number} {counted}, none of which needs a call"
-    return f"{amount} of the {number} {counted} that need a call" if distinguishes(score) else (
-        f"{amount} of {number} {counted}")  # fmt: skip
+        return f"{amount} of {quantity(number, counted)}, none of which needs a call"
+    if distinguishes(score):
+        return f"{amount} of the {quantity(number, counted)} that {'needs' if number == 1 else 'need'} a call"
+    return f"{amount} of {quantity(number, counted)}"
 
 
 def setbacks(scores: Sequence[Score], comparisons: Comparisons) -> str:
@@ -140,11 +145,19 @@ def remarks(scores: Sequence[Score]) -> list[str]:
 def truncations(scores: Sequence[Score]) -> list[str]:
     """A line for each row with truncated replies, which count as wrong however they began."""
     return [
-        f"{score.model}, {score.test}: {score.truncated:,} of {score.n:,} {_TRUNCATED[score.queries is not None]} "
+        f"{score.model}, {score.test}: {_truncated(score)} at "
         + ("max_new_tokens" if score.max_new_tokens is None else f"{score.max_new_tokens:,} tokens")
         for score in scores
         if score.truncated and score.protocol in (None, "default")  # the paper's protocol scores the same replies
     ]
+
+
+def _truncated(score: Score) -> str:
+    """Such as `1 of 4 replies was truncated`."""
+    one, steps = score.truncated == 1, score.queries is not None
+    of_all = f"{score.truncated:,} of {quantity(score.n, _ITEM[steps])}"
+    was = "was" if one else "were"
+    return f"{of_all} {'has' if one else 'have'} a reply that was truncated" if steps else f"{of_all} {was} truncated"
 
 
 def category_words(category: str) -> str:
@@ -165,11 +178,13 @@ def _change(comparisons: Comparisons, row: Score, reference: Score, metric: str)
     result = difference(comparisons, row, reference, metric)
     if result is None:
         return ""
-    gain, against, points = _gain(row.model), title(reference.model), f"{abs(result.points):.1f} points"
+    alone = row.model in ARMS and ARMS[row.model].against == reference.model  # the arm differs in its gain only
+    gain = _gain(row.model) if alone else title(row.model)
+    against, points = title(reference.model), f"{abs(result.points):.1f} points"
     if result.verdict == "higher":
         return f"{gain} added {points} to {against}"
     if result.verdict == "lower":
-        return f"{gain} did not help, it cost {points} against {against}"
+        return f"{gain} did not help but cost {points} against {against}"
     if result.verdict == "within noise":
         return f"the change by {gain} ({result.text}) is within noise"
     return f"{gain} changed it by {result.text} points, without a standard error to judge by"
