@@ -1,4 +1,4 @@
-"""Token trees give the same loss, gradients and replies as separate sequences."""
+"""Token trees give the same loss and gradients as separate sequences."""
 
 from __future__ import annotations
 
@@ -12,24 +12,20 @@ from typing import Any
 import pytest
 import torch
 from support.micro import micro_model
-from support.trees import GEMMA, SIZES, assert_same_gradients, gradients, logs, models, separate_nll
+from support.trees import GEMMA, SIZES, assert_same_gradients, gradients, logs, mamba, models, separate_nll
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
 
 from tltrain.config import LoraConfig
-from tltrain.engine import attention, cpu_kernels, decode_layout, memory, outputs, stretches
-from tltrain.engine import generate as generation
+from tltrain.engine import attention, cpu_kernels, outputs, stretches
 from tltrain.engine.adapters import add_adapters
 from tltrain.engine.attention import TreeLayout, tree_attention
 from tltrain.engine.capabilities import linear_output, prefix_sharing_obstacle
-from tltrain.engine.generate import batches, generate
 from tltrain.engine.layers import recomputed_activations
 from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import Pass, backward, measure, nll, plan_passes, token_logprobs
@@ -174,11 +170,6 @@ def test_norms_and_gated_networks_recompute_their_activations(name: str) -> None
     assert after["silu"] + after["gelu"] == 2 * (before["silu"] + before["gelu"]) == 2
     assert after["rsqrt"] == 2 * before["rsqrt"] == 2
     assert "forward" not in vars(mlp) and "forward" not in vars(norm)
-
-
-def mamba() -> MambaForCausalLM:
-    torch.manual_seed(0)
-    return MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=16, state_size=4, num_hidden_layers=2)).eval()
 
 
 def test_models_that_cannot_share_prefixes_run_each_sequence_separately() -> None:
@@ -360,110 +351,3 @@ def test_common_prefix() -> None:
     assert common_prefix([1, 2], [1, 2, 4]) == 2
     assert common_prefix([3], [4]) == 0
     assert common_prefix([], [4]) == 0
-
-
-@pytest.mark.parametrize("prefill", [10_000, 30])
-@pytest.mark.parametrize("name", [*models(), "mamba"])
-def test_generation_equals_that_of_the_model_without_a_tree(
-    name: str, prefill: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(generation, "PREFILL_TOKENS", prefill)
-    monkeypatch.setattr(decode_layout, "BUFFER_GROWTH", 11)
-    monkeypatch.setattr(decode_layout, "BUFFER_MULTIPLE", 4)
-    model = mamba() if name == "mamba" else models()[name]
-    model.generation_config.eos_token_id = None
-    prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
-    replies = generate(model, prompts, stop_ids=[], max_new_tokens=40, batch_size=5)
-    for prompt, reply in zip(prompts, replies, strict=True):
-        ids = torch.tensor(
-            [[*prompt, *reply.ids]]
-        )  # teacher-forced: each token of the reply must have the largest logit
-        logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
-        chosen = logits.gather(1, ids[0, len(prompt) :, None])[:, 0]
-        assert (chosen >= logits.max(-1).values - 1e-4).all()
-        assert not reply.finished and len(reply.ids) == 40
-
-
-@pytest.mark.parametrize("fraction", [0.5, 1.0])
-def test_replies_do_not_depend_on_finished_replies(fraction: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generation, "COMPACT_BELOW", fraction)
-    model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
-    whole = generate(model, prompts, [], 30, batch_size=100)
-    stops = sorted({reply.ids[index] for reply, index in zip(whole, (2, 5, 9, 14, 20), strict=False)})
-    expected = [next((index + 1 for index, token in enumerate(reply.ids) if token in stops), 30) for reply in whole]
-    assert len(set(expected)) > 3
-    replies = generate(model, prompts, stops, 30, batch_size=100)
-    assert [reply.ids for reply in replies] == [reply.ids[:end] for reply, end in zip(whole, expected, strict=True)]
-
-
-def test_the_cache_of_the_prompts_limits_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, prompts = micro_model(), [list(sequence.ids[: sequence.start]) for sequence in logs()]
-    whole = generate(model, prompts, [], 5, batch_size=100)
-    monkeypatch.setattr(memory, "CACHE_BYTES", 150 * 2 * 2 * 2 * 8 * 4)  # 150 tokens: 2 layers, 2 heads of size 8
-    groups = batches(model, prompts, 100, 5)
-    assert len(groups) > 2
-    for group in groups:
-        tree = TokenTree([TokenSequence(prompts[index], len(prompts[index]), ()) for index in group])
-        assert len(tree) <= 150
-        assert batches(model, [prompts[index] for index in group], 100, 5) == [list(range(len(group)))]
-    assert generate(model, prompts, [], 5, batch_size=100) == whole
-
-
-def test_a_reply_ends_with_its_stop_token() -> None:
-    model = micro_model()
-    prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
-    stop_ids = list(range(40))
-    replies = generate(
-        model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seeds=range(3, 3 + len(prompts)), batch_size=4
-    )
-    assert any(reply.finished for reply in replies)
-    for reply in replies:
-        assert reply.finished == (reply.ids[-1] in stop_ids)
-        assert not set(reply.ids[:-1]) & set(stop_ids)
-        assert reply.finished or len(reply.ids) == 30
-    assert replies == generate(
-        model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seeds=range(3, 3 + len(prompts)), batch_size=4
-    )
-    assert replies != generate(
-        model, prompts, stop_ids, max_new_tokens=30, temperature=1.0, seeds=range(4, 4 + len(prompts)), batch_size=4
-    )
-
-
-def test_a_sampled_reply_depends_on_its_own_prompt_and_seed_only() -> None:
-    for model in (micro_model(), mamba()):
-        prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()] * 2
-        seeds = list(range(len(prompts)))
-        together = generate(model, prompts, [3], 20, temperature=1.0, seeds=seeds, batch_size=100)
-        parts = [generate(model, prompts[half::2], [3], 20, temperature=1.0, seeds=seeds[half::2]) for half in (0, 1)]
-        assert together[0::2] == parts[0]
-        assert together[1::2] == parts[1]
-        assert len(set(together)) > len(prompts) // 2
-
-
-def test_greedy_decoding_ignores_the_generation_configuration() -> None:
-    model, prompts = mamba(), [[5, 6, 7], [9, 8, 7, 6]]
-    model.generation_config.eos_token_id = None
-    expected = generate(model, prompts, [3], 12)
-    defaults = {"do_sample": True, "temperature": 9.0, "top_k": 3, "repetition_penalty": 5.0, "eos_token_id": None}
-    model.generation_config.update(**defaults)
-    assert generate(model, prompts, [3], 12) == expected
-    assert model.generation_config.temperature == 9.0
-
-
-@pytest.mark.parametrize("seed", [2**32, 20251125 * 1_000_003 + 1, 2**70, -1])
-def test_seeds_of_any_size(seed: int) -> None:
-    for model in (micro_model(), mamba()):
-        drawn = [
-            generate(model, [[5, 6, 7]], [], 8, temperature=1.0, seeds=[number]) for number in (seed, seed, seed + 1)
-        ]
-        assert drawn[0] == drawn[1] != drawn[2]
-
-
-def test_sampling_follows_the_distribution() -> None:
-    model, prompt = micro_model(), [5, 6, 7]
-    probabilities = (model(input_ids=torch.tensor([prompt])).logits[0, -1] / 0.7).softmax(-1)
-    replies = generate(model, [prompt] * 3000, [], 1, temperature=0.7, seeds=range(3000), batch_size=1000)
-    counts = torch.bincount(torch.tensor([reply.ids[0] for reply in replies]), minlength=400) / 3000
-    best = int(probabilities.argmax())
-    error = 4 * (probabilities[best] * (1 - probabilities[best]) / 3000).sqrt()
-    assert abs(counts[best] - probabilities[best]) < error

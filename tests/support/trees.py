@@ -11,6 +11,8 @@ from transformers import (
     Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
+    MambaConfig,
+    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen3Config,
@@ -80,3 +82,9 @@ def assert_same_gradients(found: dict[str, torch.Tensor], expected: dict[str, to
     for key, value in expected.items():
         scale = value.abs().max().clamp(min=1e-3)
         assert ((found[key] - value).abs().max() / scale).item() < 1e-5, key
+
+
+def mamba() -> MambaForCausalLM:
+    """A recurrent model, which cannot share prefixes."""
+    torch.manual_seed(0)
+    return MambaForCausalLM(MambaConfig(vocab_size=400, hidden_size=16, state_size=4, num_hidden_layers=2)).eval()
