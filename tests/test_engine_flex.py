@@ -136,7 +136,10 @@ def test_passes_of_any_length_share_compiled_kernels(monkeypatch: pytest.MonkeyP
     assert counter.frame_count <= 2
 
 
-@pytest.mark.parametrize(("name", "budget"), [("qwen3", 60), ("mistral, sliding window", 10_000), ("gemma3", 60)])
+@pytest.mark.parametrize(
+    ("name", "budget"),
+    [("qwen3", 60), ("mistral, sliding window", 10_000), pytest.param("gemma3", 60, marks=pytest.mark.slow)],
+)
 def test_gradients_equal_those_of_separate_sequences(on_flex: None, name: str, budget: int) -> None:
     model, sequences = models()[name], logs()
     expected = separate_nll(model, sequences)

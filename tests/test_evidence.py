@@ -30,7 +30,7 @@ def parsed(command: str) -> tuple[str, dict[str, Any]]:
 def test_every_command_is_accepted(command: str) -> None:
     name, options = parsed(command)
     if name == "ablate":
-        config = read_config(REPOSITORY / options["path"])
+        config = read_config(REPOSITORY / options["path"], overrides=options["settings"] or ())
         arms = options["arms"].split(",") if options["arms"] else default_arms(config)
         sweeps = [parse_sweep(sweep, config) for sweep in options["sweep"] or []]
         runs = plan(config, [int(seed) for seed in options["seeds"].split(",")], arms, sweeps)

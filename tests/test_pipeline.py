@@ -89,8 +89,11 @@ def test_every_trained_model_has_a_card_with_its_scores_and_equal_permissions(fi
         assert digest in card and "has not been evaluated" not in card
         for one in scores:
             if one["model"] == row:
-                cells = [f"{one[metric]:.1f} ± {one['se'][metric]:.1f}" for metric in ("TS", "PI", "CF")]
-                assert f"| train {one['split']} | **this model** | {' | '.join(cells)} | {one['n']} |" in card
+                called, text = one["gold_with_call"], one["gold_without_call"]  # few items, which are shown as counts
+                shares = [(called, "TS"), (called, "PI"), (called, "CF"), (text, "TS")]
+                counts = [f"{round(part[metric] * part['n'] / 100)} of {part['n']}" for part, metric in shares]
+                cells = " | ".join([*counts, f"{called['n']}+{text['n']}"])
+                assert f"| train {one['split']} | **this model** | {cells} |" in card
     parts = [path for path in finished.folder.rglob("*") if path.parent.name in ("model", "adapter")]
     assert len({path.stat().st_mode for path in parts}) == 1
 

@@ -204,11 +204,16 @@ def test_shares_are_neighbours_and_even() -> None:
         (1, "lora", [(0, "step 2"), (0, "checkpoint 2"), (0, "rename 1"), (0, "model 1")]),
         (1, "held-out", [(0, "log 1"), (0, "log 2"), (0, "checkpoint 1"), (0, "checkpoint 2"), (0, "rename 2")]),
         (2, "fsdp", [(1, "step 2"), (0, "checkpoint 1"), (1, "log 2"), (0, "model 1")]),
-        (2, "fsdp-lora", [(0, "rename 2"), (1, "step 2")]),
+        pytest.param(2, "fsdp-lora", [(0, "rename 2"), (1, "step 2")], marks=pytest.mark.slow),
         (1, "ppo", [(0, "rollout 2"), (0, "checkpoint 1"), (0, "rename 1"), (0, "model 1")]),
-        (2, "ppo-leave-one-out", [(1, "rollout 1"), (0, "checkpoint 1"), (1, "rollout 2"), (0, "model 1")]),
+        pytest.param(
+            2,
+            "ppo-leave-one-out",
+            [(1, "rollout 1"), (0, "checkpoint 1"), (1, "rollout 2"), (0, "model 1")],
+            marks=pytest.mark.slow,
+        ),
         (2, "ppo-fsdp", [(1, "rollout 2"), (0, "model 1")]),
-        (2, "ppo-fsdp-leave-one-out", [(0, "checkpoint 2"), (1, "rollout 2")]),
+        pytest.param(2, "ppo-fsdp-leave-one-out", [(0, "checkpoint 2"), (1, "rollout 2")], marks=pytest.mark.slow),
     ],
 )
 def test_killed_again_and_again_the_weights_are_the_same(

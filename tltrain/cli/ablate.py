@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tltrain.cli.app import Json, app, interruptible, print_status, silence_libraries, stderr
+from tltrain.cli.app import Json, Set, app, interruptible, print_status, silence_libraries, stderr
 from tltrain.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def ablate(
     report: Annotated[bool, typer.Option("--report", help="Only rebuild the tables from the recorded runs.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at the same time; they share the CPU cores.")] = 1,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep models that have been evaluated.")] = False,
+    settings: Set = None,
     as_json: Json = False,
 ) -> None:
     """What MAE, PKT and IRM change: every combination, for several random seeds, with intervals.
@@ -38,7 +39,7 @@ def ablate(
         raise ConfigError(f"{path}: no such file or folder")
     folder = path if report and path.is_dir() else out or Path("results") / path.stem
     if not report:
-        config, runs = _planned(path, seeds, arms, sweep or [])
+        config, runs = _planned(path, seeds, arms, sweep or [], settings or [])
         silence_libraries()
         _execute(config, runs, folder, workers, keep_models)
     found = _write(folder)
@@ -46,11 +47,13 @@ def ablate(
         print(json.dumps(found, ensure_ascii=False))
 
 
-def _planned(path: Path, seeds: str, arms: str | None, sweeps: list[str]) -> tuple[RunConfig, list[Run]]:
+def _planned(
+    path: Path, seeds: str, arms: str | None, sweeps: list[str], settings: list[str]
+) -> tuple[RunConfig, list[Run]]:
     from tltrain.ablation.grid import default_arms, parse_sweep, plan
     from tltrain.config import read_config
 
-    config: RunConfig = read_config(path)
+    config: RunConfig = read_config(path, overrides=settings)
     named = default_arms(config) if arms is None else _parts(arms)
     return config, plan(config, _numbers(seeds), named, [parse_sweep(sweep, config) for sweep in sweeps])
 
