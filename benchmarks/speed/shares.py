@@ -11,7 +11,10 @@ KINDS: dict[str, tuple[str, ...]] = {
     "products of the layers and the output matrix": ("mm", "addmm", "linear"),
     "products of attention": ("bmm", "baddbmm"),
     "softmax": ("_softmax", "_softmax_backward_data", "_log_softmax", "exp", "exp_", "logsumexp", "masked_fill_"),
-    "fused attention": ("_scaled_dot_product_flash_attention_for_cpu",),
+    "fused attention": (
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_flash_attention_for_cpu_backward",
+    ),
     "copies": ("copy_", "cat", "zero_", "fill_", "index", "_index_put_impl_", "index_select", "embedding"),
 }
 """Operators (`aten::NAME`) of each kind, by their own time. All others are `OTHER`: norms, activations, sums."""

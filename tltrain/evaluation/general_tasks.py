@@ -1,8 +1,8 @@
 """Small tasks of general ability that need no download: `tltrain eval --general local`.
 
 lm-eval takes its data sets from a hub. The items of these four are generated, or taken from the documentation that
-comes with Python, and read from local files; without a network, set `HF_HUB_OFFLINE=1`. They are too easy to rank
-models by; they show what training for tools costs.
+comes with Python, and read from local files. They are too easy to rank models by; they show what training for tools
+costs.
 """
 
 from __future__ import annotations

@@ -32,12 +32,15 @@ def run_tasks(name: str, model: Model, tasks: str, config: EvaluationConfig) -> 
     """
     require_lm_eval()
     import lm_eval
+    from lm_eval.tasks import TaskManager
 
     chosen: list[str] = []
     for task in filter(None, map(str.strip, tasks.split(","))):
         chosen += map(str, write_tasks(models.cache_folder() / "general")) if task == PRESET else [task]
     try:
-        found = lm_eval.simple_evaluate(tasks=chosen, limit=config.limit, **_model(model, config))
+        # Reading the settings of all tasks of lm-eval takes half a minute, and files need none of them.
+        known = TaskManager(include_defaults=not all(Path(task).is_file() for task in chosen))
+        found = lm_eval.simple_evaluate(tasks=chosen, limit=config.limit, task_manager=known, **_model(model, config))
     except Exception as error:  # whatever a task, its data set or its download may raise
         raise ConfigError(f"--general {tasks}: {type(error).__name__}: {str(error).strip()[:200]}") from error
     return [{"model": name, **row} for row in rows(found)]
