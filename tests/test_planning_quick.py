@@ -85,6 +85,11 @@ def test_a_run_reports_the_time_left(place: Path, tmp_path: Path) -> None:
     left = [line.split(" took ")[0] for line in err.splitlines() if " left for " in line]
     assert left == ["eval base", "sft sft", "eval sft", "sft mae+pkt"]
     assert sum(line.startswith("problems: ") for line in err.splitlines()) == 1
+    assert err.count("standard error") == 1, "one table on the way, as soon as a trained model is scored"
+    table = err[err.index("eval sft took") : err.index("standard error")]
+    assert "sft mae+pkt took" not in table
+    named = [name for line in table.splitlines()[1:] for name in ("base", "sft", "mae+pkt") if name in line.split()]
+    assert named[:2] == ["base", "sft"] and "mae+pkt" not in named
 
 
 def test_measuring_decodes_few_replies(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,8 @@ from tltrain.errors import ConfigError
 
 if TYPE_CHECKING:
     from tltrain.config import RunConfig
+    from tltrain.pipeline import Pipeline
+    from tltrain.planning.forecast import Forecast
 
 
 @app.command()
@@ -162,7 +165,7 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
             outlook = pipeline.outlook(stages or STAGES)
             estimate = outlook.last_lines() if outlook is not None else ()
             if outlook is not None:
-                pipeline.run.stage_finished = Forecast(outlook, print_status).finished
+                pipeline.run.stage_finished = _stage_reports(pipeline, Forecast(outlook, print_status))
             for line in (*pipeline.data.found, *estimate):
                 print_status(line)
         scores = pipeline.all(stages or STAGES)
@@ -176,3 +179,20 @@ def _run(config: RunConfig, folder: Path, stages: tuple[str, ...] | None, as_jso
     for line in truncation_lines(scores):
         print_status(line)
     print_status(f"run directory: {folder}")
+
+
+def _stage_reports(pipeline: Pipeline, forecast: Forecast) -> Callable[[str, float], None]:
+    """What is reported when a stage ends: the time left, and a first table once a trained model is scored."""
+    from tltrain.report.tables import terminal_table
+
+    shown = False
+
+    def finished(stage: str, seconds: float) -> None:
+        nonlocal shown
+        forecast.finished(stage, seconds)
+        trained = stage.startswith("eval ") and stage != f"eval {pipeline.base_name}"
+        if trained and forecast.left and not shown:
+            shown = True
+            stderr.print(terminal_table(pipeline.run.scores()))
+
+    return finished
