@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from support.micro import micro_model
@@ -58,6 +60,31 @@ def test_the_cache_of_the_prompts_limits_the_batch_size(monkeypatch: pytest.Monk
         assert len(tree) <= 150
         assert batches(model, [prompts[index] for index in group], 100, 5) == [list(range(len(group)))]
     assert generate(model, prompts, [], 5, batch_size=100) == whole
+
+
+def test_the_buffers_of_the_replies_limit_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are as long as the longest: one long conversation among short ones must not make all of them long."""
+    model, prompts = micro_model(), [[5, 6, 7, number] for number in range(10, 41)]
+    long = [5, 6, 7, 8, *range(50, 246)]
+    whole = generate(model, [*prompts, long], [], 8, batch_size=100)
+    assert batches(model, [*prompts, long], 100, 8) == [[31, *range(31)]]
+    tokens = 600
+    monkeypatch.setattr(memory, "OWN_BYTES", tokens * 2 * 2 * 2 * 8 * 4)  # 2 layers, 2 heads of size 8
+    made: list[int] = []
+
+    def noted(*arguments: Any) -> decode_layout.DecodeLayout:
+        layout = decode_layout.DecodeLayout(*arguments)
+        made.append(layout.own[0][0][:, 0, :, 0].numel())
+        return layout
+
+    monkeypatch.setattr(generation, "DecodeLayout", noted)
+    groups = batches(model, [*prompts, long], 100, 8)
+    assert sorted(index for group in groups for index in group) == list(range(32))
+    assert 1 < len(groups) < 8
+    for group in groups:
+        assert batches(model, [([*prompts, long])[index] for index in group], 100, 8) == [list(range(len(group)))]
+    assert generate(model, [*prompts, long], [], 8, batch_size=100) == whole
+    assert max(made) <= tokens
 
 
 def test_a_reply_ends_with_its_stop_token() -> None:

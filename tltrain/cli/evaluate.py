@@ -71,7 +71,7 @@ class SharedOptions:
         int | None,
         typer.Option(min=1, help="Maximum tokens of a prompt and its reply; by default the model's own limit."),
     ] = None
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Number of replies decoded together. Default: 64.")] = (
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Number of replies decoded together. Default: 128.")] = (
         None
     )
     dtype: Annotated[

@@ -47,7 +47,7 @@ class EvalConfig(Section):
     """Folder of the public test sets; null: the cache of `tltrain fetch`."""
     max_new_tokens: Positive | None = None
     """A longer reply is truncated and counts as not parseable; null: a limit that fits the golds' lengths."""
-    batch_size: Positive = 64
+    batch_size: Positive = 128
     """Replies decoded together."""
 
 
@@ -129,7 +129,7 @@ class EvaluationConfig(Section):
     """Maximum number of replies to a query of a multi-step test set, whose calls are executed."""
     library: str | None = None
     """Folder of the public tool library that executes ToolEyes' calls; null: the simulator."""
-    batch_size: Positive = 64
+    batch_size: Positive = 128
     """Replies decoded together."""
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     """Dtype of the models; `auto`: bfloat16 if the device supports it natively, else float32."""

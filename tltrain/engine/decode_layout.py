@@ -50,7 +50,7 @@ class DecodeLayout:
     def __init__(self, tree: TokenTree, cached: KeyValues, groups: Sequence[range], room: int) -> None:
         device = cached[0][0].device
         paths = [torch.tensor(list(tree.path_positions(index)), device=device) for group in groups for index in group]
-        shared = [_shared_length([paths[index].tolist() for index in group]) for group in groups]
+        shared = [shared_length([paths[index].tolist() for index in group]) for group in groups]
         self.groups = [
             _SharedPrefix(group.start, group.stop, length, {})
             for group, length in zip(groups, shared, strict=True)
@@ -62,8 +62,7 @@ class DecodeLayout:
         self._first_lengths = [len(path) for path in own_paths]
         self._generated = 0
         self.lengths = torch.tensor(self._first_lengths, device=device)
-        # A CUDA graph has fixed addresses, so that on GPUs the buffers never grow.
-        capacity = self._longest() + (room if device.type == "cuda" else min(room, BUFFER_GROWTH))
+        capacity = self._longest() + buffer_room(room, device)
         self.own: KeyValues = {}
         self._masks: dict[int | None, torch.Tensor] = {}
         for layer in list(cached):  # layer by layer, so that only a single layer is in memory twice
@@ -204,7 +203,13 @@ def _fused(
     return attended[0].reshape(*shape, size).transpose(0, 1), logsumexp[0].reshape(*shape, 1).transpose(0, 1)
 
 
-def _shared_length(paths: Sequence[Sequence[int]]) -> int:
+def buffer_room(max_new_tokens: int, device: torch.device) -> int:
+    """Tokens to be generated for which the buffers have room from the start. A CUDA graph has fixed addresses, so that
+    on GPUs the buffers never grow."""
+    return max_new_tokens if device.type == "cuda" else min(max_new_tokens, BUFFER_GROWTH)
+
+
+def shared_length(paths: Sequence[Sequence[int]]) -> int:
     """Length of the paths' common prefix, but not the last token of any of them; 0 for a single path."""
     if len(paths) == 1:
         return 0

@@ -13,10 +13,10 @@ from transformers import GenerationConfig
 
 from tltrain.engine.attention import KeyValues, tree_attention
 from tltrain.engine.capabilities import prefix_sharing_obstacle
-from tltrain.engine.decode_layout import DecodeLayout
+from tltrain.engine.decode_layout import DecodeLayout, buffer_room, shared_length
 from tltrain.engine.decode_step import decode_step
 from tltrain.engine.flex import tree_layout
-from tltrain.engine.memory import cache_bytes
+from tltrain.engine.memory import cache_bytes, own_bytes
 from tltrain.engine.passes import Pass, plan_passes
 from tltrain.engine.tree import TokenSequence, TokenTree, common_prefix, group_by_budget
 
@@ -98,20 +98,32 @@ def batches(
 ) -> list[list[int]]:
     """The batches in which `generate` decodes, as indices of prompts.
 
-    Prompts are taken in the order of their token ids; a batch has at most `batch_size` prompts whose keys and values
-    fit `cache_bytes`, as do those of the replies on a GPU, whose buffers do not grow. Given the prompts of a single
-    batch, the result is that batch again.
+    Prompts are taken in the order of their token ids. A batch has at most `batch_size` prompts whose keys and values
+    fit `cache_bytes`, and whose replies' own buffers, which are as long as the longest of them, fit `own_bytes`. Given
+    the prompts of a single batch, the result is that batch again.
     """
     if prefix_sharing_obstacle(model) is not None:
         return [[index] for index in range(len(prompts))]
     if not prompts:
         return []
     sequences = [TokenSequence(prompt, len(prompt), ()) for prompt in prompts]
-    tokens = max(cache_bytes(model.device) // _token_bytes(model), 1)
-    if model.device.type == "cuda":
-        batch_size = max(min(batch_size, tokens // max_new_tokens), 1)
-    groups = group_by_budget(sequences, tokens)
-    return [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
+    size, device = _token_bytes(model), model.device
+    groups = group_by_budget(sequences, max(cache_bytes(device) // size, 1))
+    parts = [group[start : start + batch_size] for group in groups for start in range(0, len(group), batch_size)]
+    room = buffer_room(max_new_tokens, device)
+    return [half for part in parts for half in _halved(prompts, part, room, own_bytes(device) // size)]
+
+
+def _halved(prompts: Sequence[Sequence[int]], batch: list[int], room: int, most: int) -> list[list[int]]:
+    """The batch, halved until the buffers for the own tokens of its prompts, and `room` more for each, have at most
+    `most` tokens."""
+    chosen = [prompts[index] for index in batch]
+    groups = [chosen[group.start : group.stop] for group in _groups(chosen)]
+    own = max(max(map(len, group)) - shared_length(group) for group in groups)
+    if len(batch) == 1 or len(batch) * (own + room) <= most:
+        return [batch]
+    middle = len(batch) // 2
+    return [part for half in (batch[:middle], batch[middle:]) for part in _halved(prompts, half, room, most)]
 
 
 def _token_bytes(model: PreTrainedModel) -> int:

@@ -25,8 +25,10 @@ needs a few dozen."""
 
 CACHE_BYTES = 2**30
 """Most bytes of the keys and values of a batch's prompts on a CPU, and at least as many on a GPU."""
-CACHE_SHARE = 0.5
-"""The same as a share of a GPU's free memory. The rest is for the replies' own keys and values, and logits."""
+OWN_BYTES = 2**32
+"""Most bytes of the keys and values of what a batch's replies do not share, on a CPU."""
+CACHE_SHARE = 0.25
+"""Share of a GPU's free memory for the former, and as much for the latter. The rest is for logits and other states."""
 
 
 def set_up_memory() -> None:
@@ -83,3 +85,8 @@ def cache_bytes(device: torch.device) -> int:
     unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # held by torch's allocator
     share = int((torch.cuda.mem_get_info(device)[0] + unused) * CACHE_SHARE)
     return max(CACHE_BYTES, 1 << (share.bit_length() - 1))
+
+
+def own_bytes(device: torch.device) -> int:
+    """Most bytes of the keys and values of what the replies of a batch do not share, on a device."""
+    return cache_bytes(device) if device.type == "cuda" else OWN_BYTES

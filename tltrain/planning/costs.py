@@ -8,7 +8,7 @@ from typing import Any
 
 from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
 from tltrain.engine.generate import GPU_PREFILL_TOKENS, PREFILL_TOKENS
-from tltrain.engine.memory import CACHE_BYTES
+from tltrain.engine.memory import CACHE_BYTES, OWN_BYTES
 from tltrain.engine.outputs import GPU_MAX_LOGITS, MAX_LOGITS
 from tltrain.planning.model_size import ModelSize
 from tltrain.planning.rates import Inference, Rates
@@ -126,7 +126,7 @@ class Machine:
         """Bytes beside the model while the replies of a batch are generated."""
         pair = 2 * self.size.layers * self.size.key_value * self.rates.item_bytes
         prompts = min(one.prefill.tokens * pair, CACHE_BYTES)
-        own = one.replies * one.own_tokens * pair
+        own = min(one.replies * one.own_tokens * pair, OWN_BYTES)
         most = GPU_PREFILL_TOKENS if self.rates.gpu else PREFILL_TOKENS
         prefill = min(one.prefill.largest_pass, most) * self.rates.plain.token_bytes
         logits = one.replies * self.size.vocabulary * LOGIT_BYTES
