@@ -254,5 +254,6 @@ def test_the_demo_grows_with_its_size() -> None:
     assert small.sft and large.sft and small.eval and large.eval and small.ppo and large.ppo
     assert small.sft.trajectories and large.sft.trajectories
     assert large.sft.trajectories == 4 * small.sft.trajectories
-    assert large.ppo.rollouts == 3 * small.ppo.rollouts == 6  # at least two, the first being the critic's
+    assert large.ppo.rollouts == 5 * small.ppo.rollouts == 10
+    assert large.ppo.prompts == 2 * small.ppo.prompts == 16
     assert large.data.size > small.data.size

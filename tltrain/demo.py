@@ -14,7 +14,8 @@ from tltrain.config import (
 
 
 def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
-    """The demo's configuration. `size` scales the training and evaluation data and the number of rollouts."""
+    """The demo's configuration. `size` scales the training and evaluation data and the number of rollouts; below 1 also
+    the prompts of a rollout. How PPO was chosen: docs/LOG.md, 2026-11-26."""
 
     def scaled(count: int) -> int:
         return max(1, round(count * size))
@@ -33,17 +34,16 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
             checkpoint_every=30,
         ),
         ppo=PPOConfig(
-            rollouts=max(scaled(3), 2),
-            prompts=24,
-            group_size=8,
-            samples=4,
-            max_new_tokens=64,
-            epochs=2,
-            minibatches=2,
-            critic_warmup=1,
-            policy=OptimiserConfig(learning_rate=2e-4, weight_decay=0.0),
-            critic=OptimiserConfig(learning_rate=2e-4, weight_decay=0.0),
+            advantage="leave_one_out",
+            rollouts=max(scaled(5), 2),
+            prompts=min(max(scaled(16), 4), 16),
+            group_size=4,
+            samples=8,
+            temperature=1.0,
+            beta=0.0,
+            max_new_tokens=128,
+            policy=OptimiserConfig(learning_rate=4e-4, weight_decay=0.0),
             checkpoint_every=1,
         ),
-        eval=EvalConfig(trajectories=scaled(60), max_new_tokens=64, batch_size=128),
+        eval=EvalConfig(trajectories=scaled(60), max_new_tokens=128),
     )
