@@ -97,6 +97,45 @@ def test_the_comparison_names_every_pair_once_in_all_three_files(tmp_path: Path)
     assert "+70.0 ± 14.5" in page and "0.0156*" in page
 
 
+def categorised(folder: Path, model: str, categories: list[str]) -> None:
+    """Predictions of the verdicts' categories, and a row with their counts."""
+    path = prediction_path(folder, model, "toolworld", "unseen")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [
+        {"index": at, "verdict": {**dict.fromkeys(("TS", "PI", "CF"), name == "right"), "category": name}}
+        for at, name in enumerate(categories)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    share = 100 * categories.count("right") / len(categories)
+    counts = {name: categories.count(name) for name in sorted({*categories} - {"right"})}
+    row = {"model": model, "bench": "toolworld", "split": "unseen", "n": len(categories), "se": {}, "errors": counts}
+    scores = folder / "scores.json"
+    rows: list[Any] = json.loads(scores.read_text()) if scores.exists() else []
+    scores.write_text(json.dumps([*rows, row | dict.fromkeys(("TS", "PI", "CF"), share)]))
+
+
+def test_kinds_of_error_are_compared_item_by_item(tmp_path: Path) -> None:
+    """Of 40 items, 12 arguments that do not exist become missing ones; one format error is repaired, another made."""
+    start = ["argument_hallucinated"] * 12 + ["format", "right"] + ["right"] * 26
+    categorised(tmp_path, "mae+pkt", start)
+    categorised(tmp_path, "mae+pkt+irm", ["argument_missing"] * 10 + ["right"] * 3 + ["format"] + start[14:])
+    categorised(tmp_path, "other", ["argument_missing"] * 10 + ["right"] * 3 + ["format"] + start[14:])
+    write_significance(tmp_path)
+    (test,) = json.loads((tmp_path / "comparison.json").read_text())["tests"]
+    rows = {row["category"]: row for row in test["errors"] if row["model"] == "mae+pkt+irm"}
+    assert list(rows) == ["argument_hallucinated", "argument_missing", "format"]
+    assert [(row["n"], row["before"], row["after"]) for row in rows.values()] == [(40, 12, 0), (40, 0, 10), (40, 1, 1)]
+    assert [row["p"] for row in rows.values()] == pytest.approx([2 / 2**12, 2 / 2**10, 1.0])
+    assert [row["p_holm"] for row in rows.values()] == pytest.approx([6 / 2**12, 4 / 2**10, 1.0])
+    assert all(row["p"] == 1 for row in test["errors"] if (row["model"], row["against"]) == ("other", "mae+pkt+irm"))
+    page = write_report(tmp_path).read_text()
+    assert (
+        "mae+pkt+irm against mae+pkt: argument does not exist 12 → 0 (p = 0.001); "
+        "argument missing 0 → 10 (p = 0.004); the other kinds are within noise."
+    ) in page
+    assert "other against mae+pkt+irm: no kind of error changed by more than noise." in page
+
+
 def test_what_has_to_be_known_stands_with_the_figures(tmp_path: Path) -> None:
     """Data that is not the pinned one, and what executed the calls; sets of several steps have a table of their own."""
     written(tmp_path, "one", "First_Turn/clean", [("a", True)])

@@ -26,7 +26,7 @@ FEW = 30
 errors of percentages of so few items say little, McNemar's test is exact for any number."""
 NOISE_LEVELS = ("clean", "slight", "medium", "heavy", "union")
 Outcomes = Mapping[int, bool]
-"""Whether a metric holds, by the index of the item."""
+"""Whether something holds, such as a metric, by the index of the item."""
 
 
 class Comparison(BaseModel):
@@ -80,6 +80,38 @@ class Comparison(BaseModel):
         """Signed points and their standard error."""
         sign = "−" if round(self.points, 1) < 0 else "+"
         return f"{sign}{abs(self.points):.1f}" + ("" if self.se is None else f" ± {self.se:.1f}")
+
+
+class ErrorChange(BaseModel):
+    """How often two models make one kind of error on a split, of the items that both answered."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, use_attribute_docstrings=True)
+
+    bench: str
+    """Name of the test set."""
+    split: str
+    """Its split."""
+    model: str
+    """The later model."""
+    against: str
+    """The model it is compared with."""
+    category: str
+    """The kind of error, such as `argument_missing`."""
+    n: int
+    """Items that both models answered."""
+    before: int
+    """Errors of this kind by `against`."""
+    after: int
+    """Errors of this kind by `model`."""
+    p: float
+    """Two-sided p-value of McNemar's exact test."""
+    p_holm: float
+    """The same after Holm's correction over the kinds of error of these two models on this split."""
+
+    @property
+    def significant(self) -> bool:
+        """Whether the corrected p-value is below 0.05."""
+        return self.p_holm < LEVEL
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
@@ -159,6 +191,34 @@ def outcomes(predictions: Iterable[Prediction], metric: str) -> dict[int, bool]:
     }
 
 
+def error_changes(rows: Sequence[Score], folder: Path) -> list[ErrorChange]:
+    """For every later model of one split against every earlier one, each kind of error that either makes, where
+    `folder`, the run directory, has the verdicts of both."""
+    found = {row.model: _categories(saved_predictions(folder, row.model, row.bench, row.split)) for row in rows}
+    changes = []
+    for reference, row in combinations(rows, 2):
+        before, after = found[reference.model], found[row.model]
+        shared = sorted(before.keys() & after.keys())
+        kinds = sorted({side[index] for side in (before, after) for index in shared} - {"right"})
+        tests = []
+        for kind in kinds:
+            first, second = ({index: side[index] == kind for index in shared} for side in (after, before))
+            tests.append((sum(second.values()), sum(first.values()), float(paired(first, second)["p"])))
+        corrected = holm([p for _, _, p in tests])
+        names = {"bench": row.bench, "split": row.split, "model": row.model, "against": reference.model}
+        changes += [
+            ErrorChange(**names, category=kind, n=len(shared), before=count, after=later, p=p, p_holm=p_holm)
+            for kind, (count, later, p), p_holm in zip(kinds, tests, corrected, strict=True)
+        ]
+    return changes
+
+
+def _categories(predictions: Iterable[Prediction]) -> dict[int, str]:
+    """The kind of error by index, or `right`, of the predictions whose verdict has one."""
+    verdicts = ((prediction.index, prediction.verdict or {}) for prediction in predictions)
+    return {index: str(verdict["category"]) for index, verdict in verdicts if "category" in verdict}
+
+
 def by_split(scores: Iterable[Score]) -> list[list[Score]]:
     """The rows of each test set and split, in their order."""
     groups: dict[tuple[str, str], list[Score]] = {}
@@ -196,7 +256,9 @@ def comparison_json(folder: Path) -> dict[str, Any]:
     for rows in by_split(scores):
         bench, split = rows[0].bench, rows[0].split
         pairs = [pair.model_dump() for pair in comparisons if (pair.bench, pair.split) == (bench, split)]
-        tests.append({"bench": bench, "split": split, "models": [row.to_json() for row in rows], "pairs": pairs})
+        errors = [change.model_dump(exclude={"bench", "split"}) for change in error_changes(rows, folder)]
+        models = [row.to_json() for row in rows]
+        tests.append({"bench": bench, "split": split, "models": models, "pairs": pairs, "errors": errors})
     method = "McNemar's exact test, two-sided, on the items that both models answered; Holm's correction over all tests"
     paper = [row.to_json() for row in _saved_rows(folder) if row.protocol == "paper"]
     return {"tests": tests, "test": method, "paper": paper}

@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
-from tltrain.evaluation.significance import FEW
+from tltrain.evaluation.significance import FEW, ErrorChange
 from tltrain.files import read_json, write_text
 from tltrain.report import charts
 from tltrain.report.comparison import general_table, robustness_table
@@ -35,7 +35,17 @@ from tltrain.report.page import (
 from tltrain.report.ppo_section import ppo_section
 from tltrain.report.run_files import Audit, Run, Stage, read_run
 from tltrain.report.score_charts import colours, metric_charts
-from tltrain.report.summary import Comparisons, by_test, category_words, headline, lead, remarks, setbacks, truncations
+from tltrain.report.summary import (
+    Comparisons,
+    by_test,
+    category_words,
+    errors_changed,
+    headline,
+    lead,
+    remarks,
+    setbacks,
+    truncations,
+)
 from tltrain.report.tables import comparison_table, counts_table, score_table
 
 
@@ -56,7 +66,7 @@ def report_page(run: Run) -> str:
     parts = [
         _scores(run.scores, run.comparisons),
         _robustness(run.folder),
-        _errors(run.scores),
+        _errors(run.scores, run.error_changes),
         _sft(run.sft),
         ppo_section(run.ppo, run.validation),
         _audit(run.audit),
@@ -105,7 +115,7 @@ def _robustness(folder: Path) -> Section | None:
     return Section("Robustness and general ability", join(parts)) if parts else None
 
 
-def _errors(scores: Sequence[Score]) -> Section | None:
+def _errors(scores: Sequence[Score], changes: Sequence[ErrorChange]) -> Section | None:
     rows = [row for row in (lead(scores) if scores else []) if row.errors]
     if not rows:
         return None
@@ -132,7 +142,11 @@ def _errors(scores: Sequence[Score]) -> Section | None:
     text = (
         f"Predictions by error category on {rows[0].test}, in per cent of the items scored; same scale for all models."
     )
-    return Section("Errors", join([paragraph(text), side_by_side(*figures)]))
+    parts = [paragraph(text), side_by_side(*figures)]
+    if found := errors_changed(rows, changes):
+        test = "p-values are those of McNemar's exact test, after Holm's correction over the kinds of error."
+        parts += [heading("Which errors each stage changed"), *map(paragraph, found), paragraph(test)]
+    return Section("Errors", join(parts))
 
 
 def _sft(arms: Mapping[str, Sequence[Mapping[str, Any]]]) -> Section | None:

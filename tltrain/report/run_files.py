@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tltrain.errors import DataError, RunError
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
-from tltrain.evaluation.significance import Comparison
+from tltrain.evaluation.significance import Comparison, ErrorChange
 from tltrain.files import read_json
 
 T = TypeVar("T", bound=BaseModel)
@@ -56,6 +56,8 @@ class Run:
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
     """From `comparison.json`."""
+    error_changes: tuple[ErrorChange, ...]
+    """From `comparison.json`."""
     stages: tuple[Stage, ...]
     audit: Audit
     sft: Mapping[str, list[dict[str, Any]]]
@@ -83,7 +85,8 @@ def read_run(folder: Path) -> Run:
     run = Run(
         folder=folder,
         scores=parse_scores(_document(folder / "scores.json", []), folder / "scores.json"),
-        comparisons=_comparisons(folder / "comparison.json"),
+        comparisons=_of_tests(Comparison, "pairs", folder / "comparison.json"),
+        error_changes=_of_tests(ErrorChange, "errors", folder / "comparison.json"),
         stages=_rows(Stage, _document(folder / "stages.json", []), folder / "stages.json"),
         audit=_checked(Audit, _document(folder / "audit.json", {}), folder / "audit.json"),
         sft={path.parent.name: list(json_lines(path)) for path in sorted(folder.glob("sft/*/metrics.jsonl"))},
@@ -130,10 +133,11 @@ def json_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield _line(line, f"{path}:{number}")
 
 
-def _comparisons(path: Path) -> tuple[Comparison, ...]:
+def _of_tests(kind: type[T], field: str, path: Path) -> tuple[T, ...]:
+    """A field of every test of `comparison.json`; earlier versions have no `errors`."""
     tests = _mapping(_document(path, {}), path).get("tests", [])
-    rows = [{"bench": test["bench"], "split": test["split"], **pair} for test in tests for pair in test["pairs"]]
-    return _rows(Comparison, rows, path)
+    rows = [{"bench": test["bench"], "split": test["split"], **row} for test in tests for row in test.get(field, [])]
+    return _rows(kind, rows, path)
 
 
 def finite(value: Any) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
-from tltrain.evaluation.significance import Comparison
+from tltrain.evaluation.significance import Comparison, ErrorChange
 from tltrain.progress import quantity
 from tltrain.report.gold_kinds import TEXT, Share, distinguishes, only_texts, shares
 
@@ -132,6 +132,30 @@ def setbacks(scores: Sequence[Score], comparisons: Comparisons) -> str:
                 if result is not None and result.verdict == ("lower" if METRICS[metric].higher_is_better else "higher"):
                     found.append(f"{metric} of {row.model} on {test} ({result.text} against {reference.model})")
     return f"Worse by more than noise: {'; '.join(sorted(found))}." if found else ""
+
+
+def errors_changed(rows: Sequence[Score], changes: Sequence[ErrorChange]) -> list[str]:
+    """For each stage of one test, a sentence about the kinds of error whose number changed by more than noise."""
+    sentences = []
+    for row, reference in stages(rows):
+        wanted = (row.bench, row.split, row.model, reference.model)
+        found = [change for change in changes if (change.bench, change.split, change.model, change.against) == wanted]
+        if not found:
+            continue
+        named = sorted((change for change in found if change.significant), key=lambda change: change.p_holm)
+        parts = [
+            f"{category_words(change.category)} {change.before} → {change.after} ({p_value(change.p_holm)})"
+            for change in named
+        ]
+        if len(parts) < len(found):
+            parts.append("the other kinds are within noise" if parts else "no kind of error changed by more than noise")
+        sentences.append(f"{row.model} against {reference.model}: {'; '.join(parts)}.")
+    return sentences
+
+
+def p_value(p: float) -> str:
+    """A p-value in words that fit a parenthesis."""
+    return f"p = {p:.3f}" if p >= 0.001 else "p < 0.001"
 
 
 def remarks(scores: Sequence[Score]) -> list[str]:

@@ -17,7 +17,15 @@ from tltrain.evaluation.significance import Comparison
 from tltrain.report.gold_kinds import TEXT, Share, columns, description, distinguishes, overall, shares, sizes
 from tltrain.report.page import Cell, Column, table
 from tltrain.report.run_files import parse_scores
-from tltrain.report.summary import Comparisons, by_test, category_words, compared_rows, difference, truncations
+from tltrain.report.summary import (
+    Comparisons,
+    by_test,
+    category_words,
+    compared_rows,
+    difference,
+    p_value,
+    truncations,
+)
 
 SIDE_BY_SIDE = 6
 """Maximum number of metric columns in a terminal table with the tests side by side."""
@@ -189,10 +197,8 @@ def _change(result: Comparison | None) -> Cell | None:
         return None
     good, bad = ("higher", "lower") if METRICS[result.metric].higher_is_better else ("lower", "higher")
     style = {good: "good", bad: "bad"}.get(result.verdict, "muted")
-    p_value = "" if result.p is None else f", p = {result.p:.3f}" if result.p >= 0.001 else ", p < 0.001"
-    text = Markup('<span class="{}">{}<br><small>{}{}</small></span>').format(
-        style, result.text, result.verdict, p_value
-    )
+    p = "" if result.p is None else f", {p_value(result.p)}"
+    text = Markup('<span class="{}">{}<br><small>{}{}</small></span>').format(style, result.text, result.verdict, p)
     return Cell(text, result.points)
 
 
