@@ -81,6 +81,18 @@ def test_without_penalty_only_replies_with_an_advantage_are_computed(
     assert (found["kl"], found["varied"], found["text_for_call"], found["unparseable"]) == (None, 0.5, 0.25, 0)
 
 
+@pytest.mark.parametrize(("reward", "wrong"), [("irm", -2.0), ("exact", -1.0)])
+def test_the_reward_grades_errors_or_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reward: str, wrong: float
+) -> None:
+    replying(monkeypatch, [GOLD, TEXT, GOLD, GOLD])
+    trained = trainer(tmp_path, beta=0.0, reward=reward)
+    rollout = trained.collect(1)
+    assert rollout.rewards.tolist() == [1, wrong, 1, 1]
+    assert rollout.advantages[:2, 0].tolist() == [1 - wrong, wrong - 1]
+    assert summary(rollout)["reward"] == pytest.approx((3 + wrong) / 4)
+
+
 def test_the_gradient_without_a_pass_for_old_logprobs_is_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -230,8 +230,10 @@ class PPOConfig(Section):
     """The ratio of new to old probabilities is clipped to 1 +- this."""
     value_clip: Rate = 0.2
     """A value's change since the rollout is clipped to +- this."""
+    reward: Literal["irm", "exact"] = "irm"
+    """`irm`: the paper's reward for each kind of error. `exact`: 1 for a right reply, -1 for any other."""
     reward_clip: Rate = 5.0
-    """Rewards are clipped to [-reward_clip, reward_clip]."""
+    """Rewards of `irm` are clipped to [-reward_clip, reward_clip]."""
     epochs: Positive = 1
     """Passes over the replies of a rollout."""
     minibatches: Positive = 1

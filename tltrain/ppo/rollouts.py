@@ -71,7 +71,7 @@ def make_rollout(
     own: range,
 ) -> Rollout:
     """The rollout of all processes' replies, with advantages and, with a critic, returns."""
-    rewards = clipped_rewards(verdicts, config.reward_clip)
+    rewards = rewards_of(verdicts, config)
     old, reference, values = (padded_rows(column) for column in zip(*measured, strict=True))
     mask = pad_sequence([torch.ones(len(reply.ids)) for reply in replies], batch_first=True)
     returns = None
@@ -109,9 +109,11 @@ def make_rollout(
     )
 
 
-def clipped_rewards(verdicts: Sequence[Verdict], limit: float) -> torch.Tensor:
-    """(N,) rewards, clipped to [-limit, limit]."""
-    return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-limit, limit)
+def rewards_of(verdicts: Sequence[Verdict], config: PPOConfig) -> torch.Tensor:
+    """(N,) rewards as `config.reward` says, clipped to +- `config.reward_clip`."""
+    if config.reward == "exact":
+        return torch.tensor([1.0 if verdict.CF else -1.0 for verdict in verdicts])
+    return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-config.reward_clip, config.reward_clip)
 
 
 def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
@@ -126,7 +128,7 @@ def padded_rows(rows: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
 
 
 def readable_replies(rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> list[dict[str, Any]]:
-    """The sampled replies with their rewards, for `rollouts.jsonl`."""
+    """The sampled replies with the judge's rewards, for `rollouts.jsonl`."""
     return [
         {
             "prompt": prompt.name,

@@ -24,7 +24,7 @@ from tltrain.judging import Verdict
 from tltrain.judging.replies import judge_reply
 from tltrain.ppo.actors import make_actors, rebuilt
 from tltrain.ppo.prompts import draw_prompts, hold_back, number_of_rollouts, own_replies
-from tltrain.ppo.rollouts import Rollout, clipped_rewards, make_rollout, mixed_seed, readable_replies, summary
+from tltrain.ppo.rollouts import Rollout, make_rollout, mixed_seed, readable_replies, rewards_of, summary
 from tltrain.ppo.sampling import LocalSampler, Sampler, ServerSampler
 from tltrain.ppo.updates import Updates
 from tltrain.ppo.validation import validation_scores
@@ -223,7 +223,7 @@ class PPOTrainer:
         _, sampled = self.reply([self.held[index // samples] for index in own], self.config.temperature, seeds)
         greedy, sampled = ranks.concatenated(greedy), ranks.concatenated(sampled)
         right = torch.tensor([verdict.CF for verdict in sampled]).view(-1, samples)
-        rewards = clipped_rewards(sampled, self.config.reward_clip).view(-1, samples)
+        rewards = rewards_of(sampled, self.config).view(-1, samples)
         scores = validation_scores(greedy, rewards, right)
         ranks.on_first(lambda: append_json_line(self.folder / "validation.jsonl", {"rollout": number, **scores}))
         if self.best is None or (scores["CF"], scores["reward"]) > (self.best["CF"], self.best["reward"]):
