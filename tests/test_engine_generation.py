@@ -26,7 +26,8 @@ def test_generation_equals_that_of_the_model_without_a_tree(
     model = mamba() if name == "mamba" else models()[name]
     model.generation_config.eos_token_id = None
     prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()]
-    replies = generate(model, prompts, stop_ids=[], max_new_tokens=40, batch_size=5)
+    count = 8 if name == "mamba" else 40  # a step of this one, whose recurrence runs token by token, takes long
+    replies = generate(model, prompts, stop_ids=[], max_new_tokens=count, batch_size=5)
     for prompt, reply in zip(prompts, replies, strict=True):
         ids = torch.tensor(
             [[*prompt, *reply.ids]]
@@ -34,7 +35,7 @@ def test_generation_equals_that_of_the_model_without_a_tree(
         logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
         chosen = logits.gather(1, ids[0, len(prompt) :, None])[:, 0]
         assert (chosen >= logits.max(-1).values - 1e-4).all()
-        assert not reply.finished and len(reply.ids) == 40
+        assert not reply.finished and len(reply.ids) == count
 
 
 @pytest.mark.parametrize("fraction", [0.5, 1.0])
@@ -108,8 +109,8 @@ def test_a_reply_ends_with_its_stop_token() -> None:
 
 
 def test_a_sampled_reply_depends_on_its_own_prompt_and_seed_only() -> None:
-    for model in (micro_model(), mamba()):
-        prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()] * 2
+    for model, most in ((micro_model(), 100), (mamba(), 3)):
+        prompts = [list(sequence.ids[: sequence.start]) for sequence in logs()][:most] * 2
         seeds = list(range(len(prompts)))
         together = generate(model, prompts, [3], 20, temperature=1.0, seeds=seeds, batch_size=100)
         parts = [generate(model, prompts[half::2], [3], 20, temperature=1.0, seeds=seeds[half::2]) for half in (0, 1)]
