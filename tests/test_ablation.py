@@ -216,6 +216,7 @@ def die_at(arguments: list[str], commit: int) -> None:
         main(arguments)
 
 
+@pytest.mark.slow
 def test_killed_several_times_it_ends_the_same(finished: Finished, tmp_path: Path) -> None:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["test_ablation", "tltrain.ablation.run", "tltrain.ppo.trainer"])

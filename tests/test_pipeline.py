@@ -286,6 +286,7 @@ def test_killed_at_renames_the_run_ends_the_same(finished: Finished, processes: 
     assert_same_run(folder, finished.folder)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_share_prefixes_runs_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     config = write_run(tmp_path, ppo=None)
     torch.manual_seed(0)
