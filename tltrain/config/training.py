@@ -233,7 +233,7 @@ class PPOConfig(Section):
     reward: Literal["irm", "exact"] = "irm"
     """`irm`: the paper's reward for each kind of error. `exact`: 1 for a right reply, -1 for any other."""
     reward_clip: Rate = 5.0
-    """Rewards of `irm` are clipped to [-reward_clip, reward_clip]."""
+    """Rewards are clipped to [-reward_clip, reward_clip]."""
     epochs: Positive = 1
     """Passes over the replies of a rollout."""
     minibatches: Positive = 1

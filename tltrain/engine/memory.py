@@ -28,7 +28,8 @@ CACHE_BYTES = 2**30
 OWN_BYTES = 2**32
 """Most bytes of the keys and values of what a batch's replies do not share, on a CPU."""
 CACHE_SHARE = 0.25
-"""Share of a GPU's free memory for the former, and as much for the latter. The rest is for logits and other states."""
+"""Share of a GPU's free memory for a batch's prompts, and as much again for what its replies do not share. The rest is
+for logits and other states."""
 
 
 def set_up_memory() -> None:

@@ -126,7 +126,8 @@ class Machine:
         """Bytes beside the model while the replies of a batch are generated."""
         pair = 2 * self.size.layers * self.size.key_value * self.rates.item_bytes
         prompts = min(one.prefill.tokens * pair, CACHE_BYTES)
-        own = min(one.replies * one.own_tokens * pair, OWN_BYTES)
+        own = one.replies * one.own_tokens * pair
+        own = own if self.rates.gpu else min(own, OWN_BYTES)
         most = GPU_PREFILL_TOKENS if self.rates.gpu else PREFILL_TOKENS
         prefill = min(one.prefill.largest_pass, most) * self.rates.plain.token_bytes
         logits = one.replies * self.size.vocabulary * LOGIT_BYTES

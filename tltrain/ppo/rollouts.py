@@ -111,9 +111,9 @@ def make_rollout(
 
 def rewards_of(verdicts: Sequence[Verdict], config: PPOConfig) -> torch.Tensor:
     """(N,) rewards as `config.reward` says, clipped to +- `config.reward_clip`."""
-    if config.reward == "exact":
-        return torch.tensor([1.0 if verdict.CF else -1.0 for verdict in verdicts])
-    return torch.tensor([verdict.reward for verdict in verdicts]).clamp(-config.reward_clip, config.reward_clip)
+    exact = config.reward == "exact"
+    rewards = [(1.0 if verdict.CF else -1.0) if exact else verdict.reward for verdict in verdicts]
+    return torch.tensor(rewards).clamp(-config.reward_clip, config.reward_clip)
 
 
 def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:
