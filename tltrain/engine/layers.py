@@ -1,17 +1,19 @@
-"""A model's transformer layers: the units of sharding, of gradient checkpointing and of compilation; recomputed
-activations in them."""
+"""A model's transformer layers: the units of sharding, of gradient checkpointing and of compilation; faster and smaller
+modules in them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
-from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
+from tltrain.engine.linear import gated_network, is_adapted, linear, weights_of
 from tltrain.errors import ModelError
 
 if TYPE_CHECKING:
@@ -72,32 +74,36 @@ def _attends(module: torch.nn.Module) -> bool:
     return any("layer_idx" in vars(part) for part in module.modules())
 
 
-GATED = {"gate_proj", "up_proj", "down_proj"}
+GATED = ("gate_proj", "up_proj", "down_proj")
 """Submodules of a gated feed-forward network: `down_proj(activation(gate_proj(x)) * up_proj(x))`."""
-PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
+_KNOWN_GATED: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
+"""Results of `_is_gated`, by module."""
 
 
 @contextmanager
-def recomputed_activations(model: PreTrainedModel) -> Iterator[None]:
-    """Inside the block, the norms and gated feed-forward networks of a model's layers recompute their activations in
-    the backward pass.
+def fused_layers(model: PreTrainedModel) -> Iterator[None]:
+    """Inside the block, linear layers with adapters and gated feed-forward networks are single autograd functions
+    (`tltrain.engine.linear`), and norms recompute their activations in the backward pass.
 
     A norm saves its input, a network its input and the outputs of its two first matrix products; what is recomputed are
     cheap element-wise operations, and no matrix product. Other modules are unchanged.
     """
     wrapped: list[torch.nn.Module] = []
+
+    def wrap(module: torch.nn.Module, forward: Callable[..., torch.Tensor]) -> None:
+        module.forward = forward
+        wrapped.append(module)
+
     for layer in (module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)):
-        for module in layer.children():
-            options: dict[str, Any] = {}
+        for module in layer.modules():
             if "forward" in vars(module):  # inside another such block, that of a pass over a prefix
                 continue
-            if {name for name, _ in module.named_children()} >= GATED:
-                options["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
-            elif not type(module).__name__.endswith("RMSNorm"):
-                continue
-            forward = partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False, **options)
-            module.forward = forward
-            wrapped.append(module)
+            if (network := _gated(module)) is not None:
+                wrap(module, network)
+            elif is_adapted(module) and (weights := weights_of(module)) is not None:
+                wrap(module, partial(linear, weights=weights))
+            elif module in layer.children() and type(module).__name__.endswith("RMSNorm"):
+                wrap(module, partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False))
     try:
         yield
     finally:
@@ -105,11 +111,24 @@ def recomputed_activations(model: PreTrainedModel) -> Iterator[None]:
             del module.forward
 
 
-def _policy(_: Any, operator: Any, *arguments: Any, **__: Any) -> CheckpointPolicy:
-    """Save the outputs of matrix products, except of those to a smaller size: nothing that is recomputed needs the last
-    product of a feed-forward network."""
-    if operator in PRODUCTS:
-        inputs, outputs = arguments[-1].shape
-        if outputs >= inputs:
-            return CheckpointPolicy.MUST_SAVE
-    return CheckpointPolicy.PREFER_RECOMPUTE
+def _gated(module: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """The same network as a single function, if the module is a gated network of linear layers."""
+    parts = [weights_of(getattr(module, name)) for name in GATED if hasattr(module, name)]
+    activation = getattr(module, "act_fn", None)
+    if len(parts) < len(GATED) or None in parts or activation is None:
+        return None
+    gate, up, down = (part for part in parts if part is not None)
+    network = partial(gated_network, activation=activation, gate=gate, up=up, down=down)
+    return network if _is_gated(module, network) else None
+
+
+@torch.no_grad()
+def _is_gated(module: torch.nn.Module, network: Callable[[torch.Tensor], torch.Tensor]) -> bool:
+    """Whether the module computes what the function does, tried on two tokens: some models clip or scale on the way."""
+    if module not in _KNOWN_GATED:
+        weight = next(module.parameters())
+        inputs = torch.linspace(-2, 2, 2 * weight.shape[1], dtype=weight.dtype, device=weight.device).view(1, 2, -1)
+        expected, found = module(inputs).float(), network(inputs).float()
+        tolerance = 1e-4 if weight.dtype == torch.float32 else 3e-2
+        _KNOWN_GATED[module] = torch.allclose(found, expected, rtol=tolerance, atol=tolerance * expected.abs().max())
+    return _KNOWN_GATED[module]

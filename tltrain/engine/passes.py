@@ -21,7 +21,7 @@ import torch
 from tltrain.engine.attention import KeyValues, TreeLayout, tree_attention
 from tltrain.engine.capabilities import linear_output, prefix_sharing_obstacle
 from tltrain.engine.flex import FlexLayout, tree_layout
-from tltrain.engine.layers import recomputed_activations
+from tltrain.engine.layers import fused_layers
 from tltrain.engine.outputs import LogProbs, TokenOutput
 from tltrain.engine.tree import Predicted, TokenSequence, TokenTree
 
@@ -174,7 +174,7 @@ def measure(
     def run(tree: TokenTree, node: Pass, past: tuple[KeyValues, ...]) -> None:
         layout = _layout(model, tree, node, past)
         predicted = tree.predicted(node.begin, node.end)
-        with _attention(model, layout):
+        with _attention(model, layout), _layers(model):
             values = output(model, *layout.inputs(), predicted)
         measured.add(predicted, values)
         for child in node.children:
@@ -225,9 +225,9 @@ def _attention(model: PreTrainedModel, layout: TreeLayout | FlexLayout) -> Abstr
     return tree_attention(model, layout) if prefix_sharing_obstacle(model) is None else nullcontext()
 
 
-def _activations(model: PreTrainedModel) -> AbstractContextManager[None]:
-    """Recompute activations on CPUs, where that costs nothing measurable and saves a third of the memory of a pass."""
-    return recomputed_activations(model) if model.device.type == "cpu" else nullcontext()
+def _layers(model: PreTrainedModel) -> AbstractContextManager[None]:
+    """Fused layers on CPUs, where they take less time and a third less memory than the model's own."""
+    return fused_layers(model) if model.device.type == "cpu" else nullcontext()
 
 
 class _Backward:
@@ -244,7 +244,7 @@ class _Backward:
         layout = _layout(self.model, self.tree, node, past)
         predicted = self.tree.predicted(node.begin, node.end)
         # Covers the backward pass too, in which checkpointed layers are recomputed.
-        with _attention(self.model, layout), _activations(self.model):
+        with _attention(self.model, layout), _layers(self.model):
             values = self.output(self.model, *layout.inputs(), predicted)
             leaves = {layer: (_leaf(key), _leaf(value)) for layer, (key, value) in layout.cached.items()}
             for child in node.children:
