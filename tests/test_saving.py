@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig, SFTConfig
 from tltrain.encode import Encoder
 from tltrain.engine import adapters
-from tltrain.engine.adapters import merged, round_stochastically
+from tltrain.engine.adapters import add_adapters, merged, merged_while, round_stochastically
 from tltrain.engine.passes import token_logprobs
 from tltrain.engine.tree import TokenSequence, TokenTree
 from tltrain.ppo.trainer import PPOTrainer
@@ -125,3 +125,24 @@ def test_stochastic_rounding_keeps_what_bf16_represents() -> None:
     found = round_stochastically(values, torch.Generator().manual_seed(0)).float()
     assert torch.equal(found[:-1], values[:-1])
     assert found[-1].isnan()
+
+
+def test_an_adapter_is_merged_for_a_while_without_a_trace() -> None:
+    model = micro_model()
+    wrapped = add_adapters(model, LoraConfig(rank=4, alpha=8), ("one", "two"), 0)
+    for key, value in model.named_parameters():
+        if "lora_B" in key:
+            torch.nn.init.normal_(value, std=0.1)
+    wrapped.set_adapter("two")
+    ids = torch.arange(20)[None]
+    with torch.no_grad():
+        expected, before = model(input_ids=ids).logits, {key: value.clone() for key, value in model.state_dict().items()}
+        with merged_while(wrapped, "two"):
+            torch.testing.assert_close(model(input_ids=ids).logits, expected, rtol=0, atol=1e-5)
+            name = "model.layers.0.self_attn.q_proj.base_layer.weight"
+            assert not torch.equal(model.state_dict()[name], before[name])
+        assert torch.equal(model(input_ids=ids).logits, expected)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    trained = {key for key, value in model.named_parameters() if value.requires_grad}
+    assert trained
+    assert all(".two." in key for key in trained)

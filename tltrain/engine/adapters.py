@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,6 +120,30 @@ def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:
                 weight.copy_(round_stochastically(total, rng) if weight.dtype == torch.bfloat16 else total)
     model: PreTrainedModel = wrapped.unload()
     return model
+
+
+@contextmanager
+def merged_while(wrapped: PeftModel, name: str) -> Iterator[None]:
+    """Inside the block, the base weights of an fp32 model include an adapter, whose layers then take no time of their
+    own. Afterwards they are the same bits as before.
+
+    Args:
+        wrapped: the model with its adapters, not sharded.
+        name: the adapter.
+    """
+    import torch
+
+    layers = [layer for layer in wrapped.modules() if isinstance(layer, LoraLayer)]
+    before = [layer.get_base_layer().weight.data for layer in layers]
+    with torch.no_grad(), wrapped.disable_adapter():
+        for layer, weight in zip(layers, before, strict=True):
+            change = layer.lora_B[name].weight @ layer.lora_A[name].weight
+            layer.get_base_layer().weight.data = weight.add(change, alpha=layer.scaling[name])
+        try:
+            yield
+        finally:
+            for layer, weight in zip(layers, before, strict=True):
+                layer.get_base_layer().weight.data = weight
 
 
 def round_stochastically(values: torch.Tensor, rng: torch.Generator) -> torch.Tensor:

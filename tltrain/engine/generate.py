@@ -42,7 +42,7 @@ class Generated:
     finished: bool
     """Whether it ends with a stop token; False if it was truncated at `max_new_tokens`."""
     logprobs: tuple[float, ...] | None = None
-    """Log-probability of each token when it was sampled, if another engine than the trained model sampled it."""
+    """Log-probability of each token when it was sampled, at the sampling temperature (1 if that is 0), if recorded."""
 
 
 @torch.no_grad()
@@ -55,6 +55,7 @@ def generate(
     temperature: float = 0.0,
     seeds: Sequence[int] = (),
     batch_size: int = 32,
+    record_logprobs: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
     """Generate a reply to each prompt.
@@ -68,6 +69,7 @@ def generate(
         seeds: random seed of each prompt's reply, any integers; needed for sampling only. A reply depends on its
             prompt and seed alone, not on the other prompts of its batch (beyond rounding errors in the logits).
         batch_size: most replies decoded together.
+        record_logprobs: whether the replies have `logprobs`; those of models that cannot share prefixes never do.
         progress: called after each batch with its number of replies.
 
     Returns:
@@ -78,7 +80,7 @@ def generate(
     for batch in batches(model, prompts, batch_size, max_new_tokens):
         chosen, own_seeds = [prompts[index] for index in batch], [seeds[index] if seeds else 0 for index in batch]
         if prefix_sharing_obstacle(model) is None:
-            draw = _Draw(temperature, own_seeds, max_new_tokens, model.device)
+            draw = _Draw(temperature, own_seeds, max_new_tokens, model.device, record_logprobs)
             finished = _decode(model, chosen, set(stop_ids), max_new_tokens, draw)
         else:
             finished = [
@@ -184,16 +186,21 @@ class _Draw:
         seeds: random seeds of the B replies.
         count: tokens to be drawn for each reply, at most.
         device: of the logits.
+        record: whether to return the tokens' log-probabilities.
     """
 
-    def __init__(self, temperature: float, seeds: Sequence[int], count: int, device: torch.device) -> None:
-        self.temperature = temperature
+    def __init__(
+        self, temperature: float, seeds: Sequence[int], count: int, device: torch.device, record: bool = False
+    ) -> None:
+        self.temperature, self.record = temperature, record
         if temperature:
             generators = (torch.Generator().manual_seed(_seed(seed)) for seed in seeds)
             uniform = [torch.rand(count, dtype=torch.float64, generator=generator) for generator in generators]
             self.uniform = torch.stack(uniform).to(device)  # (B, count)
 
-    def __call__(self, logits: torch.Tensor, replies: Sequence[int], number: int) -> torch.Tensor:
+    def __call__(
+        self, logits: torch.Tensor, replies: Sequence[int], number: int
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Draw token `number` of some of the replies.
 
         Args:
@@ -202,14 +209,23 @@ class _Draw:
             number: of the token, from 0.
 
         Returns:
-            (b,) token ids: the most likely ones, or samples by inversion of the cumulative distribution.
+            (b,) token ids: the most likely ones, or samples by inversion of the cumulative distribution; and their (b,)
+            log-probabilities, None if they are not recorded.
         """
         if not self.temperature:
-            return logits.argmax(-1)
+            tokens = logits.argmax(-1)
+            return tokens, self._of(logits.float().softmax(-1), tokens) if self.record else None
+        probabilities = (logits.float() / self.temperature).softmax(-1)
         # Double precision: in fp32 the sum over a vocabulary of 150,000 loses its least likely tokens.
-        cumulative = (logits.float() / self.temperature).softmax(-1).double().cumsum(-1)
+        cumulative = probabilities.double().cumsum(-1)
         drawn = self.uniform[replies, number, None] * cumulative[:, -1:]
-        return torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        tokens = torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
+        return tokens, self._of(probabilities, tokens) if self.record else None
+
+    @staticmethod
+    def _of(probabilities: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """(b, vocabulary) probabilities -> (b,) log-probabilities of the tokens."""
+        return probabilities.gather(1, tokens[:, None])[:, 0].log()
 
 
 def _groups(prompts: Sequence[Sequence[int]]) -> list[range]:
@@ -234,16 +250,19 @@ def _decode(
 ) -> list[Generated]:
     logits, layout = _prefill(model, prompts, max_new_tokens)
     replies: list[list[int]] = [[] for _ in prompts]
+    recorded: list[list[float]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     active = list(range(len(prompts)))  # replies in the layout; finished replies remain until a copy is worth it
     step = decode_step(model, layout)
     compact_below = GPU_COMPACT_BELOW if model.device.type == "cuda" else COMPACT_BELOW
     with tree_attention(model, layout):  # once, since switching a model's attention costs milliseconds
         for number in range(max_new_tokens):
-            sampled = draw(logits, active, number)
-            for index, token in zip(active, sampled.tolist(), strict=True):
+            sampled, logprobs = draw(logits, active, number)
+            known = [0.0] * len(active) if logprobs is None else logprobs.tolist()
+            for index, token, logprob in zip(active, sampled.tolist(), known, strict=True):
                 if not finished[index]:
                     replies[index].append(token)
+                    recorded[index].append(logprob)
                     finished[index] = token in stop_ids
             unfinished = [row for row, index in enumerate(active) if not finished[index]]
             if not unfinished or number + 1 == max_new_tokens:
@@ -252,7 +271,10 @@ def _decode(
                 layout.compact(unfinished)
                 sampled, active = sampled[unfinished], [active[row] for row in unfinished]
             logits = step(sampled)
-    return [Generated(tuple(ids), done) for ids, done in zip(replies, finished, strict=True)]
+    return [
+        Generated(tuple(ids), done, tuple(logprobs) if draw.record else None)
+        for ids, done, logprobs in zip(replies, finished, recorded, strict=True)
+    ]
 
 
 def _prefill(model: PreTrainedModel, prompts: Sequence[Sequence[int]], room: int) -> tuple[torch.Tensor, DecodeLayout]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from tltrain.engine import ranks, sharding
-from tltrain.engine.adapters import adapter_state, add_adapters, merged, save_adapter
+from tltrain.engine.adapters import adapter_state, add_adapters, merged, merged_while, save_adapter
 from tltrain.engine.optimiser import Optimiser
 
 if TYPE_CHECKING:
@@ -136,6 +136,17 @@ class AdapterActors(Actors):
         """See `Actors`."""
         with self.wrapped.disable_adapter():
             yield self.model
+
+    @contextmanager
+    def whole_policy(self) -> Iterator[PreTrainedModel]:
+        """See `Actors`. In fp32 the adapter is merged meanwhile; bf16 weights would round most of it away."""
+        if self.sharded or self.model.dtype != torch.float32:
+            with super().whole_policy() as policy:
+                yield policy
+        else:
+            policy = self.policy()
+            with merged_while(self.wrapped, POLICY):
+                yield policy
 
     def adapter_state(self) -> dict[str, torch.Tensor | None]:
         """The complete weights of the policy's adapter on rank 0, None elsewhere. All ranks must call this."""

@@ -85,9 +85,10 @@ def make_rollout(
         if old is not None and reference is not None:
             per_token = maths.token_rewards(rewards, old, reference, mask, config.beta)
         advantages, returns = maths.advantages_and_returns(per_token, values, mask, config.gamma, config.lam)
-    sampled = padded_rows([None if reply.logprobs is None else torch.tensor(reply.logprobs) for reply in replies])
     importance = None
-    if old is not None and sampled is not None:
+    if config.sampler is not None:
+        sampled = padded_rows([sampled_logprobs(reply) for reply in replies])
+        assert old is not None and sampled is not None, "measured, and recorded by the server"
         importance = maths.importance_ratios(old, sampled, mask)
     differ = rewards_differ(rewards, config.samples)
     used = [index for index in range(len(replies)) if differ[index // config.samples] or not config.dynamic_sampling]
@@ -114,6 +115,11 @@ def rewards_of(verdicts: Sequence[Verdict], config: PPOConfig) -> torch.Tensor:
     exact = config.reward == "exact"
     rewards = [(1.0 if verdict.CF else -1.0) if exact else verdict.reward for verdict in verdicts]
     return torch.tensor(rewards).clamp(-config.reward_clip, config.reward_clip)
+
+
+def sampled_logprobs(reply: Generated) -> torch.Tensor | None:
+    """(L',) log-probabilities with which the tokens were sampled; None if they were not recorded."""
+    return None if reply.logprobs is None else torch.tensor(reply.logprobs)
 
 
 def reply_sequence(prompt: Prompt, reply: Generated) -> TokenSequence:

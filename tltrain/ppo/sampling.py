@@ -70,6 +70,7 @@ class LocalSampler:
                 temperature=temperature,
                 seeds=seeds,
                 batch_size=self.config.prompts * self.config.samples,
+                record_logprobs=True,
             )
 
 

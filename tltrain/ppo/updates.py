@@ -13,6 +13,7 @@ from tltrain.config import PPOConfig
 from tltrain.encode import Prompt
 from tltrain.engine import ranks, sharding
 from tltrain.engine.generate import Generated
+from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.layers import gradient_checkpointing
 from tltrain.engine.optimiser import Optimiser, rate_share
 from tltrain.engine.outputs import LogProbs, TokenOutput, Values
@@ -20,7 +21,7 @@ from tltrain.engine.passes import Loss, backward, measure
 from tltrain.engine.tree import Predicted, TokenSequence
 from tltrain.ppo import maths
 from tltrain.ppo.actors import HEAD_RATE, Actors, make_optimiser
-from tltrain.ppo.rollouts import Measured, Rollout, mixed_seed, reply_sequence
+from tltrain.ppo.rollouts import Measured, Rollout, mixed_seed, reply_sequence, sampled_logprobs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,6 +38,7 @@ class Updates:
         max_tree_tokens: most tokens in one pass through the model; bounds memory, changes no result.
 
     Attributes:
+        on_policy: whether each rollout has a single update, of the policy that sampled it: all ratios are 1.
         policy: the optimiser of the policy.
         critic: the optimiser of the critic with its value head; None without a critic.
     """
@@ -45,6 +47,7 @@ class Updates:
         self.actors, self.config, self.rollouts = actors, config, rollouts
         self.seed, self.max_tree_tokens = seed, max_tree_tokens
         self.logprobs = LogProbs(config.temperature or 1.0)
+        self.on_policy = config.epochs * config.minibatches == 1 and config.sampler is None
         self.policy = make_optimiser(config.policy, actors.policy_parameters(), [])
         self.critic: Optimiser | None = None
         if config.advantage == "gae":
@@ -58,7 +61,8 @@ class Updates:
 
         What is not needed is None: the reference without KL penalty and limit, values without a critic, and the old
         log-probabilities where a rollout has a single update, for which the policy is still the one that sampled and
-        no server did.
+        no server did. The KL penalty of such an update takes those that were recorded in sampling, if there are any:
+        they differ from those of a pass by rounding only.
         """
         config = self.config
         sequences = [reply_sequence(prompt, reply) for prompt, reply in zip(prompts, replies, strict=True)]
@@ -69,14 +73,21 @@ class Updates:
 
         old: Sequence[torch.Tensor | None] = [None] * len(replies)
         reference = values = old
-        if config.needs_reference or config.epochs * config.minibatches > 1 or config.sampler is not None:
+        if not self.on_policy or (config.needs_reference and not self._recorded(replies)):
             old = read(self.actors.policy(), self.logprobs)
+        elif config.needs_reference:
+            old = [sampled_logprobs(reply) for reply in replies]
         if config.needs_reference:
             with self.actors.reference() as model:
                 reference = read(model, self.logprobs)
         if self.critic is not None:
             values = read(self.actors.critic(), Values(self.actors.head))
         return [Measured(*row) for row in zip(old, reference, values, strict=True)]
+
+    def _recorded(self, replies: Sequence[Generated]) -> bool:
+        """Whether the replies' log-probabilities were recorded; the same on all ranks, also on one without replies."""
+        recorded = all(reply.logprobs is not None for reply in replies)
+        return recorded and prefix_sharing_obstacle(self.actors.policy()) is None
 
     def update(self, rollout: Rollout, number: int) -> dict[str, float]:
         """Run all epochs and minibatches on one rollout; returns the mean losses and gradient norms."""
@@ -135,7 +146,7 @@ class Updates:
         def loss(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
             nonlocal clip_fraction
             now = logprobs.cpu()[None]
-            old = now.detach() if rollout.old is None else _at(rollout.old, trained, predicted)
+            old = now.detach() if rollout.old is None or self.on_policy else _at(rollout.old, trained, predicted)
             advantages, mask = (_at(values, trained, predicted) for values in (weighted, rollout.mask))
             clipped = maths.policy_loss(now, old, advantages=advantages, mask=mask, clip=config.clip, total=total)
             clip_fraction += clipped.clip_fraction.item()
