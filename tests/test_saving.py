@@ -136,7 +136,10 @@ def test_an_adapter_is_merged_for_a_while_without_a_trace() -> None:
     wrapped.set_adapter("two")
     ids = torch.arange(20)[None]
     with torch.no_grad():
-        expected, before = model(input_ids=ids).logits, {key: value.clone() for key, value in model.state_dict().items()}
+        expected, before = (
+            model(input_ids=ids).logits,
+            {key: value.clone() for key, value in model.state_dict().items()},
+        )
         with merged_while(wrapped, "two"):
             torch.testing.assert_close(model(input_ids=ids).logits, expected, rtol=0, atol=1e-5)
             name = "model.layers.0.self_attn.q_proj.base_layer.weight"
