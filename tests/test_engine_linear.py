@@ -1,4 +1,4 @@
-"""Linear layers with adapters and gated networks as single functions: the same outputs and gradients as the modules'."""
+"""Linear layers with adapters and gated networks as single functions compute what their modules compute."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ Shapes: T tokens, K input size, N output size, R rank of the adapter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from peft.tuners.lora import LoraLayer
 from peft.tuners.lora import Linear as LoraLinear
+from peft.tuners.lora import LoraLayer
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -38,18 +38,18 @@ def weights_of(module: torch.nn.Module) -> Weights | None:
     for variants of adapters that compute something else."""
     if type(module) is torch.nn.Linear:
         return Weights(module.weight, module.bias)
-    if type(module) is not LoraLinear or type(module.base_layer) is not torch.nn.Linear or module.fan_in_fan_out:
+    layer: Any = module
+    if type(layer) is not LoraLinear or type(layer.base_layer) is not torch.nn.Linear or layer.fan_in_fan_out:
         return None
-    base = module.base_layer
-    names = [name for name in module.active_adapters if name in module.lora_A]
-    if module.disable_adapters or module.merged or not names:
-        return Weights(base.weight, base.bias)
-    (name,), others = names[:1], names[1:]
-    down, up = module.lora_A[name], module.lora_B[name]
-    plain = type(module.lora_dropout[name]) is torch.nn.Identity and up.bias is None
-    if others or not plain or name in module.lora_variant or down.weight.dtype != base.weight.dtype:
+    base = Weights(layer.base_layer.weight, layer.base_layer.bias)
+    names = [name for name in layer.active_adapters if name in layer.lora_A]
+    if layer.disable_adapters or layer.merged or not names:
+        return base
+    name, down, up = names[0], layer.lora_A[names[0]], layer.lora_B[names[0]]
+    plain = type(layer.lora_dropout[name]) is torch.nn.Identity and up.bias is None
+    if len(names) > 1 or not plain or name in layer.lora_variant or down.weight.dtype != base.weight.dtype:
         return None
-    return Weights(base.weight, base.bias, down.weight, up.weight, module.scaling[name])
+    return base._replace(down=down.weight, up=up.weight, scale=float(layer.scaling[name]))
 
 
 def is_adapted(module: torch.nn.Module) -> bool:
@@ -100,23 +100,21 @@ def _gradients(
         needed: which of the five gradients are needed.
         into: (T, K); if given, the gradient of the rows is added to it.
     """
-    found: list[torch.Tensor | None] = [None] * 5
     inner = None
-    if hidden is not None and weights.up is not None and (needed[0] or needed[3]):
+    if weights.up is not None and (needed[0] or needed[3]):
         inner = (gradient @ weights.up) * weights.scale
+    of_rows = None
     if needed[0]:
-        found[0] = gradient @ weights.weight if into is None else into.addmm_(gradient, weights.weight)
+        of_rows = gradient @ weights.weight if into is None else into.addmm_(gradient, weights.weight)
         if inner is not None and weights.down is not None:
-            found[0].addmm_(inner, weights.down)
-    if needed[1]:
-        found[1] = gradient.t() @ rows
-    if needed[2]:
-        found[2] = gradient.sum(0)
-    if needed[3] and inner is not None:
-        found[3] = inner.t() @ rows
-    if needed[4] and hidden is not None:
-        found[4] = (gradient.t() @ hidden) * weights.scale
-    return tuple(found)
+            of_rows.addmm_(inner, weights.down)
+    return (
+        of_rows,
+        gradient.t() @ rows if needed[1] else None,
+        gradient.sum(0) if needed[2] else None,
+        inner.t() @ rows if needed[3] and inner is not None else None,
+        (gradient.t() @ hidden) * weights.scale if needed[4] and hidden is not None else None,
+    )
 
 
 class _Linear(torch.autograd.Function):
@@ -125,7 +123,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(context: Any, inputs: torch.Tensor, scale: float, *parts: torch.Tensor | None) -> torch.Tensor:
         """Saves the input and the adapter's hidden states."""
-        weights, rows = Weights(*parts, scale), inputs.flatten(0, -2)
+        weights, rows = _weights(parts, scale), inputs.flatten(0, -2)
         output, hidden = _product(rows, weights)
         context.save_for_backward(rows, hidden, *parts)
         context.scale, context.shape = scale, inputs.shape
@@ -136,7 +134,7 @@ class _Linear(torch.autograd.Function):
         """Gradients of the input and of the parts."""
         rows, hidden, *parts = context.saved_tensors
         needed = (context.needs_input_grad[0], *context.needs_input_grad[2:])
-        own, *others = _gradients(gradient.flatten(0, -2), rows, hidden, Weights(*parts, context.scale), needed)
+        own, *others = _gradients(gradient.flatten(0, -2), rows, hidden, _weights(parts, context.scale), needed)
         return None if own is None else own.view(context.shape), None, *others
 
 
@@ -180,9 +178,12 @@ class _Gated(torch.autograd.Function):
         return None if own is None else own.view(context.shape), None, None, *of_gate, *of_up, *of_down
 
 
-def _three(
-    parts: tuple[torch.Tensor | None, ...] | list[torch.Tensor | None], scales: tuple[float, float, float]
-) -> tuple[Weights, Weights, Weights]:
+def _weights(parts: Sequence[Any], scale: float) -> Weights:
+    """Weights from the first four fields."""
+    weight, bias, down, up = parts
+    return Weights(weight, bias, down, up, scale)
+
+
+def _three(parts: Sequence[Any], scales: tuple[float, float, float]) -> tuple[Weights, Weights, Weights]:
     """The weights of gate, up and down from their parts in turn."""
-    gate, up, down = (Weights(*parts[start : start + 4], scale) for start, scale in zip((0, 4, 8), scales, strict=True))
-    return gate, up, down
+    return _weights(parts[:4], scales[0]), _weights(parts[4:8], scales[1]), _weights(parts[8:], scales[2])

@@ -12,8 +12,8 @@ import torch
 from tltrain.config import PPOConfig
 from tltrain.encode import Prompt
 from tltrain.engine import ranks, sharding
-from tltrain.engine.generate import Generated
 from tltrain.engine.capabilities import prefix_sharing_obstacle
+from tltrain.engine.generate import Generated
 from tltrain.engine.layers import gradient_checkpointing
 from tltrain.engine.optimiser import Optimiser, rate_share
 from tltrain.engine.outputs import LogProbs, TokenOutput, Values
