@@ -3,8 +3,8 @@
 There are two workloads from toolworld: logs that share a large tool set, and logs with different tool sets. Both
 trainers use the same model in the same dtype, the same token ids, the same tokens in the loss (all replies, weight 1),
 and AdamW on all weights. Each run has a process of its own, whose peak memory is measured; the two trainers alternate.
-Loading the model and the first update, on other logs, are not timed but count towards the peak. Before the runs both
-trainers make an update on two logs, to check that the number of tokens trained on and the loss are equal.
+Loading the model and the first updates (`--warmup`), on other logs, are not timed but count towards the peak. Before the
+runs both trainers make an update on two logs, to check that the number of tokens trained on and the loss are equal.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Bench:
 
     def workload(self, name: Name) -> dict[str, Any]:
         """Run all sides on a workload; returns the measurements as written to the JSON file."""
-        rows = self._write(name, self.logs + self.job.batch)
-        timed = rows[self.job.batch :]
+        rows = self._write(name, self.logs + self.job.warmup)
+        timed = rows[self.job.warmup :]
         measured = Measured(
             len(timed),
             sum(len(row.input_ids) for row in timed),
@@ -151,6 +151,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="SFT speed and memory of tltrain and TRL.")
     parser.add_argument("--logs", type=int, default=16, help="timed logs, a multiple of --batch (default 16)")
     parser.add_argument("--batch", type=int, default=8, help="logs per update (default 8)")
+    parser.add_argument("--warmup", type=int, default=1, help="updates that are not timed (default 1)")
     parser.add_argument("--repeats", type=int, default=2, help="runs of each side per workload (default 2)")
     parser.add_argument("--workloads", nargs="+", choices=NAMES, default=NAMES)
     parser.add_argument("--model", default=models.BUILTIN, help="built-in model, folder, hub name, or llama-7b-random")
@@ -184,7 +185,7 @@ def prepare(options: argparse.Namespace, scratch: Path) -> tuple[Bench, dict[str
     job = Job(
         logs="",
         rows="",
-        warmup=options.batch,
+        warmup=options.warmup * options.batch,
         batch=options.batch,
         model=folder,
         device=options.device,
