@@ -3,8 +3,8 @@
 There are two workloads from toolworld: logs that share a large tool set, and logs with different tool sets. Both
 trainers use the same model in the same dtype, the same token ids, the same tokens in the loss (all replies, weight 1),
 and AdamW on all weights. Each run has a process of its own, whose peak memory is measured; the two trainers alternate.
-Loading the model and the first updates (`--warmup`), on other logs, are not timed but count towards the peak. Before the
-runs both trainers make an update on two logs, to check that the number of tokens trained on and the loss are equal.
+Loading the model and the first updates (`--warmup`), on other logs, are not timed but count towards the peak. Before
+the runs both trainers make an update on two logs, to check that the number of tokens trained on and the loss are equal.
 """
 
 from __future__ import annotations
