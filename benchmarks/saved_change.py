@@ -2,8 +2,8 @@
 
 The log-probabilities of logged replies, to fresh tasks of toolworld, are computed with the base model in bf16, with the
 adapter over it, with the adapter merged by stochastic rounding as tltrain saves it, and with it merged by rounding to
-nearest. All arithmetic is in fp32, so that only the weights differ. What is kept is the slope of a merged model's change
-of these log-probabilities on the adapter's change: 1 if nothing is lost.
+nearest. All arithmetic is in fp32, so that only the weights differ. What is kept is the slope of a merged model's
+change of these log-probabilities on the adapter's change: 1 if nothing is lost.
 """
 
 from __future__ import annotations
