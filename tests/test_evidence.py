@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -87,3 +88,16 @@ def test_an_unknown_name_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         evidence.main(["nothing"])
     assert ended.value.code == 2
     assert "no such experiment: nothing; expected some of toolworld" in capsys.readouterr().err
+
+
+def test_records_are_kept_by_git_and_the_rest_of_a_run_is_not() -> None:
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("not a checkout")
+
+    def ignored(path: str) -> bool:
+        return not subprocess.run(["git", "check-ignore", "--quiet", path], cwd=REPOSITORY).returncode
+
+    assert not ignored("results/toolworld/runs/plain/seed-0/a-new-arm.jsonl.gz")
+    assert not ignored("results/toolworld/ablation.html")
+    assert ignored("results/toolworld/work/plain/seed-0/sft/config.yaml")
+    assert ignored("runs/demo/report.html")
