@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import pytest
 import typer
 
 from tltrain.ablation.grid import default_arms, parse_sweep, plan
+from tltrain.ablation.results import write_results
 from tltrain.cli.app import app
 from tltrain.config import read_config
+from tltrain.report.ablation import write_ablation
 
 REPOSITORY = Path(__file__).parents[1]
 EXPERIMENTS = evidence.read_experiments(REPOSITORY / evidence.EXPERIMENTS)
@@ -101,3 +104,13 @@ def test_records_are_kept_by_git_and_the_rest_of_a_run_is_not() -> None:
     assert not ignored("results/toolworld/ablation.html")
     assert ignored("results/toolworld/work/plain/seed-0/sft/config.yaml")
     assert ignored("runs/demo/report.html")
+
+
+@pytest.mark.parametrize("folder", sorted((REPOSITORY / "results").glob("*/runs")), ids=lambda path: path.parent.name)
+def test_the_tables_in_results_are_those_of_their_records(folder: Path, tmp_path: Path) -> None:
+    """Byte for byte; the page's charts depend on the version of matplotlib."""
+    shutil.copytree(folder, tmp_path / "runs")
+    write_results(tmp_path)
+    write_ablation(tmp_path)
+    for name in ("ablation.json", "ablation.md"):
+        assert (tmp_path / name).read_bytes() == (folder.parent / name).read_bytes()
