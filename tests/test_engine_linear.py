@@ -17,10 +17,10 @@ from tltrain.engine.layers import fused_layers
 from tltrain.engine.linear import Weights, gated_network, linear, weights_of
 
 
-def adapted_model(*names: str, dtype: torch.dtype = torch.float32) -> Any:
+def adapted_model() -> Any:
     """A micro model with adapters of which no weight is zero."""
-    model = micro_model().to(dtype)
-    add_adapters(model, LoraConfig(rank=4, alpha=8), names or ("one",), 0)
+    model = micro_model()
+    add_adapters(model, LoraConfig(rank=4, alpha=8), ("one",), 0)
     for key, value in model.named_parameters():
         if "lora_B" in key:
             torch.nn.init.normal_(value, std=0.1)
@@ -56,7 +56,7 @@ def test_gradients_of_weights_and_biases() -> None:
     matrix = parts["weight"] + 0.7 * parts["up"] @ parts["down"]
     torch.testing.assert_close(linear(inputs, weights), inputs @ matrix.T + parts["bias"])
     assert torch.autograd.gradcheck(lambda x, *own: linear(x, Weights(*own, 0.7)), (inputs, *parts.values()))
-    square = Weights(*(torch.randn(5, 5, dtype=torch.float64, requires_grad=True) for _ in range(1)))
+    square = Weights(torch.randn(5, 5, dtype=torch.float64, requires_grad=True))
 
     def network(x: torch.Tensor, gate: torch.Tensor, *own: torch.Tensor) -> torch.Tensor:
         return gated_network(x, torch.nn.functional.silu, Weights(gate), square, Weights(*own, 0.7))

@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import PeftModel
 from support.micro import micro_model, micro_tokenizer, micro_trajectories
+from support.trees import models
 from transformers import AutoModelForCausalLM
 
 from tltrain.config import LoraConfig, OptimiserConfig, PPOConfig, SFTConfig
@@ -127,8 +128,14 @@ def test_stochastic_rounding_keeps_what_bf16_represents() -> None:
     assert found[-1].isnan()
 
 
-def test_an_adapter_is_merged_for_a_while_without_a_trace() -> None:
-    model = micro_model()
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("llama", "model.layers.0.self_attn.q_proj"), ("gpt2, learned positions", "transformer.h.0.attn.c_proj")],
+)
+def test_an_adapter_is_merged_for_a_while_without_a_trace(name: str, layer: str) -> None:
+    """Also where weights are transposed, as in GPT-2, whose `c_proj` is square."""
+    model = models()[name]
     wrapped = add_adapters(model, LoraConfig(rank=4, alpha=8), ("one", "two"), 0)
     for key, value in model.named_parameters():
         if "lora_B" in key:
@@ -142,8 +149,8 @@ def test_an_adapter_is_merged_for_a_while_without_a_trace() -> None:
         )
         with merged_while(wrapped, "two"):
             torch.testing.assert_close(model(input_ids=ids).logits, expected, rtol=0, atol=1e-5)
-            name = "model.layers.0.self_attn.q_proj.base_layer.weight"
-            assert not torch.equal(model.state_dict()[name], before[name])
+            weight = f"{layer}.base_layer.weight"
+            assert not torch.equal(model.state_dict()[weight], before[weight])
         assert torch.equal(model(input_ids=ids).logits, expected)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     trained = {key for key, value in model.named_parameters() if value.requires_grad}

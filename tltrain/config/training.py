@@ -266,6 +266,11 @@ class PPOConfig(Section):
         """Whether the reference's log-probabilities are measured."""
         return self.beta > 0 or self.max_kl is not None
 
+    @property
+    def on_policy(self) -> bool:
+        """Whether each rollout has a single update, of the policy that sampled it: all its ratios are 1."""
+        return self.epochs * self.minibatches == 1 and self.sampler is None
+
     @model_validator(mode="before")
     @classmethod
     def _small_rollouts(cls, values: Any) -> Any:

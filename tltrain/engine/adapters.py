@@ -113,13 +113,18 @@ def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:
         for module_name, layer in wrapped.named_modules():
             if isinstance(layer, LoraLayer):
                 weight = layer.get_base_layer().weight
-                change = layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float() * layer.scaling[name]
-                total = weight.float() + (change.T if getattr(layer, "fan_in_fan_out", False) else change)
+                total = weight.float() + _change(layer, name)
                 digest = hashlib.sha256(f"{seed} {module_name}".encode()).digest()
                 rng = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
                 weight.copy_(round_stochastically(total, rng) if weight.dtype == torch.bfloat16 else total)
     model: PreTrainedModel = wrapped.unload()
     return model
+
+
+def _change(layer: LoraLayer, name: str) -> torch.Tensor:
+    """What an adapter adds to its layer's weight, in fp32 and in the weight's shape."""
+    change = layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float() * layer.scaling[name]
+    return change.T if getattr(layer, "fan_in_fan_out", False) else change
 
 
 @contextmanager
@@ -137,8 +142,7 @@ def merged_while(wrapped: PeftModel, name: str) -> Iterator[None]:
     before = [layer.get_base_layer().weight.data for layer in layers]
     with torch.no_grad(), wrapped.disable_adapter():
         for layer, weight in zip(layers, before, strict=True):
-            change = layer.lora_B[name].weight @ layer.lora_A[name].weight
-            layer.get_base_layer().weight.data = weight.add(change, alpha=layer.scaling[name])
+            layer.get_base_layer().weight.data = weight + _change(layer, name)
         try:
             yield
         finally:

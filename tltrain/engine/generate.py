@@ -214,18 +214,18 @@ class _Draw:
         """
         if not self.temperature:
             tokens = logits.argmax(-1)
-            return tokens, self._of(logits.float().softmax(-1), tokens) if self.record else None
+            return tokens, _logprobs_of(logits.float().softmax(-1), tokens) if self.record else None
         probabilities = (logits.float() / self.temperature).softmax(-1)
         # Double precision: in fp32 the sum over a vocabulary of 150,000 loses its least likely tokens.
         cumulative = probabilities.double().cumsum(-1)
         drawn = self.uniform[replies, number, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, drawn, right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
-        return tokens, self._of(probabilities, tokens) if self.record else None
+        return tokens, _logprobs_of(probabilities, tokens) if self.record else None
 
-    @staticmethod
-    def _of(probabilities: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """(b, vocabulary) probabilities -> (b,) log-probabilities of the tokens."""
-        return probabilities.gather(1, tokens[:, None])[:, 0].log()
+
+def _logprobs_of(probabilities: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """(b, vocabulary) probabilities -> (b,) log-probabilities of the tokens."""
+    return probabilities.gather(1, tokens[:, None])[:, 0].log()
 
 
 def _groups(prompts: Sequence[Sequence[int]]) -> list[range]:

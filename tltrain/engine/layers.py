@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
+from peft.tuners.lora import LoraLayer
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from tltrain.engine.linear import gated_network, is_adapted, linear, weights_of
+from tltrain.engine.linear import gated_network, linear, weights_of
 from tltrain.errors import ModelError
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def fused_layers(model: PreTrainedModel) -> Iterator[None]:
                 continue
             if (network := _gated(module)) is not None:
                 wrap(module, network)
-            elif is_adapted(module) and (weights := weights_of(module)) is not None:
+            elif isinstance(module, LoraLayer) and (weights := weights_of(module)) is not None:
                 wrap(module, partial(linear, weights=weights))
             elif module in layer.children() and type(module).__name__.endswith("RMSNorm"):
                 wrap(module, partial(checkpoint, module.forward, use_reentrant=False, preserve_rng_state=False))

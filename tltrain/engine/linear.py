@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import torch
 from peft.tuners.lora import Linear as LoraLinear
-from peft.tuners.lora import LoraLayer
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -50,11 +49,6 @@ def weights_of(module: torch.nn.Module) -> Weights | None:
     if len(names) > 1 or not plain or name in layer.lora_variant or down.weight.dtype != base.weight.dtype:
         return None
     return base._replace(down=down.weight, up=up.weight, scale=float(layer.scaling[name]))
-
-
-def is_adapted(module: torch.nn.Module) -> bool:
-    """Whether a module is a linear layer with adapters."""
-    return isinstance(module, LoraLayer)
 
 
 def linear(inputs: torch.Tensor, weights: Weights) -> torch.Tensor:

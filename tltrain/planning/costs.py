@@ -73,9 +73,7 @@ class Machine:
         training, inference = rates.training(lora), rates.inference(lora)
         critic = settings.advantage == "gae"
         reference = settings.needs_reference
-        old = settings.epochs * settings.minibatches > 1 or settings.sampler is not None
-        if reference and not rates.shares_prefixes:
-            old = True  # decoding does not record the log-probabilities then
+        old = not settings.on_policy or (reference and not rates.shares_prefixes)  # else decoding records them
         seconds = rates.load_seconds + work.encode_seconds + rates.save_seconds
         seconds += sum(self._decoding(one, one.lengths, inference) for one in [*work.decoding, *work.validation])
         seconds += (old + reference + critic) * self._flops(work.measured) / inference.flops

@@ -38,7 +38,6 @@ class Updates:
         max_tree_tokens: most tokens in one pass through the model; bounds memory, changes no result.
 
     Attributes:
-        on_policy: whether each rollout has a single update, of the policy that sampled it: all ratios are 1.
         policy: the optimiser of the policy.
         critic: the optimiser of the critic with its value head; None without a critic.
     """
@@ -47,7 +46,6 @@ class Updates:
         self.actors, self.config, self.rollouts = actors, config, rollouts
         self.seed, self.max_tree_tokens = seed, max_tree_tokens
         self.logprobs = LogProbs(config.temperature or 1.0)
-        self.on_policy = config.epochs * config.minibatches == 1 and config.sampler is None
         self.policy = make_optimiser(config.policy, actors.policy_parameters(), [])
         self.critic: Optimiser | None = None
         if config.advantage == "gae":
@@ -73,7 +71,7 @@ class Updates:
 
         old: Sequence[torch.Tensor | None] = [None] * len(replies)
         reference = values = old
-        if not self.on_policy or (config.needs_reference and not self._recorded(replies)):
+        if not config.on_policy or (config.needs_reference and not self._recorded(replies)):
             old = read(self.actors.policy(), self.logprobs)
         elif config.needs_reference:
             old = [sampled_logprobs(reply) for reply in replies]
@@ -146,7 +144,7 @@ class Updates:
         def loss(logprobs: torch.Tensor, predicted: Predicted) -> torch.Tensor:
             nonlocal clip_fraction
             now = logprobs.cpu()[None]
-            old = now.detach() if rollout.old is None or self.on_policy else _at(rollout.old, trained, predicted)
+            old = now.detach() if rollout.old is None or config.on_policy else _at(rollout.old, trained, predicted)
             advantages, mask = (_at(values, trained, predicted) for values in (weighted, rollout.mask))
             clipped = maths.policy_loss(now, old, advantages=advantages, mask=mask, clip=config.clip, total=total)
             clip_fraction += clipped.clip_fraction.item()
