@@ -123,6 +123,7 @@ def merged(wrapped: PeftModel, name: str, seed: int) -> PreTrainedModel:
 
 def _change(layer: LoraLayer, name: str) -> torch.Tensor:
     """What an adapter adds to its layer's weight, in fp32 and in the weight's shape."""
+    change: torch.Tensor
     change = layer.lora_B[name].weight.float() @ layer.lora_A[name].weight.float() * layer.scaling[name]
     return change.T if getattr(layer, "fan_in_fan_out", False) else change
 
