@@ -77,9 +77,14 @@ def test_data_are_swept_for_every_arm_and_the_base_model() -> None:
 
 def test_jobs_depend_on_no_other() -> None:
     runs = plan(CONFIG, (0, 1), ("sft+irm", "mae"), [Sweep("ppo.beta", (0.1, 0.4))])
-    found = [[run.label for run in group] for group in jobs(runs[1:])]
-    assert found[0] == ["sft, seed 0", "sft+irm, ppo.beta 0.1, seed 0", "sft+irm, seed 0"]
-    assert [group[0] for group in found] == ["sft, seed 0", "mae, seed 0", "sft, seed 1", "mae, seed 1"]
+    found = [[run.label for run in group] for group in jobs(runs)]
+    assert found[1] == ["sft, seed 0", "sft+irm, ppo.beta 0.1, seed 0", "sft+irm, seed 0"]
+    assert [group[0] for group in found] == ["base", "sft, seed 0", "mae, seed 0", "sft, seed 1", "mae, seed 1"]
+
+
+def test_the_base_model_in_all_settings_is_one_job_so_that_equal_test_items_are_asked_once() -> None:
+    runs = plan(CONFIG, (0,), ("mae",), [Sweep("data.noise", (0.2, 0.4))])
+    assert [run.label for run in jobs(runs)[0]] == ["base, data.noise 0.2", "base, data.noise 0.4"]
 
 
 @pytest.mark.parametrize(

@@ -41,9 +41,11 @@ def test_every_command_is_accepted(command: str) -> None:
         assert len({run.seed for run in runs if run.seed is not None}) == 3
 
 
-def test_every_experiment_has_a_folder_of_its_own() -> None:
-    folders = [str(options["out"]) for _, options in map(parsed, COMMANDS)]
-    assert len(set(folders)) == len(folders)
+def test_experiments_share_a_folder_only_with_the_same_configuration() -> None:
+    configurations: dict[str, set[str]] = {}
+    for _, options in map(parsed, COMMANDS):
+        configurations.setdefault(str(options["out"]), set()).add(str(options.get("path")))
+    assert all(len(paths) == 1 for paths in configurations.values())
     assert len({one.name for one in EXPERIMENTS}) == len(EXPERIMENTS)
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from held_out import never_drawn
 from support.micro import ORDER_TOOLS, micro_model, micro_trajectories
 from support.training import ARMS, LORA, TOKENIZER, KilledError, kill_at, lines, naive_loss, trainer, weights
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from tltrain.config import LoraConfig
+from tltrain.config import LoraConfig, RunConfig, SFTConfig
 from tltrain.encode import Encoder
 from tltrain.errors import DataError, RunError
 from tltrain.sft import draw, prefix_key
@@ -75,6 +76,21 @@ def test_arms_differ_in_masks_and_weights_only(tmp_path: Path) -> None:
         assert failed in (0, reply, 2 * reply)
     assert sum(row["weight"] for row in rows["sft"]) - sum(row["weight"] for row in rows["mae"]) == 4 * reply
     assert rows["pkt"] != rows["mae+pkt"] != rows["mae"]
+
+
+def test_data_held_out_of_an_ablation_are_drawn_with_none_of_its_random_seeds(tmp_path: Path) -> None:
+    config = SFTConfig(trajectories=3, batch_size=2, group_size=2, epochs=2)
+    drawn: set[int] = set()
+    for seed in (1, 2):
+        one = trainer(tmp_path, seed=seed)
+        one.config = config
+        order = one._order(range(8))
+        assert list(map(len, order)) == [2, 2, 2, 2], "two passes over the same two batches"
+        drawn |= {index for batch in order for index in batch}
+    everything = micro_trajectories()
+    left = [everything.index(one) for one in never_drawn(RunConfig(sft=config), everything, [1, 2])]
+    assert left == [index for index in range(8) if index not in drawn]
+    assert 0 < len(left) < 8
 
 
 @pytest.mark.parametrize(("lora", "dtype"), [(None, torch.float32), (LORA, torch.float32), (LORA, torch.bfloat16)])

@@ -111,20 +111,16 @@ class SFTTrainer(TreeTrainer):
     def _order(self, kept: Sequence[int]) -> list[list[int]]:
         """Indices of the trajectories of each update, which are the samples. A subset of the data consists of the first
         batches, so that groups stay together; later epochs shuffle that subset again."""
-        config = self.config
         order = self._drawn(kept, 0)
-        if config.trajectories is not None:
-            order = order[: -(-config.trajectories // config.batch_size)]
         chosen = [index for batch in order for index in batch]
-        for epoch in range(1, config.epochs):
+        for epoch in range(1, self.config.epochs):
             order = order + self._drawn(chosen, epoch)
         return order
 
     def _drawn(self, indices: Sequence[int], epoch: int) -> list[list[int]]:
         """Batches of the trajectories with these indices."""
-        keys = [prefix_key(self.trajectories[index]) for index in indices]
-        positions = batches(keys, self.config.batch_size, self.config.group_size, self.seed + epoch)
-        return [[indices[position] for position in batch] for batch in positions]
+        found = epoch_batches([self.trajectories[index] for index in indices], self.config, self.seed + epoch)
+        return [[indices[position] for position in batch] for batch in found]
 
     def _order_of_replies(self, kept: Sequence[int]) -> list[list[int]]:
         """Indices of the replies of each update. Each reply that is not masked is a sample, so they have to be encoded
@@ -256,6 +252,12 @@ def _check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(f"sft.report_to: {name} is not installed; run `pip install {name}`")
+
+
+def epoch_batches(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> list[list[int]]:
+    """Positions of the trajectories of each update of an epoch, as many as `config.trajectories` asks for."""
+    found = batches(list(map(prefix_key, trajectories)), config.batch_size, config.group_size, seed)
+    return found if config.trajectories is None else found[: -(-config.trajectories // config.batch_size)]
 
 
 def step_sequence(step: Step, normaliser: Literal["update", "sample"] = "update") -> TokenSequence:

@@ -141,10 +141,11 @@ def plan(config: RunConfig, seeds: Sequence[int], arms: Sequence[str], sweeps: S
 
 
 def jobs(runs: Iterable[Run]) -> list[list[Run]]:
-    """The runs in groups that depend on no other: an SFT arm and the runs that start from its model."""
+    """The runs in groups that depend on no other: the base model in every setting, and each SFT arm with the runs that
+    start from its model."""
     groups: dict[Run, list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.parent or run, []).append(run)
+        groups.setdefault(Run(BASE, None) if run.arm == BASE else run.parent or run, []).append(run)
     return list(groups.values())
 
 

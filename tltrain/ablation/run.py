@@ -80,18 +80,14 @@ def execute(
     """
     ablation.open()
     clock = _Clock(ablation, runs, announce, workers)
-    bases, trained = [run for run in runs if run.arm == BASE], [run for run in runs if run.arm != BASE]
-    shared = Shared()
-    for run in ablation.missing(bases):
-        _record_base(ablation, run, shared, progress)
-        clock.finished(run)
-    groups = jobs(trained)
+    groups = jobs(runs)
     if workers > 1:
         waiting = [group for group in groups if ablation.missing(group)]
         for group in _in_processes(ablation, waiting, workers):
             for run in group:
                 clock.finished(run)
     else:
+        shared = Shared()
         for group in groups:
             for run in run_job(ablation, group, shared, progress):
                 clock.finished(run)
@@ -100,20 +96,27 @@ def execute(
 
 
 def run_job(ablation: Ablation, group: Sequence[Run], shared: Shared, progress: ProgressFactory) -> Iterator[Run]:
-    """Make the missing records of an SFT arm and of the runs that start from it; yields each run when it is done."""
+    """Make the missing records of an SFT arm and of the runs that start from it, or of the base model; yields each run
+    when it is done."""
     for run in ablation.missing(group):
-        if run.parent is not None and not ablation.model(run).exists():
-            pipeline = _pipeline(ablation, run.parent, shared, progress)
-            pipeline.sft(run.parent.arm)  # again, if its model was deleted after an earlier call
-        pipeline = _pipeline(ablation, run, shared, progress)
-        if run.parent is None:
-            pipeline.sft(run.arm)
-        else:
-            pipeline.ppo(ablation.model(run.parent))
-        pipeline.evaluate(run.arm, str(ablation.model(run)))
-        write_record(ablation.folder, _record(pipeline, run))
+        record = _record_base if run.arm == BASE else _record_trained
+        record(ablation, run, shared, progress)
         yield run
     _discard_models(ablation, group)
+
+
+def _record_trained(ablation: Ablation, run: Run, shared: Shared, progress: ProgressFactory) -> None:
+    """Train and evaluate an arm."""
+    if run.parent is not None and not ablation.model(run).exists():
+        pipeline = _pipeline(ablation, run.parent, shared, progress)
+        pipeline.sft(run.parent.arm)  # again, if its model was deleted after an earlier call
+    pipeline = _pipeline(ablation, run, shared, progress)
+    if run.parent is None:
+        pipeline.sft(run.arm)
+    else:
+        pipeline.ppo(ablation.model(run.parent))
+    pipeline.evaluate(run.arm, str(ablation.model(run)))
+    write_record(ablation.folder, _record(pipeline, run))
 
 
 def _pipeline(ablation: Ablation, run: Run, shared: Shared, progress: ProgressFactory) -> SharingPipeline:
@@ -199,7 +202,7 @@ def _discard_models(ablation: Ablation, group: Sequence[Run]) -> None:
     """Delete the models of a finished group: hundreds of megabytes each, and their verdicts are recorded."""
     if ablation.keep_models or ablation.missing(group):
         return
-    for run in group:
+    for run in (run for run in group if run.arm != BASE):
         for name in ("model", "adapter"):
             discard(ablation.model(run).with_name(name))
 
