@@ -9,10 +9,10 @@ import pytest
 
 from tltrain.ablation.grid import GRID_ARMS, Run, Sweep, default_arms, jobs, parse_sweep, plan
 from tltrain.arms import ARMS
-from tltrain.config import DataConfig, RunConfig
+from tltrain.config import DataConfig, PPOConfig, RunConfig
 from tltrain.errors import ConfigError
 
-CONFIG = RunConfig(seed=5)
+CONFIG = RunConfig(seed=5, ppo=PPOConfig())
 
 
 def labels(*sweeps: Sweep, arms: tuple[str, ...] = ("sft", "pkt+irm"), seeds: tuple[int, ...] = (0,)) -> list[str]:
@@ -23,7 +23,7 @@ def test_the_eight_arms_are_those_of_the_paper() -> None:
     parts = {(ARMS[arm].mae, ARMS[arm].pkt, ARMS[arm].irm) for arm in GRID_ARMS}
     assert len(parts) == len(GRID_ARMS) == 8
     assert default_arms(CONFIG) == list(GRID_ARMS)
-    assert default_arms(RunConfig(ppo=None)) == ["sft", "mae", "pkt", "mae+pkt"]
+    assert default_arms(RunConfig()) == ["sft", "mae", "pkt", "mae+pkt"]
 
 
 def test_seeds_one_after_another_and_every_arm_after_the_one_it_starts_from() -> None:
@@ -38,7 +38,7 @@ def test_all_seeds_share_the_data_but_not_the_training() -> None:
     assert {config.data_seed for config in configs} == {5}
     assert all(config.sft and config.sft.arms == ["mae+pkt"] for config in configs)
     assert all(config.ppo and config.ppo.arm == "mae+pkt" for config in configs)
-    own = RunConfig(data=DataConfig(seed=9))
+    own = RunConfig(data=DataConfig(seed=9), ppo=PPOConfig())
     assert Run("sft", 1).config(own).data_seed == 9
 
 
@@ -108,7 +108,7 @@ def test_sweeps_are_yaml_values(text: str, values: tuple[Any, ...]) -> None:
         ("=3", "expected FIELD=VALUE,VALUE"),
         ("sft.w_max=[1", "expected FIELD=VALUE,VALUE"),
         ("sft.weight=1", "there is no such field"),
-        ("sft.lora.rank=4", "there is no such field"),
+        ("sft.lora.rank=4", "sft.lora is null in the configuration"),
         ("seed=1,2", "use --seeds instead"),
         ("ppo.arm=sft", "use --arms instead"),
     ],
@@ -125,7 +125,7 @@ def test_wrong_sweeps_are_refused(text: str, message: str) -> None:
         (CONFIG, [0], ["base"], [], "--arms base: unknown"),
         (CONFIG, [], ["sft"], [], "--seeds"),
         (CONFIG, [-1], ["sft"], [], "--seeds"),
-        (RunConfig(ppo=None), [0], ["sft+irm"], [], "ppo is null"),
+        (RunConfig(), [0], ["sft+irm"], [], "ppo is null"),
         (RunConfig(sft=None), [0], ["sft"], [], "sft is null"),
         (RunConfig(eval=None), [0], ["sft"], [], "eval is null"),
         (CONFIG, [0], ["pkt"], [Sweep("sft.w_max", (0.5,))], "--sweep sft.w_max=0.5: sft.w_max: expected at least 1"),

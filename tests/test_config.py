@@ -251,9 +251,8 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
 
 def test_the_demo_grows_with_its_size() -> None:
     small, large = demo_config(0.5), demo_config(2)
-    assert small.sft and large.sft and small.eval and large.eval and small.ppo and large.ppo
+    assert small.sft and large.sft and small.eval and large.eval
     assert small.sft.trajectories and large.sft.trajectories
     assert large.sft.trajectories == 4 * small.sft.trajectories
-    assert large.ppo.rollouts == 5 * small.ppo.rollouts == 10
-    assert large.ppo.prompts == 2 * small.ppo.prompts == 16
+    assert large.eval.trajectories == 4 * (small.eval.trajectories or 0) == 120
     assert large.data.size > small.data.size

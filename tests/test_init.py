@@ -14,6 +14,7 @@ from support.micro import micro_tokenizer, micro_trajectories, save_micro
 from support.small_run import call, mistake
 
 from tltrain.config import read_config
+from tltrain.planning import proposal
 from tltrain.planning.proposal import Proposal, configuration_path, is_data, propose
 from tltrain.planning.replies import fitting_limit, gold_lengths
 from tltrain.trajectory import Message, Tool, Trajectory
@@ -54,7 +55,7 @@ def test_it_writes_a_commented_configuration(model: str, tmp_path: Path, monkeyp
     config = read_config(tmp_path / "my.logs.yaml")
     assert (config.model, config.dialect, config.data.train) == (model, "hermes", str(logs))
     assert config.sft is not None and config.sft.arms == ["sft", "mae+pkt"]
-    assert config.ppo is not None and config.ppo.arm == "mae+pkt"
+    assert config.ppo is None and "PPO gained nothing with a model of 135M" in text
 
 
 def test_an_existing_file_is_kept_unless_it_is_to_be_overwritten(model: str, tmp_path: Path) -> None:
@@ -74,11 +75,20 @@ def test_without_failed_calls_nothing_is_masked(model: str, tmp_path: Path) -> N
     right = [one for number, one in enumerate(micro_trajectories(16)) if number % 4 != 1]
     chosen = propose(str(write(tmp_path / "right.jsonl", right)), model)
     assert values(chosen)["sft.arms"] == ["sft", "pkt"]
-    assert values(chosen)["ppo.arm"] == "pkt"
-    assert chosen.config.ppo is not None
 
 
-def test_ppo_needs_calls_that_can_be_judged(model: str, tmp_path: Path) -> None:
+def test_ppo_is_proposed_for_large_models(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logs = str(write(tmp_path / "logs.jsonl", micro_trajectories(16)))
+    assert propose(logs, model).config.ppo is None
+    monkeypatch.setattr(proposal, "PPO_FROM", 1_000)
+    chosen = propose(logs, model)
+    assert chosen.config.sft is not None and chosen.config.ppo is not None
+    assert chosen.config.ppo.arm == chosen.config.sft.arms[-1]
+    assert values(chosen)["eval.max_new_tokens"] == values(chosen)["ppo.max_new_tokens"]
+
+
+def test_ppo_needs_calls_that_can_be_judged(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposal, "PPO_FROM", 0)
     texts = [one for number, one in enumerate(micro_trajectories(16)) if number % 4 == 2]
     without_calls = propose(str(write(tmp_path / "texts.jsonl", texts)), model)
     assert (values(without_calls)["ppo"], values(without_calls)["sft.arms"]) == (None, ["sft"])
@@ -90,7 +100,8 @@ def test_ppo_needs_calls_that_can_be_judged(model: str, tmp_path: Path) -> None:
     assert "were inferred from the calls" in reason(inferred, "ppo")
 
 
-def test_groups_are_as_large_as_sharing_allows(model: str, tmp_path: Path) -> None:
+def test_groups_are_as_large_as_sharing_allows(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proposal, "PPO_FROM", 0)
     shared = [one for number, one in enumerate(micro_trajectories(40)) if number % 4 == 0]
     chosen = values(propose(str(write(tmp_path / "shared.jsonl", shared)), model))
     assert (chosen["sft.batch_size"], chosen["sft.group_size"], chosen["ppo.group_size"]) == (4, 4, 8)
@@ -107,7 +118,7 @@ def test_lengths_decide_limits(model: str, tmp_path: Path) -> None:
     assert values(chosen)["max_length"] % 256 == 0
     assert values(chosen)["max_length"] < 2_048
     limit = fitting_limit(gold_lengths(short, micro_tokenizer()))
-    assert values(chosen)["eval.max_new_tokens"] == values(chosen)["ppo.max_new_tokens"] == limit
+    assert values(chosen)["eval.max_new_tokens"] == limit
     beyond = propose(str(write(tmp_path / "long.jsonl", [*short, long])), model)
     assert values(beyond)["max_length"] == 4_096, "the model has no more positions"
     assert "the model has no more positions" in reason(beyond, "max_length")

@@ -81,10 +81,10 @@ def test_the_wheel_is_what_runs(installed: Path, tmp_path: Path) -> None:
 
 def test_the_demo_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     save_standin(tmp_path / "cache")
-    done = run(installed, tmp_path, "demo", "--size", "0.02", "--set", "data.size=80", "--set", "ppo.prompts=8")
+    done = run(installed, tmp_path, "demo", "--size", "0.02", "--set", "data.size=80")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "runs/demo/scores.json").read_text("utf-8"))
-    assert {row["model"] for row in rows} == {"base", "sft", "mae+pkt", "mae+pkt+irm"}
+    assert {row["model"] for row in rows} == {"base", "sft", "mae+pkt"}
     assert (tmp_path / "runs/demo/report.html").is_file()
     shutil.rmtree(tmp_path / "runs")
 

@@ -56,7 +56,10 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_release_is_a_preset_of_single_settings() -> None:
-    released, paper = flat(RunConfig(mode="release").model_dump()), flat(RunConfig(mode="paper").model_dump())
+    released, paper = (
+        flat(RunConfig(mode="release").model_dump()),
+        flat(RunConfig(mode="paper", ppo=PPOConfig()).model_dump()),
+    )
     wanted = flat(dict(RELEASE))
     assert {name: released[name] for name in wanted} == wanted
     same = {"ppo.beta", "ppo.advantage"}  # in which our defaults are the release's

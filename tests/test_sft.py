@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LM
 from tltrain.config import LoraConfig, RunConfig, SFTConfig
 from tltrain.encode import Encoder
 from tltrain.errors import DataError, RunError
-from tltrain.sft import draw, prefix_key
+from tltrain.sft import SFTTrainer, draw, prefix_key
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 
@@ -80,14 +80,20 @@ def test_arms_differ_in_masks_and_weights_only(tmp_path: Path) -> None:
 
 def test_data_held_out_of_an_ablation_are_drawn_with_none_of_its_random_seeds(tmp_path: Path) -> None:
     config = SFTConfig(trajectories=3, batch_size=2, group_size=2, epochs=2)
+    everything, model = micro_trajectories(), micro_model(len(TOKENIZER))
     drawn: set[int] = set()
     for seed in (1, 2):
-        one = trainer(tmp_path, seed=seed)
-        one.config = config
-        order = one._order(range(8))
-        assert list(map(len, order)) == [2, 2, 2, 2], "two passes over the same two batches"
-        drawn |= {index for batch in order for index in batch}
-    everything = micro_trajectories()
+        one = SFTTrainer(
+            model,
+            TOKENIZER,
+            trajectories=everything,
+            encoder=Encoder(TOKENIZER),
+            config=config,
+            folder=tmp_path,
+            seed=seed,
+        )
+        assert list(map(len, one.order)) == [2, 2, 2, 2], "two passes over the same two batches"
+        drawn |= {index for batch in one.order for index in batch}
     left = [everything.index(one) for one in never_drawn(RunConfig(sft=config), everything, [1, 2])]
     assert left == [index for index in range(8) if index not in drawn]
     assert 0 < len(left) < 8

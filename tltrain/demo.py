@@ -7,15 +7,16 @@ from tltrain.config import (
     EvalConfig,
     LoraConfig,
     OptimiserConfig,
-    PPOConfig,
     RunConfig,
     SFTConfig,
 )
 
 
 def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
-    """The demo's configuration. `size` scales the training and evaluation data and the number of rollouts; below 1 also
-    the prompts of a rollout. How PPO was chosen: docs/LOG.md, 2026-11-26."""
+    """The demo's configuration: arms and stages as `RunConfig` has them by default. `size` scales the data.
+
+    PPO with settings chosen for this model is in recipes/evidence/toolworld.yaml.
+    """
 
     def scaled(count: int) -> int:
         return max(1, round(count * size))
@@ -32,19 +33,6 @@ def demo_config(size: float = 1.0, seed: int = 0) -> RunConfig:
             optimiser=OptimiserConfig(learning_rate=1e-3, warmup=0.1),
             lora=LoraConfig(rank=32, alpha=32),
             checkpoint_every=30,
-        ),
-        ppo=PPOConfig(
-            rollouts=max(scaled(5), 2),
-            prompts=min(max(scaled(16), 4), 16),
-            group_size=4,
-            samples=4,
-            temperature=1.0,
-            beta=0.04,
-            max_new_tokens=160,
-            critic_warmup=1,
-            policy=OptimiserConfig(learning_rate=2e-4, weight_decay=0.0),
-            critic=OptimiserConfig(learning_rate=2e-4, weight_decay=0.0),
-            checkpoint_every=1,
         ),
         eval=EvalConfig(trajectories=scaled(60), max_new_tokens=128),
     )

@@ -156,7 +156,10 @@ def value_of(config: Mapping[str, Any], field: str) -> Any:
         ConfigError: there is no such field, or the section that contains it is null.
     """
     found: Any = config
-    for part in field.split("."):
+    parts = field.split(".")
+    for depth, part in enumerate(parts):
+        if found is None:
+            raise ConfigError(f"--sweep {field}: {'.'.join(parts[:depth])} is null in the configuration")
         if not isinstance(found, dict) or part not in found:
             raise ConfigError(f"--sweep {field}: there is no such field in the configuration")
         found = found[part]
@@ -179,7 +182,9 @@ def _with_parents(arms: Sequence[str], config: RunConfig) -> list[str]:
     if unknown := [arm for arm in arms if arm not in GRID_ARMS]:
         raise ConfigError(f"--arms {','.join(unknown)}: unknown; expected some of {', '.join(GRID_ARMS)}")
     if config.ppo is None and any(ARMS[arm].irm for arm in arms):
-        raise ConfigError("ppo is null: then --arms can only name arms without +irm")
+        raise ConfigError(
+            "ppo is null: then --arms can only name arms without +irm; `ppo: {}` stands for its default settings"
+        )
     needed = {*arms, *(str(ARMS[arm].against) for arm in arms if ARMS[arm].irm)}
     return [arm for arm in GRID_ARMS if arm in needed]
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def demo(
-    size: Annotated[float, typer.Option(min=0.01, help="Scales the amounts of data, updates and rollouts.")] = 1.0,
+    size: Annotated[float, typer.Option(min=0.01, help="Scales the amounts of data.")] = 1.0,
     out: Annotated[Path, typer.Option(help="Run directory.")] = Path("runs/demo"),
     seed: Annotated[int, typer.Option(help="Random seed for data, ordering and sampling.")] = 0,
     settings: Set = None,
@@ -116,7 +116,9 @@ def ppo(
     """
     read = _read(config, settings)
     if read.ppo is None:
-        raise ConfigError(f"{config}: ppo is null, so there is nothing to train")
+        raise ConfigError(
+            f"{config}: ppo is null, so there is nothing to train; `ppo: {{}}` stands for its default settings"
+        )
     if overwrite and read.sft is not None:
         raise ConfigError("--overwrite would move away the SFT model that PPO starts from")
     _run(read, _folder(out, config), ("ppo",), as_json, overwrite)

@@ -78,8 +78,8 @@ class RunConfig(Section):
     """Random seed for data, ordering and sampling."""
     sft: SFTConfig | None = SFTConfig()
     """Supervised fine-tuning."""
-    ppo: PPOConfig | None = PPOConfig()
-    """Reinforcement learning after SFT."""
+    ppo: PPOConfig | None = None
+    """Reinforcement learning after SFT. Off by default: no gain was measured with small models (docs/EVIDENCE.md)."""
     eval: EvalConfig | None = EvalConfig()
     """Evaluation of the base model and of every trained model."""
 
