@@ -22,7 +22,7 @@ from tltrain.evaluation.predictions import saved_predictions
 from tltrain.files import discard, read_json, read_json_lines
 from tltrain.pipeline import Pipeline
 from tltrain.progress import Progress, ProgressFactory, no_progress_factory, quantity
-from tltrain.run_directory import RunDirectory
+from tltrain.run_directory import RunDirectory, environment
 from tltrain.testsets.base import TestSet
 
 WORK = "work"
@@ -157,7 +157,8 @@ def _record(pipeline: Pipeline, run: Run) -> Record:
     return Record(
         run=run,
         config=pipeline.config.model_dump(),
-        environment=read_json(folder / "environment.json"),
+        # PPO continues the run directory of its SFT arm, perhaps with later code or on another machine.
+        environment={**environment(pipeline.config.seed), "started": read_json(folder / "environment.json")["started"]},
         tests=tuple(_tests(pipeline)),
         minutes=_minutes(folder, run),
         replies=_replies(folder, run) | {"evaluated": len(rows)},
