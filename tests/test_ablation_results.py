@@ -73,6 +73,13 @@ def test_scores_are_means_over_seeds_with_their_standard_error() -> None:
     assert (base["mean"], base["se"], base["seeds"]) == (25.0, None, 1)
 
 
+def test_the_interval_of_a_share_stays_within_its_range() -> None:
+    """Two seeds that differ leave an interval of t with a single degree of freedom."""
+    found = results(record("sft", 0, {"seen": right(0, 0, 0, 1)}), record("sft", 1, {"seen": right(1, 1, 1, 1)}))
+    sft = row(list(scores(found, {})), arm="sft", metric="CF")
+    assert (sft["low"], sft["mean"], sft["high"]) == (0.0, 62.5, 100.0)
+
+
 def test_an_effect_is_the_mean_paired_difference() -> None:
     """Differences 0 1 0 0 and 0 0 1 1: 3 of 8."""
     effect = row(effects(TWO_SEEDS, {}), part="MAE", arm="mae", metric="CF")

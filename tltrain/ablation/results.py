@@ -149,8 +149,8 @@ def _score(values: Values) -> dict[str, Any]:
     return {
         "mean": _rounded(means.mean()),
         "se": _rounded(means.std(ddof=1) / count**0.5) if count > 1 else None,
-        "low": _rounded(100 * estimate.low),
-        "high": _rounded(100 * estimate.high),
+        "low": _rounded(max(100 * estimate.low, 0.0)),  # with two seeds the interval is wide, and a share is limited
+        "high": _rounded(min(100 * estimate.high, 100.0)),
         "by_seed": [_rounded(mean) for mean in means],
         "seeds": count,
         "n": items,

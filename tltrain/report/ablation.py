@@ -73,7 +73,7 @@ def _part_text(row: Row) -> str:
 
 def markdown(found: Row) -> str:
     """The contents of `ablation.md`."""
-    parts = [f"# Ablation: {found['model']} on {found['data']}", f"{headline(found)}. {_seeds(found)}."]
+    parts = [f"# Ablation: {found['model']} on {found['data']}", f"{headline(found)}; {_seeds(found)}."]
     parts += ["## Scores", SCORES, *_score_grids(found["scores"])]
     if found["effects"]:
         parts += [
