@@ -279,7 +279,7 @@ def test_ppo_before_sft(place: Path, tmp_path: Path) -> None:
 def test_a_stage_that_is_null(place: Path, tmp_path: Path) -> None:
     path = changed(place, tmp_path, sft=None, ppo=None, eval=None)
     for stage in ("sft", "ppo"):
-        assert mistake(stage, path) == f"{path}: {stage} is null, so there is nothing to train"
+        assert mistake(stage, path).startswith(f"{path}: {stage} is null, so there is nothing to train")
     code, out, err = call("run", path, "--out", tmp_path / "run", "--json")
     assert (code, out) == (0, "[]\n"), err
     assert (tmp_path / "run/audit.json").exists()
