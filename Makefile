@@ -18,7 +18,7 @@ demo: install
 # The built-in model and the demo's, or another, on every test set at hand, side by side: runs/table/comparison.md.
 # DATA is a folder of test sets; those it lacks, and all where it is not given, are taken from where `tltrain fetch` puts
 # them. An interrupted run resumes with the same command.
-MODEL ?= runs/demo/sft/mae+pkt/model
+MODEL ?= runs/demo/sft/mae/model
 LIMIT ?= 20
 TOKENS ?= 128
 STEPS ?= 5
