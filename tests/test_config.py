@@ -130,7 +130,7 @@ def test_a_smaller_batch_needs_no_other_group_size() -> None:
         ("sft: {report_to: [wandbb]}", "found 'wandbb'; did you mean `wandb`?"),
         ("sft: {held_out: {share: 0}}", ":1: sft.held_out.share: expected more than 0, found 0"),
         ("ppo: {lora: {base: 8bit}}", ":1: ppo: lora.base is for SFT: PPO trains over a model in the run's dtype"),
-        ("ppo: {arm: pkt}", ": ppo.arm 'pkt' is not in sft.arms ['sft', 'mae+pkt']"),
+        ("ppo: {arm: pkt}", ": ppo.arm 'pkt' is not in sft.arms ['sft', 'mae']"),
         ("ppo: {prompts: 4, group_size: 5}", ":1: ppo: group_size 5 is larger than prompts 4"),
         (
             "ppo: {prompts: 2, samples: 2, minibatches: 5}",

@@ -54,7 +54,7 @@ def test_it_writes_a_commented_configuration(model: str, tmp_path: Path, monkeyp
             assert lines[number - 1].lstrip().startswith("# "), f"no reason above {line!r}"
     config = read_config(tmp_path / "my.logs.yaml")
     assert (config.model, config.dialect, config.data.train) == (model, "hermes", str(logs))
-    assert config.sft is not None and config.sft.arms == ["sft", "mae+pkt"]
+    assert config.sft is not None and config.sft.arms == ["sft", "mae"]
     assert config.ppo is None and "PPO gained nothing with a model of 135M" in text
 
 
@@ -74,21 +74,24 @@ def test_an_existing_file_is_kept_unless_it_is_to_be_overwritten(model: str, tmp
 def test_without_failed_calls_nothing_is_masked(model: str, tmp_path: Path) -> None:
     right = [one for number, one in enumerate(micro_trajectories(16)) if number % 4 != 1]
     chosen = propose(str(write(tmp_path / "right.jsonl", right)), model)
-    assert values(chosen)["sft.arms"] == ["sft", "pkt"]
+    assert values(chosen)["sft.arms"] == ["sft"]
+    assert reason(chosen, "sft.arms") == "no call failed, so nothing would be masked"
 
 
-def test_ppo_is_proposed_for_large_models(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pkt_and_ppo_are_proposed_for_large_models(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logs = str(write(tmp_path / "logs.jsonl", micro_trajectories(16)))
-    assert propose(logs, model).config.ppo is None
-    monkeypatch.setattr(proposal, "PPO_FROM", 1_000)
+    small = propose(logs, model)
+    assert (values(small)["sft.arms"], small.config.ppo) == (["sft", "mae"], None)
+    monkeypatch.setattr(proposal, "WHOLE_METHOD_FROM", 1_000)
     chosen = propose(logs, model)
-    assert chosen.config.sft is not None and chosen.config.ppo is not None
-    assert chosen.config.ppo.arm == chosen.config.sft.arms[-1]
+    assert (values(chosen)["sft.arms"], values(chosen)["ppo.arm"]) == (["sft", "mae+pkt"], "mae+pkt")
+    right = [one for number, one in enumerate(micro_trajectories(16)) if number % 4 != 1]
+    assert values(propose(str(write(tmp_path / "right.jsonl", right)), model))["sft.arms"] == ["sft", "pkt"]
     assert values(chosen)["eval.max_new_tokens"] == values(chosen)["ppo.max_new_tokens"]
 
 
 def test_ppo_needs_calls_that_can_be_judged(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proposal, "PPO_FROM", 0)
+    monkeypatch.setattr(proposal, "WHOLE_METHOD_FROM", 0)
     texts = [one for number, one in enumerate(micro_trajectories(16)) if number % 4 == 2]
     without_calls = propose(str(write(tmp_path / "texts.jsonl", texts)), model)
     assert (values(without_calls)["ppo"], values(without_calls)["sft.arms"]) == (None, ["sft"])
@@ -101,7 +104,7 @@ def test_ppo_needs_calls_that_can_be_judged(model: str, tmp_path: Path, monkeypa
 
 
 def test_groups_are_as_large_as_sharing_allows(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proposal, "PPO_FROM", 0)
+    monkeypatch.setattr(proposal, "WHOLE_METHOD_FROM", 0)
     shared = [one for number, one in enumerate(micro_trajectories(40)) if number % 4 == 0]
     chosen = values(propose(str(write(tmp_path / "shared.jsonl", shared)), model))
     assert (chosen["sft.batch_size"], chosen["sft.group_size"], chosen["ppo.group_size"]) == (4, 4, 8)

@@ -84,7 +84,7 @@ def test_the_demo_runs_from_the_wheel(installed: Path, tmp_path: Path) -> None:
     done = run(installed, tmp_path, "demo", "--size", "0.02", "--set", "data.size=80")
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "runs/demo/scores.json").read_text("utf-8"))
-    assert {row["model"] for row in rows} == {"base", "sft", "mae+pkt"}
+    assert {row["model"] for row in rows} == {"base", "sft", "mae"}
     assert (tmp_path / "runs/demo/report.html").is_file()
     shutil.rmtree(tmp_path / "runs")
 

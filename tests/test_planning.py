@@ -185,7 +185,7 @@ def test_the_work_of_a_tree() -> None:
 
 def test_replies_and_updates_of_ppo() -> None:
     ppo = PPOConfig(rollouts=3, prompts=4, group_size=2, samples=2, epochs=2, minibatches=2, critic_warmup=1)
-    config = run_config(ppo=ppo, sft=SFTConfig(arms=["mae+pkt"]))
+    config = run_config(ppo=ppo, sft=SFTConfig(arms=["mae"]))
     work = ppo_work(micro_trajectories(8), Encoder(TOKENIZER), config)
     assert (work.rollouts, work.replies, work.updates) == (3, 24, 12)
     assert work.policy_share == pytest.approx(2 / 3)

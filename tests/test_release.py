@@ -240,8 +240,15 @@ def test_a_plan_counts_the_updates_of_replies(tmp_path: Path) -> None:
 
 def test_a_run_and_the_settings_that_it_is_resumed_with(tmp_path: Path) -> None:
     rate = {"learning_rate": 1e-2}
-    sft = {"optimiser": rate, "w_max": 5}
-    ppo = {"prompt_epochs": 1, "max_new_tokens": 6, "policy": rate, "critic": rate, "lora": {"rank": 4, "alpha": 8}}
+    sft = {"arms": ["sft", "mae+pkt"], "optimiser": rate, "w_max": 5}
+    ppo = {
+        "arm": "mae+pkt",
+        "prompt_epochs": 1,
+        "max_new_tokens": 6,
+        "policy": rate,
+        "critic": rate,
+        "lora": {"rank": 4, "alpha": 8},
+    }
     path = write_run(tmp_path, mode="release", max_length=2048, sft=sft, ppo=ppo)
     out = tmp_path / "run"
     code, _, err = call("run", path, "--out", out)

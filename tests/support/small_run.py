@@ -19,8 +19,15 @@ __all__ = ["SETTINGS", "call", "mistake", "write_run"]
 SETTINGS: dict[str, Any] = {
     "dtype": "float32",
     "device": "cpu",
-    "sft": {"batch_size": 3, "group_size": 2, "checkpoint_every": 1, "optimiser": {"learning_rate": 1e-2}},
+    "sft": {
+        "arms": ["sft", "mae+pkt"],
+        "batch_size": 3,
+        "group_size": 2,
+        "checkpoint_every": 1,
+        "optimiser": {"learning_rate": 1e-2},
+    },
     "ppo": {
+        "arm": "mae+pkt",
         "rollouts": 2,
         "prompts": 2,
         "samples": 2,

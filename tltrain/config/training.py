@@ -123,7 +123,7 @@ class SFTConfig(Section):
     """Supervised fine-tuning. Arms differ in masks and weights only: steps, order and updates are the same, unless
     `batch_unit` is `step`: masked replies are then left out of the updates."""
 
-    arms: Annotated[list[ArmName], Field(min_length=1)] = ["sft", "mae+pkt"]
+    arms: Annotated[list[ArmName], Field(min_length=1)] = ["sft", "mae"]
     """`sft`: all tokens have weight 1. `mae`: failed calls are masked. `pkt`: key tokens have larger weights."""
     trajectories: Positive | None = None
     """Number of trajectories to train on, drawn by the random seed and rounded up to whole batches; null: all."""
@@ -196,7 +196,7 @@ class PPOConfig(Section):
     third, but missing calls rose from 7 to 12-16 items in every trial. So prompts of both kinds are needed.
     """
 
-    arm: ArmName = "mae+pkt"
+    arm: ArmName = "mae"
     """The SFT arm whose model is the initial policy and the frozen reference."""
     rollouts: Positive | None = 6
     """Number of rollouts; in each, replies are sampled and policy and critic are updated."""

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 LENGTH_MULTIPLE = 256
 EVALUATED = 200
 """Most held-out trajectories that are evaluated."""
-PPO_FROM = 1e9
-"""Fewest parameters of a model that PPO is proposed for: it gained nothing with 135 million, the paper reports gains
-with 7 billion, and in between nothing was measured."""
+WHOLE_METHOD_FROM = 1e9
+"""Fewest parameters of a model that PKT and PPO are proposed for. With 135 million PKT lowered CF and PPO gained
+nothing (docs/EVIDENCE.md); with 7 billion the paper reports gains from both; in between nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,11 @@ class Facts:
     def failed(self) -> int:
         """Failed calls."""
         return int(self.audit["calls"]["failed"])
+
+    @property
+    def whole_method(self) -> bool:
+        """Whether the model is large enough for PKT and PPO."""
+        return self.size.parameters >= WHOLE_METHOD_FROM
 
     @property
     def openings(self) -> int:
@@ -256,17 +261,20 @@ def _sft(facts: Facts) -> list[Setting]:
 def _arms(facts: Facts) -> list[str]:
     if not facts.audit["calls"]["total"]:
         return ["sft"]
-    return ["sft", "mae+pkt"] if facts.failed else ["sft", "pkt"]
+    parts = ["mae"] * bool(facts.failed) + ["pkt"] * facts.whole_method
+    return ["sft", "+".join(parts)] if parts else ["sft"]
 
 
 def _arms_reason(facts: Facts) -> str:
     total = facts.audit["calls"]["total"]
     if not total:
         return "no reply calls a tool, so there is neither a failed call to mask nor a key token to weigh"
+    arms, why = _arms(facts), "no call failed, so nothing would be masked"
     if facts.failed:
-        failed = f"{facts.failed:,} of {quantity(total, 'call')} failed"
-        return f"{failed}, which `mae+pkt` masks; `sft` is what it is compared with"
-    return "no call failed, so nothing would be masked; `pkt` weighs key tokens, `sft` is what it is compared with"
+        why = f"{facts.failed:,} of {quantity(total, 'call')} failed, which `{arms[-1]}` masks"
+    elif facts.whole_method:
+        why += "; `pkt` weighs key tokens"
+    return f"{why}; `sft` is what it is compared with" if len(arms) > 1 else why
 
 
 def _weights(size: ModelSize) -> list[Setting]:
@@ -288,7 +296,7 @@ def _ppo(facts: Facts) -> list[Setting]:
             "calls, so rewards would rest on guesses; pass the specifications with --tools"
         )
         return [Setting(("ppo",), None, reason)]
-    if facts.size.parameters < PPO_FROM:
+    if not facts.whole_method:
         reason = "PPO gained nothing with a model of 135M, in 40 % of the time of a run (docs/EVIDENCE.md)"
         return [Setting(("ppo",), None, reason)]
     arm, limit = _arms(facts)[-1], fitting_limit(facts.lengths)
