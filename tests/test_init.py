@@ -55,7 +55,7 @@ def test_it_writes_a_commented_configuration(model: str, tmp_path: Path, monkeyp
     config = read_config(tmp_path / "my.logs.yaml")
     assert (config.model, config.dialect, config.data.train) == (model, "hermes", str(logs))
     assert config.sft is not None and config.sft.arms == ["sft", "mae"]
-    assert config.ppo is None and "PPO gained nothing with a model of 135M" in text
+    assert config.ppo is None and "PPO gained nothing with a model of 135 million" in text
 
 
 def test_an_existing_file_is_kept_unless_it_is_to_be_overwritten(model: str, tmp_path: Path) -> None:

@@ -297,7 +297,7 @@ def _ppo(facts: Facts) -> list[Setting]:
         )
         return [Setting(("ppo",), None, reason)]
     if not facts.whole_method:
-        reason = "PPO gained nothing with a model of 135M, in 40 % of the time of a run (docs/EVIDENCE.md)"
+        reason = "PPO gained nothing with a model of 135 million parameters (docs/EVIDENCE.md)"
         return [Setting(("ppo",), None, reason)]
     arm, limit = _arms(facts)[-1], fitting_limit(facts.lengths)
     group = min(16, _power_of_two(facts.sharing))
