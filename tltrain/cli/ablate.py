@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 def ablate(
     path: Annotated[Path, typer.Argument(help="YAML configuration; with --report, also the folder of an ablation.")],
     seeds: Annotated[str, typer.Option(help="Random seeds, separated by commas.")] = "0,1,2",
-    arms: Annotated[str | None, typer.Option(help="Arms, separated by commas; by default all eight, without PPO four.")] = None,
+    arms: Annotated[
+        str | None, typer.Option(help="Separated by commas; by default all eight, or the four without PPO.")
+    ] = None,
     sweep: Annotated[
         list[str] | None, typer.Option(help="FIELD=V1,V2,…: each value of a configuration field; may be repeated.")
     ] = None,
