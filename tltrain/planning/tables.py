@@ -42,7 +42,7 @@ def _sft_table(plan: Plan) -> Table:
 
 
 def _sampling_table(plan: Plan) -> Table:
-    table = Table("PPO and evaluation", "")
+    table = Table("evaluation" if plan.ppo is None else "PPO and evaluation", "")
     table.columns[1].justify = "right"
     if plan.ppo is not None:
         table.add_row("rollouts", f"{plan.ppo.rollouts:,}")
