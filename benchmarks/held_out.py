@@ -40,7 +40,7 @@ def never_drawn(config: RunConfig, train: list[Trajectory], seeds: list[int]) ->
 def main() -> None:
     """Write the file and say what it contains."""
     args = arguments()
-    config = read_config(args.config)
+    config: RunConfig = read_config(args.config)
     train = load_data(config.data, config.data_seed).train
     left = never_drawn(config, train, [int(seed) for seed in args.seeds.split(",")])
     chosen = draw(left, args.trajectories, args.seed)
