@@ -128,6 +128,43 @@ def test_a_sweep_is_added_to_the_same_folder_and_shares_its_runs(finished: Finis
     assert losses[0] == losses[1]
 
 
+def test_kept_models_are_evaluated_on_other_test_sets_without_training(finished: Finished, tmp_path: Path) -> None:
+    kept, other = tmp_path / "kept", tmp_path / "other"
+    options = ("--seeds", "0", "--arms", "sft+irm")
+    assert call("ablate", finished.config, *options, "--out", kept, "--keep-models")[0] == 0
+    more = ("--set", "eval.own_splits=false", "--models", kept, "--out", other)
+    code, _, err = call("ablate", finished.config, *options, *more)
+    assert code == 0, err
+    assert f"3 runs, 2 with a model from {kept}\n" in err
+    assert not list(other.rglob("metrics.jsonl")), "nothing was trained"
+    found, trained = ({one.run: one for one in read_records(folder)} for folder in (other, kept))
+    for run, record in found.items():
+        assert [test["bench"] for test in record.tests] == ["bfcl"]
+        assert list(record.items) == [row for row in trained[run].items if row["bench"] == "bfcl"]
+        if run.seed is not None:
+            assert record.environment["training"] == trained[run].environment
+            assert record.replies == {**trained[run].replies, "evaluated": len(record.items)}
+            assert {**trained[run].minutes, "eval": record.minutes["eval"]} == record.minutes
+    code, _, err = call("ablate", finished.config, "--seeds", "0,1", "--arms", "sft", *more)
+    assert code == 0, err
+    assert "3 runs, 2 of them done" in err, "a run without a kept model is trained"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("--set", "sft.batch_size=2"), "trained with another configuration: sft.batch_size was 3, is 2"),
+        ((), "holds no models; an ablation keeps them with --keep-models"),
+    ],
+)
+def test_models_of_another_training_are_refused(
+    finished: Finished, tmp_path: Path, change: tuple[str, ...], message: str
+) -> None:
+    options = ("--models", finished.folder, "--out", tmp_path / "out")
+    assert message in mistake("ablate", finished.config, *options, *change)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_base_model_is_not_asked_again_where_the_test_items_are_the_same(
     finished: Finished, tmp_path: Path
 ) -> None:

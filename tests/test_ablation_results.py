@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,22 @@ def test_each_part_has_four_pairs() -> None:
     assert len(pairs("PKT")) == 4
 
 
+def test_several_parts_together_are_compared_with_the_arm_that_lacks_them_all() -> None:
+    assert pairs("MAE+PKT") == [("mae+pkt", "sft"), ("mae+pkt+irm", "sft+irm")]
+    assert pairs("MAE+PKT+IRM") == [("mae+pkt+irm", "sft")]
+    found = effects(
+        results(
+            record("sft", 0, {"seen": right(1, 0, 0, 0)}),
+            record("mae+pkt", 0, {"seen": right(1, 1, 1, 0)}),
+            record("mae+pkt+irm", 0, {"seen": right(1, 1, 1, 1)}),
+        ),
+        {},
+    )
+    assert row(found, arm="mae+pkt", metric="CF")["points"] == 50.0
+    assert row(found, part="MAE+PKT+IRM", metric="CF")["points"] == 75.0
+    assert not [one for one in found if one["arm"] is None], "no mean over pairs of different size"
+
+
 def test_the_mean_over_pairs_and_holm_s_families() -> None:
     """MAE adds 50 points to SFT and takes 25 from PKT: 12.5 on average."""
     four = results(
@@ -115,8 +132,11 @@ def test_the_mean_over_pairs_and_holm_s_families() -> None:
     found = effects(four, {})
     mean = row(found, part="MAE", arm=None, metric="CF")
     assert (mean["points"], mean["pairs"]) == (12.5, 2)
-    for families in ([one for one in found if one["arm"] is None], [one for one in found if one["arm"]]):
-        own = [one for one in families if one["metric"] == "TS"]
+    together = [one for one in found if one["part"] == "MAE+PKT"]
+    assert len(together) == 3, "one for each metric"
+    alone = [one for one in found if one not in together]
+    for family in ([one for one in alone if one["arm"] is None], [one for one in alone if one["arm"]], together):
+        own = [one for one in family if one["metric"] == "TS"]
         assert [one["p_holm"] for one in own] == pytest.approx(holm([one["p"] for one in own]), abs=1e-5)
 
 
@@ -158,6 +178,19 @@ def test_pages_are_made_from_the_json_alone_and_need_no_other_file(tmp_path: Pat
     assert "| mae | SFT with MAE |" in text
     assert "## Sweep of `sft.w_max`" in text
     assert html(found) == page
+
+
+def test_the_levels_of_rotbench_are_a_curve() -> None:
+    levels = {f"First_Turn/{level}": right(1, 0, int(level == "clean")) for level in ("union", "clean", "heavy")}
+    records = [record(arm, seed, levels, bench="rotbench") for arm, seed in ((BASE, None), ("sft", 0))]
+    page = html(ablation_json(results(*records)))
+    (chart,) = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    assert "CF by noise level, rotbench First_Turn" in page
+    assert [name for name in re.findall(r">(\w+)<", chart) if name in ("clean", "heavy", "union")] == [
+        "clean",
+        "heavy",
+        "union",
+    ]
 
 
 def test_a_sweep_of_names_has_a_table_and_no_curve(tmp_path: Path) -> None:

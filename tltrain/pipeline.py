@@ -331,15 +331,17 @@ class Pipeline:
 
     @cached_property
     def test_sets(self) -> list[TestSet]:
-        """The run's own test splits, where every reply without a failed call is an item, and those of `eval.bench`.
+        """The run's own test splits, unless `eval.own_splits` is false, and those of `eval.bench`. An own split has an
+        item for every reply without a failed call.
 
         Raises:
             ConfigError: `eval.bench` names no test set.
             DataError: a split has no item, or a file of a test set is missing or cannot be read.
         """
+        own = self.data.tests if self.config.eval is None or self.config.eval.own_splits else {}
         sets: list[TestSet] = [
             TrajectorySet.of(self.data.bench, split, trajectories, self.config.failure_mode)
-            for split, trajectories in self.data.tests.items()
+            for split, trajectories in own.items()
         ]
         for test in sets:
             if not test.items:

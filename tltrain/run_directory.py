@@ -108,7 +108,7 @@ class RunDirectory:
     def _open(self, config: RunConfig | EvaluationConfig) -> None:
         path, versions = self.folder / "config.yaml", self.folder / "environment.json"
         if path.exists():
-            changed = _differences(read_config(path, type(config)).model_dump(), config.model_dump())
+            changed = differences(read_config(path, type(config)).model_dump(), config.model_dump())
             if changed:
                 ways_out = "use another --out" + ", or --overwrite" * isinstance(config, RunConfig)
                 raise RunError(f"{self.folder}: holds a run of another configuration: {'; '.join(changed)}; {ways_out}")
@@ -204,12 +204,12 @@ def _cpu() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
+def differences(old: Any, new: Any, key: str = "") -> list[str]:
     """`KEY was OLD, is NEW` for every field that differs; nested keys are joined by dots."""
     if isinstance(old, dict) and isinstance(new, dict):
         fields = dict.fromkeys([*old, *new])
         paths = {field: f"{key}.{field}".lstrip(".") for field in fields}
-        return [line for field, path in paths.items() for line in _differences(old.get(field), new.get(field), path)]
+        return [line for field, path in paths.items() for line in differences(old.get(field), new.get(field), path)]
     return [] if old == new or _same_path(old, new, key) else [f"{key} was {old!r}, is {new!r}"]
 
 

@@ -20,13 +20,14 @@ def record(
     verdicts: Mapping[str, Sequence[Sequence[str]]],
     overrides: tuple[tuple[str, Any], ...] = (),
     config: RunConfig | None = None,
+    bench: str = "toolworld",
 ) -> Record:
     """A record: for each split, the metrics that hold for each item."""
     run = Run(arm, seed, overrides)
     rows: list[dict[str, Any]] = []
     for split, items in verdicts.items():
         for index, held in enumerate(items):
-            row = {"bench": "toolworld", "split": split, "index": index, "known": ["TS", "PI", "CF"]}
+            row = {"bench": bench, "split": split, "index": index, "known": ["TS", "PI", "CF"]}
             rows.append(row | {"metrics": list(held), "category": "right" if "CF" in held else "tool"})
     minutes = {"eval": 1.5} | ({} if arm == BASE else {"ppo": 4.0} if run.parent else {"sft": 2.0})
     replies = {"evaluated": len(rows)} | ({"sampled": 64} if run.parent else {"trained": 100, "masked": 7})
@@ -34,7 +35,7 @@ def record(
         run=run,
         config=(config or RunConfig()).model_dump(),
         environment=ENVIRONMENT,
-        tests=tuple({"bench": "toolworld", "split": split, "digest": ""} for split in verdicts),
+        tests=tuple({"bench": bench, "split": split, "digest": ""} for split in verdicts),
         minutes=minutes,
         replies=replies,
         items=tuple(rows),

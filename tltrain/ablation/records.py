@@ -34,7 +34,8 @@ class Record:
     config: Mapping[str, Any]
     """The resolved configuration."""
     environment: Mapping[str, Any]
-    """Commit, versions and hardware of the process that finished the run, as in a run's `environment.json`."""
+    """Commit, versions and hardware of the process that finished the run, as in a run's `environment.json`; `training`
+    is that of the process which trained the model, if it comes from another ablation."""
     tests: tuple[Mapping[str, Any], ...]
     """For each test split `bench`, `split` and `digest`, which identifies its items."""
     minutes: Mapping[str, float]

@@ -24,12 +24,15 @@ from tltrain.evaluation.significance import holm
 from tltrain.files import write_json
 from tltrain.progress import quantity
 
-PARTS = {"MAE": "mae", "PKT": "pkt", "IRM": "irm"}
+PARTS = {"MAE": ("mae",), "PKT": ("pkt",), "IRM": ("irm",)}
 """The parts of the method, and the field of `Arm` that says whether an arm has it."""
+COMBINATIONS = {"MAE+PKT": ("mae", "pkt"), "MAE+PKT+IRM": ("mae", "pkt", "irm")}
+"""Several parts together: what a run without PPO trains, and the whole method."""
+_FIELDS = PARTS | COMBINATIONS
 METHOD = (
     f"Paired differences with 95 % intervals from {RESAMPLES:,} hierarchical bootstrap resamples of random seeds and "
     "test items; two-sided p-values. Holm's correction covers all effects on one metric: the means over all pairs of "
-    "arms as one family, the single pairs as another, and each sweep as one."
+    "arms as one family, the single pairs as another, several parts together as a third, and each sweep as one."
 )
 Values = NDArray[np.float64]
 
@@ -158,31 +161,34 @@ def _score(values: Values) -> dict[str, Any]:
 
 
 def pairs(part: str) -> list[tuple[str, str]]:
-    """The pairs of an arm with the part and the arm that lacks nothing else."""
+    """The pairs of an arm with the part, or with all parts of a combination, and the arm that lacks nothing else."""
+    removed = set(_FIELDS[part])
+    by_features = {_features(arm): arm for arm in GRID_ARMS}
+    return [(arm, by_features[_features(arm) - removed]) for arm in GRID_ARMS if removed <= _features(arm)]
 
-    def features(arm: str, without: str = "") -> tuple[bool, ...]:
-        found = {"mae": ARMS[arm].mae, "pkt": ARMS[arm].pkt, "irm": ARMS[arm].irm}
-        return tuple(value and name != without for name, value in found.items())
 
-    field = PARTS[part]
-    by_features = {features(arm): arm for arm in GRID_ARMS}
-    lacking = {arm: by_features[features(arm, field)] for arm in GRID_ARMS}
-    return [(arm, against) for arm, against in lacking.items() if arm != against]
+def _features(arm: str) -> frozenset[str]:
+    """The fields of the parts that an arm has."""
+    return frozenset(field for (field,) in PARTS.values() if getattr(ARMS[arm], field))
 
 
 def effects(results: Results, setting: Overrides) -> list[dict[str, Any]]:
-    """The effect of each part in points: for every pair of arms, and as the mean over the pairs (`arm` is None)."""
+    """The effect of each part in points: for every pair of arms, and as the mean over the pairs (`arm` is None); then
+    that of several parts together."""
     means: list[dict[str, Any]] = []
     single: list[dict[str, Any]] = []
+    together: list[dict[str, Any]] = []
     for test in results.tests:
         for metric in results.metrics:
             for part in PARTS:
                 mean, rows = _effects_of(results, setting, test, metric, part)
                 means += mean
                 single += rows
-    _correct(means)
-    _correct(single)
-    return [*means, *single]
+            for combination in COMBINATIONS:
+                together += _effects_of(results, setting, test, metric, combination)[1]
+    for family in (means, single, together):
+        _correct(family)
+    return [*means, *single, *together]
 
 
 def _effects_of(
@@ -266,7 +272,7 @@ def sweep(results: Results, field: str) -> dict[str, Any]:
     """The curve of a field: scores and effects at each of its values, of the arms that were run with several of them
     and of those that they are compared with."""
     swept = _swept_arms(results, field)
-    compared = {arm for part in PARTS for pair in pairs(part) if swept & set(pair) for arm in pair}
+    compared = {arm for part in _FIELDS for pair in pairs(part) if swept & set(pair) for arm in pair}
     shown = swept | {BASE} | {arm for arm in compared if not relevant(ARMS[arm], {field: None})}
     points: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []

@@ -16,13 +16,14 @@ from tltrain.ablation.grid import BASE, Run, jobs
 from tltrain.ablation.records import Record, item_row, read_record, read_records, record_path, write_record
 from tltrain.ablation.sharing import Shared, SharingPipeline
 from tltrain.arms import ARMS
-from tltrain.config import RunConfig
+from tltrain.config import RunConfig, read_config
 from tltrain.data import digests
+from tltrain.errors import ConfigError
 from tltrain.evaluation.predictions import saved_predictions
 from tltrain.files import discard, read_json, read_json_lines
 from tltrain.pipeline import Pipeline
 from tltrain.progress import Progress, ProgressFactory, no_progress_factory, quantity
-from tltrain.run_directory import RunDirectory, environment
+from tltrain.run_directory import RunDirectory, differences, environment
 from tltrain.testsets.base import TestSet
 
 WORK = "work"
@@ -34,19 +35,24 @@ class Ablation:
     """An ablation in its folder.
 
     `config` is that of every run, but for the arm, the random seed and the swept field. `keep_models` keeps trained
-    models; otherwise a model is deleted as soon as it is scored and nothing starts from it.
+    models; otherwise a model is deleted as soon as it is scored and nothing starts from it. `models` is the folder of
+    another ablation, whose kept models are evaluated where it has trained the same run.
     """
 
     config: RunConfig
     folder: Path
     keep_models: bool = False
+    models: Path | None = None
 
     def open(self) -> None:
         """Lock the folder and check that it holds no other ablation.
 
         Raises:
+            ConfigError: the models of the other ablation were trained in another way, or it kept none.
             RunError: the folder belongs to another configuration, or its data have changed.
         """
+        if self.models is not None:
+            _check_models(self.models, self.config)
         # A folder whose `work` was left out, such as a fresh checkout, is continued as well.
         RunDirectory(self.folder, self.config).check_data(digests(self.config.data))
 
@@ -62,6 +68,31 @@ class Ablation:
         """Folder of the trained model of a run."""
         stage = Path("ppo") if ARMS[run.arm].irm else Path("sft") / run.arm
         return self.work(run) / stage / "model"
+
+    def trained_before(self, run: Run) -> tuple[Path, Record] | None:
+        """The model of the same run in `models`, and its record there; None if there is none."""
+        if self.models is None:
+            return None
+        other = Ablation(self.config, self.models)
+        model = other.model(run)
+        return (
+            (model, read_record(record_path(self.models, run))) if model.exists() and not other.missing([run]) else None
+        )
+
+
+def _check_models(folder: Path, config: RunConfig) -> None:
+    """Check that the kept models of an ablation may differ from those of this one in their evaluation only."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ConfigError(f"--models {folder}: not the folder of an ablation (it has no config.yaml)")
+    trained, wanted = (one.model_dump(exclude={"eval"}) for one in (read_config(path), config))
+    if changed := differences(trained, wanted):
+        raise ConfigError(f"--models {folder}: trained with another configuration: {'; '.join(changed)}")
+    known = read_json(folder / "data.json")
+    if other := [name for name, digest in digests(config.data).items() if known.get(name) != digest]:
+        raise ConfigError(f"--models {folder}: input files have changed since the training: {', '.join(other)}")
+    if not any((folder / WORK).glob("**/model/config.json")):
+        raise ConfigError(f"--models {folder}: holds no models; an ablation keeps them with --keep-models")
 
 
 def execute(
@@ -106,7 +137,13 @@ def run_job(ablation: Ablation, group: Sequence[Run], shared: Shared, progress: 
 
 
 def _record_trained(ablation: Ablation, run: Run, shared: Shared, progress: ProgressFactory) -> None:
-    """Train and evaluate an arm."""
+    """Train an arm, unless it was trained before in another ablation, and evaluate it."""
+    if before := ablation.trained_before(run):
+        model, known = before
+        pipeline = _pipeline(ablation, run, shared, progress)
+        pipeline.evaluate(run.arm, str(model))
+        write_record(ablation.folder, _record(pipeline, run, known))
+        return
     if run.parent is not None and not ablation.model(run).exists():
         pipeline = _pipeline(ablation, run.parent, shared, progress)
         pipeline.sft(run.parent.arm)  # again, if its model was deleted after an earlier call
@@ -146,22 +183,24 @@ def _without_data(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in ("data", "sft", "ppo")}
 
 
-def _record(pipeline: Pipeline, run: Run) -> Record:
-    """The record of a finished run, from the files of its run directory."""
+def _record(pipeline: Pipeline, run: Run, trained: Record | None = None) -> Record:
+    """The record of a finished run, from the files of its run directory; `trained` is that of its training, if its
+    model comes from another ablation."""
     folder, rows = pipeline.folder, []
     for test in pipeline.test_sets:
         rows += [
             item_row(test.name, test.split, prediction)
             for prediction in saved_predictions(folder, run.arm, test.name, test.split)
         ]
+    # PPO continues the run directory of its SFT arm, perhaps with later code or on another machine.
+    where = {**environment(pipeline.config.seed), "started": read_json(folder / "environment.json")["started"]}
     return Record(
         run=run,
         config=pipeline.config.model_dump(),
-        # PPO continues the run directory of its SFT arm, perhaps with later code or on another machine.
-        environment={**environment(pipeline.config.seed), "started": read_json(folder / "environment.json")["started"]},
+        environment={**where, "training": trained.environment} if trained else where,
         tests=tuple(_tests(pipeline)),
-        minutes=_minutes(folder, run),
-        replies=_replies(folder, run) | {"evaluated": len(rows)},
+        minutes={**(trained.minutes if trained else {}), **_minutes(folder, run)},
+        replies={**(trained.replies if trained else _replies(folder, run)), "evaluated": len(rows)},
         items=tuple(rows),
     )
 
@@ -245,8 +284,10 @@ class _Clock:
 
     def __init__(self, ablation: Ablation, runs: Sequence[Run], announce: Announce, workers: int) -> None:
         self.ablation, self.runs, self.announce, self.workers = ablation, runs, announce, workers
-        done = len(runs) - len(ablation.missing(runs))
-        announce(quantity(len(runs), "run") + (f", {done} of them done" if done else ""))
+        left = ablation.missing(runs)
+        done, known = len(runs) - len(left), sum(ablation.trained_before(run) is not None for run in left)
+        parts = [quantity(len(runs), "run")] + [f"{done} of them done"] * bool(done)
+        announce(", ".join(parts + [f"{known} with a model from {ablation.models}"] * bool(known)))
 
     def finished(self, run: Run) -> None:
         """Announce a finished run."""

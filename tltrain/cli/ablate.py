@@ -13,6 +13,7 @@ from tltrain.errors import ConfigError
 
 if TYPE_CHECKING:
     from tltrain.ablation.grid import Run
+    from tltrain.ablation.run import Ablation
     from tltrain.config import RunConfig
 
 
@@ -30,6 +31,10 @@ def ablate(
     report: Annotated[bool, typer.Option("--report", help="Only rebuild the tables from the recorded runs.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Runs at the same time; they share the CPU cores.")] = 1,
     keep_models: Annotated[bool, typer.Option("--keep-models", help="Keep models that have been evaluated.")] = False,
+    models: Annotated[
+        Path | None,
+        typer.Option(help="Folder of an ablation with kept models: evaluate them, train only those it lacks."),
+    ] = None,
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
@@ -41,9 +46,11 @@ def ablate(
         raise ConfigError(f"{path}: no such file or folder")
     folder = path if report and path.is_dir() else out or Path("results") / path.stem
     if not report:
+        from tltrain.ablation.run import Ablation
+
         config, runs = _planned(path, seeds, arms, sweep or [], settings or [])
         silence_libraries()
-        _execute(config, runs, folder, workers, keep_models)
+        _execute(Ablation(config, folder, keep_models, models), runs, workers)
     found = _write(folder)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
@@ -60,8 +67,8 @@ def _planned(
     return config, plan(config, _numbers(seeds), named, [parse_sweep(sweep, config) for sweep in sweeps])
 
 
-def _execute(config: RunConfig, runs: list[Run], folder: Path, workers: int, keep_models: bool) -> None:
-    from tltrain.ablation.run import Ablation, execute
+def _execute(ablation: Ablation, runs: list[Run], workers: int) -> None:
+    from tltrain.ablation.run import execute
     from tltrain.cli.progress import show_progress
 
     message = "interrupted; the same command resumes, and `tltrain ablate FOLDER --report` shows the runs so far"
@@ -71,7 +78,6 @@ def _execute(config: RunConfig, runs: list[Run], folder: Path, workers: int, kee
             progress.clear()  # an ablation has more stages than a terminal has lines
             print_status(text)
 
-        ablation = Ablation(config, folder, keep_models)
         execute(ablation, runs, workers=workers, progress=progress, announce=announce)
 
 

@@ -43,12 +43,20 @@ class EvalConfig(Section):
     """Size of the random sample of trajectories (of items, in the sets of `bench`) from each split; null: all."""
     bench: list[str] = []
     """Public test sets or splits to evaluate on too: `rotbench`, `toolalpaca/eval_real`, or others."""
+    own_splits: bool = True
+    """Evaluate on the test splits of the data; false: only on the sets of `bench`."""
     data: str | None = None
     """Folder of the public test sets; null: the cache of `tltrain fetch`."""
     max_new_tokens: Positive | None = None
     """A longer reply is truncated and counts as not parseable; null: a limit that fits the golds' lengths."""
     batch_size: Positive = 128
     """Replies decoded together."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.own_splits and not self.bench:
+            raise ValueError("own_splits is false and bench is empty, so there is nothing to evaluate on")
+        return self
 
 
 class RunConfig(Section):

@@ -183,7 +183,7 @@ def plan_run(
     ppo = evaluation = None
     if config.ppo is not None and "ppo" in stages:
         ppo = ppo_work(data.train, encoders(), config, encode_seconds)
-    if config.eval is not None and "eval" in stages and data.tests:
+    if config.eval is not None and config.eval.own_splits and "eval" in stages and data.tests:
         sample = config.eval.trajectories
         tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
         golds = gold_lengths(tested, tokenizer, config.failure_mode, config.seed)

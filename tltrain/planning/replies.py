@@ -82,7 +82,8 @@ def truncation_warnings(
 ) -> list[str]:
     """A warning for each limit on generated replies, in the named stages, that some golds exceed."""
     warnings = []
-    if config.eval is not None and config.eval.max_new_tokens is not None and "eval" in stages:
+    evaluated = config.eval is not None and config.eval.own_splits and "eval" in stages
+    if config.eval is not None and config.eval.max_new_tokens is not None and evaluated:
         sample = config.eval.trajectories
         tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
         lengths = gold_lengths(tested, tokenizer, config.failure_mode, config.seed)

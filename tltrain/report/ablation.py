@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
-from tltrain.evaluation.significance import LEVEL
+from tltrain.evaluation.significance import LEVEL, NOISE_LEVELS
 from tltrain.files import read_json, write_text
 from tltrain.progress import quantity
 from tltrain.report.charts import intervals, lines
@@ -34,10 +34,10 @@ SCORES = (
     "Per cent of the test items: the mean over random seeds ± its standard error over them, and the 95 % interval over "
     "seeds and items. TS: the right tool; PI: and its argument names; CF: and all values."
 )
-EFFECTS = "What each part adds to the same arm without it, in points."
+EFFECTS = "What each part, or several together, add to the same arm without them, in points."
 ERRORS = "Wrong replies by category, in per cent of the items, over all seeds."
 COSTS = "Means of a run. Arms with IRM include the SFT that they start from."
-_COLOURS = {"MAE": 1, "PKT": 2, "IRM": 3}
+_COLOURS = {"MAE": 1, "PKT": 2, "IRM": 3, "MAE+PKT": 4, "MAE+PKT+IRM": 5}
 _CURVE_COLOURS = (1, 2, 3, 4, 5, 6, 7)
 _MEAN = "mean over the pairs"
 _MOST_TESTS = 2
@@ -112,10 +112,23 @@ def html(found: Row) -> str:
 
 
 def _scores(rows: Rows) -> Markup:
-    parts = [paragraph(SCORES)]
+    parts = [paragraph(SCORES), *_noise_curves(rows)]
     for test, own in _by(rows, _test).items():
         parts += [heading(test), table(_columns(_score_titles(own), 2), _score_rows(own))]
     return join(parts)
+
+
+def _noise_curves(rows: Rows) -> Iterator[Markup]:
+    """The main metric of each arm over RoTBench's noise levels, for each turn with several of them."""
+    metric = _metric(rows)
+    own = [row for row in rows if row["bench"] == "rotbench" and row["metric"] == metric]
+    for turn, scored in _by(own, lambda row: row["split"].partition("/")[0]).items():
+        by_level = _by(scored, lambda row: row["split"].partition("/")[2])
+        levels = [level for level in NOISE_LEVELS if level in by_level]
+        if len(levels) > 1:
+            placed = [{**row, "value": at} for at, level in enumerate(levels) for row in by_level[level]]
+            title = f"{metric} by noise level, rotbench {turn}"
+            yield side_by_side(_curve(title, placed, "noise level", "mean", lambda row: str(row["arm"]), levels))
 
 
 def _score_grids(rows: Rows) -> Iterator[str]:
@@ -227,15 +240,18 @@ def _sweep(sweep: Row) -> Markup:
     return join(parts)
 
 
-def _curve(title: str, rows: Rows, field: str, value: str, name: Callable[[Row], str]) -> Markup:
-    """A value of each arm, or pair of arms, over the values of the field, with its intervals."""
+def _curve(
+    title: str, rows: Rows, field: str, value: str, name: Callable[[Row], str], ticks: Sequence[str] = ()
+) -> Markup:
+    """A value of each arm, or pair of arms, over the values of the field, with its intervals; `ticks` are names of the
+    values 0, 1, …."""
     named = _by(rows, name)
     series = {key: ([row["value"] for row in own], [row[value] for row in own]) for key, own in named.items()}
     bands = {key: ([row["low"] for row in own], [row["high"] for row in own]) for key, own in named.items()}
     colours = {key: _CURVE_COLOURS[number % len(_CURVE_COLOURS)] for number, key in enumerate(named)}
     if len(named) == 1:  # a single line has no label
         title = f"{title}: {next(iter(named))}"
-    chart = lines(title, series, x_label=field, colours=colours, bands=bands)
+    chart = lines(title, series, x_label=field, colours=colours, bands=bands, ticks=ticks)
     return figure(chart, "The bars are 95 % intervals over seeds and items.", title=title)
 
 

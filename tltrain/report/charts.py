@@ -125,12 +125,13 @@ def lines(
     smooth: bool = False,
     limits: tuple[float, float] | None = None,
     bands: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
+    ticks: Sequence[str] = (),
 ) -> Markup:
     """Line chart of `{name: (x, y)}`, each line labelled at its end. Values that are not finite are omitted.
 
     `smooth` draws the running mean (over a twentieth of the points) as a strong line and the points as a faint line.
     `limits` are the ends of the vertical axis, for values with natural bounds; None: fitted to the data. `bands` are
-    the lower and upper ends of the intervals of a line's points, as vertical bars.
+    the lower and upper ends of the intervals of a line's points, as vertical bars. `ticks` are names for x = 0, 1, ….
     """
     points = {name: _finite(*values) for name, values in series.items()}
     points = {name: values for name, values in points.items() if len(values[0])}
@@ -153,6 +154,9 @@ def lines(
         _measure(axes, x_label)
         if not all(float(value).is_integer() for x, _ in points.values() for value in x):
             axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+        if ticks:
+            axes.set_xticks(range(len(ticks)), ticks)
+            axes.margins(x=0.08)
         every = np.concatenate([y for _, y in points.values()]) if points else np.zeros(1)
         if limits:
             axes.set_ylim(*limits)
