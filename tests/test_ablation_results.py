@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,14 @@ def test_a_sweep_has_the_configuration_s_own_value_and_only_effects_that_it_chan
     assert flat == [25.0, 25.0]
     measured = [(one["value"], one["part"], one["points"]) for one in curve["effects"] if one["metric"] == "CF"]
     assert measured == [(3.0, "PKT", 50.0), (9.0, "PKT", 25.0)]
+
+
+def test_a_record_from_before_a_field_was_added_has_its_default() -> None:
+    old = record("sft", 0, {"seen": right(1, 0)})
+    config = {**old.config, "data": {name: value for name, value in old.config["data"].items() if name != "noise"}}
+    noisy = record("sft", 0, {"seen": right(1, 1)}, (("data.noise", 0.4),))
+    curve = sweep(results(replace(old, config=config), noisy), "data.noise")
+    assert [one["value"] for one in curve["scores"] if one["metric"] == "CF"] == [0.17, 0.4]
 
 
 def test_costs_of_an_arm_with_ppo_include_its_sft() -> None:

@@ -116,9 +116,9 @@ def test_items_that_need_no_call_are_shown_apart_and_few_are_counted(run: Path) 
 
 def test_generated_data_are_named_by_their_settings(run: Path) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
-    data = {"train": "toolworld", "size": 1217, "noise": None}
+    data = {"train": "toolworld", "size": 1217, "noise": 0.17}
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"data": data}))
-    assert "toolworld, generated: 1217 trajectories, noise the default, seed 3" in card_of(run, "sft")
+    assert "toolworld, generated: 1217 trajectories, noise 0.17, seed 3" in card_of(run, "sft")
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,10 @@ def test_noise_sets_the_share_of_failed_training_calls(data: ToolWorld, noise: f
     assert (noisy.test_seen, noisy.test_unseen) == (data.test_seen, data.test_unseen)
 
 
+def test_the_default_share_of_failed_calls_can_be_named(data: ToolWorld) -> None:
+    assert generate(20, noise=0.17).train == generate(20).train != generate(20, noise=0.18).train
+
+
 def test_noise_out_of_range_is_refused() -> None:
     with pytest.raises(ConfigError, match="noise must be between 0 and"):
         generate(1, noise=0.9)

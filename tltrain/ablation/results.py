@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tltrain.ablation.grid import BASE, GRID_ARMS, Overrides, Run, frozen, relevant, value_of
 from tltrain.ablation.records import Record, Test, read_records
 from tltrain.arms import ARMS
+from tltrain.config import parse_config
 from tltrain.errors import DataError
 from tltrain.evaluation.bootstrap import RESAMPLES, Estimate, hierarchical_bootstrap
 from tltrain.evaluation.metrics import METRICS
@@ -305,7 +306,8 @@ def _own_value(results: Results, field: str) -> Any:
     """The value of the field in the ablation's configuration, from a run that does not override it."""
     for record in results.records.values():
         if field not in dict(record.run.overrides):
-            return frozen(value_of(record.config, field))
+            # Parsed, so that records from before a field was added have its default.
+            return frozen(value_of(parse_config(dict(record.config), record.run.label).model_dump(), field))
     return None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tltrain import dialects
 from tltrain.config.release import with_release
@@ -24,8 +24,8 @@ class DataConfig(Section):
     """Train on a random sample of this size, which contains every smaller one of the same seed; null: on all."""
     size: Positive = 1217
     """toolworld only: number of training trajectories."""
-    noise: Annotated[float, Field(ge=0, le=0.8)] | None = None
-    """toolworld only: share of training calls that fail with an error; null: the default share of 0.17."""
+    noise: Annotated[float, Field(ge=0, le=0.8)] = 0.17
+    """toolworld only: share of training calls that fail with an error."""
     format: str | None = None
     """Format of the files; null: detected from the content."""
     tools: str | None = None
@@ -34,6 +34,12 @@ class DataConfig(Section):
     """Stop at the first record that cannot be read; otherwise such records are counted and skipped."""
     seed: int | None = None
     """Random seed of toolworld, of the held-out split and of the sample of test items; null: the run's seed."""
+
+    @field_validator("noise", mode="before")
+    @classmethod
+    def _of_older_runs(cls, value: Any) -> Any:
+        """Runs before 2026-12-01 wrote null for the default."""
+        return cls.model_fields["noise"].default if value is None else value
 
 
 class EvalConfig(Section):

@@ -118,8 +118,8 @@ def _data(config: Mapping[str, Any], digests: Mapping[str, str], encoding: Mappi
     data = _section(config, "data")
     train = str(data.get("train"))
     if train == "toolworld":
-        noise = "the default" if data.get("noise") is None else data["noise"]
-        lines = [f"- toolworld, generated: {data.get('size')} trajectories, noise {noise}, seed {config.get('seed')}"]
+        size, noise = data.get("size"), data.get("noise")
+        lines = [f"- toolworld, generated: {size} trajectories, noise {noise}, seed {config.get('seed')}"]
     else:
         root = Path(train).resolve()
         own = {path: digest for path, digest in digests.items() if Path(path).resolve().is_relative_to(root)}

@@ -107,13 +107,12 @@ class Noise:
     Args:
         rng: the random generator, shared with the tasks.
         silent: whether silent errors are injected.
-        share: share of calls that fail visibly, corrected calls included; None for the default rates.
+        share: share of calls that fail visibly, corrected calls included.
     """
 
-    def __init__(self, rng: Random, silent: bool, share: float | None = None) -> None:
+    def __init__(self, rng: Random, silent: bool, share: float = VISIBLE_SHARE) -> None:
         self.rng, self.share = rng, share
-        visible = VISIBLE_SHARE if share is None else share
-        self._visible = visible / (1 - visible)
+        self._visible = share / (1 - share)
         self._silent = SILENT_SHARE / (1 - VISIBLE_SHARE) if silent else 0.0
         self._visible_deficit = self._silent_deficit = 0.0
         """Number of errors still missing from the target shares."""
@@ -124,10 +123,10 @@ class Noise:
         """A call that fails visibly, to be made before the gold call; None if the gold call is next."""
         if not retry:
             self._visible_deficit += self._visible
-        if self.share is not None:
-            probability = min(self.share + CORRECTION * self._visible_deficit, 0.95) if self.share else 0.0
-        else:
+        if self.share == VISIBLE_SHARE:  # older than other shares; experiments were made with its random sequence
             probability = RETRY_FAILURE if retry else self._visible + CORRECTION * self._visible_deficit
+        else:
+            probability = min(self.share + CORRECTION * self._visible_deficit, 0.95) if self.share else 0.0
         if self.rng.random() >= probability:
             return None
         for error, corrupt in self.rng.sample(VISIBLE, len(VISIBLE)):

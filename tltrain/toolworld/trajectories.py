@@ -15,7 +15,7 @@ from tltrain.errors import ConfigError
 from tltrain.toolworld.agents import TRAINING_AGENTS, UNSEEN_AGENTS, Agent
 from tltrain.toolworld.dispatch import Outcome, run
 from tltrain.toolworld.library import FUNCTIONS, TRAINING_SERVICES, UNSEEN_SERVICES, open_world
-from tltrain.toolworld.noise import Attempt, Noise, plain_arguments
+from tltrain.toolworld.noise import VISIBLE_SHARE, Attempt, Noise, plain_arguments
 from tltrain.toolworld.service import ValueSampler, fill, plain_values
 from tltrain.toolworld.small_talk import CLOSINGS, GENERAL, OPENINGS, PAIRS, REFUSALS, TRIPLES
 from tltrain.toolworld.world import FIRST_NAMES, LAST_NAMES, World
@@ -53,20 +53,19 @@ class ToolWorld:
         return paths
 
 
-def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE, noise: float | None = None) -> ToolWorld:
+def generate(size: int = 1217, seed: int = 0, test_size: int = TEST_SIZE, noise: float = VISIBLE_SHARE) -> ToolWorld:
     """Generate `size` training trajectories and `test_size` for each test split by executing calls in a seeded world.
 
     `Trajectory.extra["toolworld"]` describes each: `agent`, `kind`, `split`, `seed` (of the world, for
     `open_world`), and `sites`, the wrong calls, as `{"message": …, "index": …, "error": …}` with the kinds of
     `noise.VISIBLE` (their feedback reports it, the next reply corrects it) and of `noise.SILENT` (training split only).
 
-    `noise` is the share of training calls that fail visibly, 0 to 0.8; None is the default share of 0.17 with its
-    original random sequence. Test splits do not depend on it.
+    `noise` is the share of training calls that fail visibly, 0 to 0.8. Test splits do not depend on it.
 
     Raises:
         ConfigError: a size is negative, or `noise` is out of range.
     """
-    if noise is not None and not 0 <= noise <= 0.8:
+    if not 0 <= noise <= 0.8:
         raise ConfigError(f"toolworld: noise must be between 0 and 0.8, got {noise}")
     if size < 0 or test_size < 0:
         raise ConfigError(f"toolworld: sizes must not be negative, got {size} and {test_size}")
@@ -97,7 +96,7 @@ class _SplitGenerator:
     """Draws the tasks of one split and generates their trajectories."""
 
     def __init__(
-        self, split: Split, agents: Sequence[Agent], world: World, seed: int, noise: float | None = None
+        self, split: Split, agents: Sequence[Agent], world: World, seed: int, noise: float = VISIBLE_SHARE
     ) -> None:
         self.split, self.agents, self.world = split, agents, world
         self.rng = Random(f"{split} {seed}")
