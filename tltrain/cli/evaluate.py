@@ -122,7 +122,7 @@ def evaluate(
     price_in: Annotated[float | None, typer.Option(min=0, help="Price of a million prompt tokens.")] = None,
     price_out: Annotated[float | None, typer.Option(min=0, help="Price of a million reply tokens.")] = None,
     general: Annotated[
-        str | None, typer.Option(help="Tasks of lm-eval to run as well: local (small, no download), or mmlu,gsm8k.")
+        str | None, typer.Option(help="Tasks of lm-eval to run, too: local (small, no download), or mmlu,gsm8k.")
     ] = None,
     settings: Set = None,
     as_json: Json = False,
@@ -134,9 +134,9 @@ def evaluate(
     values = shared.settings() | {"library": library, "max_steps": max_steps}
     values |= {"data": data, "bench": bench} if bench else {"trajectories": data}
     plan = _evaluation_plan(config, values, settings or [])
-    _check_sets(plan, library, max_steps)
+    _check_sets(plan, library, max_steps, general)
     selected = _select(plan, models or [], shared)
-    own_sets = _own_sets(plan.trajectories) if plan.bench is None else []
+    own_sets = _own_sets(plan.trajectories) if plan.bench is None and plan.trajectories is not None else []
     silence_libraries()
     with interruptible(RESUME):
         done = _evaluated(plan, selected, own_sets, out, prices=(price_in, price_out), general=general)
@@ -225,9 +225,9 @@ def _evaluation_plan(path: Path | None, options: Mapping[str, Any], settings: Se
     return parse_config({**plan.model_dump(exclude_unset=True), **given}, "options", EvaluationFile, settings)
 
 
-def _check_sets(plan: EvaluationFile, library: str | None, max_steps: int | None) -> None:
-    if plan.bench is None and plan.trajectories is None:
-        raise ConfigError("expected --bench NAMES, or --data with trajectories")
+def _check_sets(plan: EvaluationFile, library: str | None, max_steps: int | None, general: str | None = None) -> None:
+    if plan.bench is None and plan.trajectories is None and general is None:
+        raise ConfigError("expected --bench NAMES, --data with trajectories, or --general with tasks")
     if plan.bench is None and library is not None:
         raise ConfigError("--library executes ToolEyes' calls: it has no use without --bench")
     if plan.bench is None and max_steps is not None:
@@ -288,7 +288,8 @@ def _evaluated(
     with show_progress(stderr) as progress:
         run = RunDirectory(out, selected.config)
         evaluation = Evaluation(selected.config, run, progress=progress, prices=prices, dialects=selected.dialects)
-        scores = evaluation.evaluate(selected.models, own_sets or _test_sets(evaluation, str(plan.bench)), general)
+        tests = own_sets if plan.bench is None else _test_sets(evaluation, plan.bench)
+        scores = evaluation.evaluate(selected.models, tests, general)
         return Evaluated(scores, evaluation.general_rows(), write_pages(out))
 
 
@@ -296,7 +297,8 @@ def _show_scores(done: Evaluated, names: list[str]) -> None:
     from tltrain.report.comparison import general_line
     from tltrain.report.tables import terminal_table, truncation_lines, usage_line
 
-    Console().print(terminal_table(done.scores))
+    if done.scores:
+        Console().print(terminal_table(done.scores))
     lines = [*truncation_lines(done.scores), *map(general_line, done.general)]
     for line in [*lines, *(usage_line(done.scores, name) for name in names)]:
         print_status(line)

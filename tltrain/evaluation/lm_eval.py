@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
+from math import isclose
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from tltrain import model as models
@@ -23,7 +25,8 @@ def require_lm_eval() -> None:
 
 
 def run_tasks(name: str, model: Model, tasks: str, config: EvaluationConfig) -> list[dict[str, Any]]:
-    """Rows `{model, task, metric, value, se, n}` of a model on lm-eval's tasks; values as lm-eval gives them.
+    """Rows `{model, task, metric, value, se, n, items}` of a model on lm-eval's tasks; values as lm-eval gives them,
+    see `rows`.
 
     `local` stands for the tasks of `general_tasks`, which need no download.
 
@@ -47,7 +50,8 @@ def run_tasks(name: str, model: Model, tasks: str, config: EvaluationConfig) -> 
 
 
 def rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The numbers of lm-eval's result: it writes metrics as `acc,none`, and their errors as `acc_stderr,none`."""
+    """The numbers of lm-eval's result: it writes metrics as `acc,none`, and their errors as `acc_stderr,none`. `items`
+    has the value of each item in order, or is None where the metric is not a mean of such values."""
     for task, values in found["results"].items():
         counts = found.get("n-samples", {}).get(task, {})
         for key, value in values.items():
@@ -60,7 +64,16 @@ def rows(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                     "value": value,
                     "se": error if isinstance(error, int | float) else None,
                     "n": counts.get("effective"),
+                    "items": _items(found.get("samples", {}).get(task, ()), metric, kind, value),
                 }
+
+
+def _items(samples: Iterable[Mapping[str, Any]], metric: str, kind: str, mean: float) -> list[float] | None:
+    own = sorted((one for one in samples if one.get("filter", "none") == kind), key=lambda one: int(one["doc_id"]))
+    values = [one.get(metric) for one in own]
+    numbers = [float(value) for value in values if isinstance(value, int | float)]
+    complete = numbers and len(numbers) == len(values)
+    return numbers if complete and isclose(fmean(numbers), mean, rel_tol=1e-6, abs_tol=1e-9) else None
 
 
 def _model(model: Model, config: EvaluationConfig) -> dict[str, Any]:

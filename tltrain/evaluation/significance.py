@@ -12,8 +12,10 @@ from pathlib import Path
 from statistics import fmean, variance
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from tltrain.evaluation.bootstrap import hierarchical_bootstrap
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.predictions import Prediction, saved_predictions
 from tltrain.evaluation.scores import Score
@@ -238,18 +240,41 @@ def _saved_rows(folder: Path) -> list[Score]:
 
 
 def write_significance(folder: Path, general: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write `robustness.json`, where RoTBench was scored, and `comparison.json`, where there are several models."""
+    """Write `robustness.json`, where RoTBench was scored, and `comparison.json`, where there are several models;
+    `general` are the rows of `general.json`."""
     levels = robustness(folder)
     if levels:
         write_json(folder / "robustness.json", levels)
-    found = comparison_json(folder) | {"robustness": levels, "general": list(general)}
-    if any(test["pairs"] for test in found["tests"]):
+    differences = general_differences(general)
+    found = comparison_json(folder) | {
+        "robustness": levels,
+        "general": [{name: value for name, value in row.items() if name != "items"} for row in general],
+        "general_differences": differences,
+    }
+    if differences or any(test["pairs"] for test in found["tests"]):
         write_json(folder / "comparison.json", found)
 
 
+def general_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows `{model, against, task, metric, difference, se, low, high, p, n}`: for every later model against every
+    earlier one, the mean difference over the items of a task of lm-eval, in the metric's unit, with its 95 % bootstrap
+    interval. A metric without a value for each item is not compared."""
+    found = []
+    for before, after in combinations(rows, 2):
+        same = all(before[name] == after[name] for name in ("task", "metric", "asked"))
+        first, second = before.get("items"), after.get("items")
+        if same and before["model"] != after["model"] and first and second and len(first) == len(second):
+            estimate = hierarchical_bootstrap(np.array([second]) - np.array([first]))
+            values = {"difference": estimate.mean, "se": estimate.se, "low": estimate.low, "high": estimate.high}
+            names = {"model": after["model"], "against": before["model"]}
+            names |= {name: after[name] for name in ("task", "metric")}
+            found.append({**names, **values, "p": estimate.p, "n": len(first)})
+    return found
+
+
 def comparison_json(folder: Path) -> dict[str, Any]:
-    """The content of `comparison.json` but for `robustness` and `general`: for each test its rows and comparisons, and
-    under `paper` the rows of the paper's protocol, which are not compared."""
+    """The content of `comparison.json` but for robustness and general ability: for each test its rows and comparisons,
+    and under `paper` the rows of the paper's protocol, which are not compared."""
     scores = saved_scores(folder)
     comparisons = compare(scores, folder)
     tests = []

@@ -47,10 +47,13 @@ def write_comparison(folder: Path) -> Path:
     found = read_json(folder / "comparison.json")
     robust, general = found.get("robustness", []), found.get("general", [])
     write_text(folder / "comparison.md", printable(markdown(found)))
-    sections = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
+    tested = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
+    sections = tested if found["tests"] else []
     sections += [Section("The paper's protocol", _paper(found))] if found.get("paper") else []
     sections += [Section("Robustness", robustness_table(robust))] if robust else []
-    sections += [Section("General ability", general_table(general))] if general else []
+    sections += (
+        [Section("General ability", general_table(general, found.get("general_differences", [])))] if general else []
+    )
     path = folder / "comparison.html"
     write_text(path, page(f"tltrain: comparison {folder.resolve().name}", *sections, headline=finding(found)))
     return path
@@ -59,7 +62,8 @@ def write_comparison(folder: Path) -> Path:
 def markdown(found: Mapping[str, Any]) -> str:
     """The contents of `comparison.md`."""
     robust, general = found.get("robustness", []), found.get("general", [])
-    parts = ["# Comparison", _literal(finding(found)), METRICS_HELP, *_notes(_parsed(found))]
+    parts = ["# Comparison", _literal(finding(found))]
+    parts += [METRICS_HELP, *_notes(_parsed(found))] if found["tests"] else []
     parts += [_grid(["test", "model", *names, "n"], rows) for names, rows in _score_rows(_parsed(found))]
     parts += ["\n".join(f"- {_literal(text)}" for text in remarks)] if (remarks := _remarks(found)) else []
     if any(test["pairs"] for test in found["tests"]):
@@ -67,7 +71,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         parts.append(
             _grid(["test", "model", "against", "metric", "points", "p", "p after Holm", "n"], _pair_rows(found))
         )
-    else:
+    elif found["tests"]:
         parts += ["## Differences", NO_PAIRS]
     if found.get("paper"):
         parts += ["## The paper's protocol", PAPER]
@@ -79,11 +83,14 @@ def markdown(found: Mapping[str, Any]) -> str:
     if general:
         parts += ["## General ability", "As lm-eval gives it."]
         parts.append(_grid(["model", "task", "metric", "value", "n"], map(_general_row, general)))
+    if differences := found.get("general_differences"):
+        parts += [GENERAL_DIFFERENCES, _grid(_GENERAL_TITLES, map(_general_difference, differences))]
     return "\n\n".join(parts) + "\n"
 
 
 NO_PAIRS = "No two models were scored on the same test, so nothing is compared."
 PAPER = "The same predictions, scored as the test set's authors do; see the documentation of the protocol."
+GENERAL_DIFFERENCES = "Mean differences over the items of a task, with 95 % bootstrap intervals; p is not corrected."
 ROBUSTNESS = (
     "RoTBench by noise level, per cent ± standard error; drop: points lost against clean. Its error is over queries, "
     "each clean item paired with its noisy versions, or, where marked *, that of independent samples."
@@ -97,10 +104,14 @@ def robustness_table(rows: Rows) -> Markup:
     return join([paragraph(ROBUSTNESS), table(heads, map(_level_row, rows))])
 
 
-def general_table(rows: Rows) -> Markup:
-    """The table of `general.json`."""
+def general_table(rows: Rows, differences: Rows) -> Markup:
+    """The rows of `general.json`, and the differences between models (see `general_differences`)."""
     heads = [Column("model"), Column("task"), Column("metric"), Column("value", numeric=True), Column("n", True)]
-    return join([paragraph("As lm-eval gives it."), table(heads, map(_general_row, rows))])
+    parts = [paragraph("As lm-eval gives it."), table(heads, map(_general_row, rows))]
+    if differences:
+        columns = [Column(title, numeric=index >= 4) for index, title in enumerate(_GENERAL_TITLES)]
+        parts += [paragraph(GENERAL_DIFFERENCES), table(columns, map(_general_difference, differences))]
+    return join(parts)
 
 
 def general_line(row: Mapping[str, Any]) -> str:
@@ -110,10 +121,11 @@ def general_line(row: Mapping[str, Any]) -> str:
 
 
 def finding(found: Mapping[str, Any]) -> str:
-    """The comparison in a sentence: how many differences are significant after Holm's correction, and the largest."""
+    """The comparison in a sentence: how many differences are significant after Holm's correction, and the largest. Of
+    general ability it speaks only where there is nothing else."""
     pairs = [(labels[0], pair) for labels, pair in _comparisons(found)]
     if not pairs:
-        return NO_PAIRS
+        return _general_finding(found.get("general_differences", [])) or NO_PAIRS
     tested = [(test, pair) for test, pair in pairs if pair.p_holm is not None]
     clear = [(test, pair) for test, pair in tested if pair.p_holm is not None and pair.p_holm < LEVEL]
     limit, number = "significant after Holm's correction", len(tested)
@@ -125,6 +137,19 @@ def finding(found: Mapping[str, Any]) -> str:
     if not clear:
         return f"No difference is {limit} ({number} tested); {largest}."
     return f"{len(clear)} of {quantity(number, 'difference')} {'is' if len(clear) == 1 else 'are'} {limit}; {largest}."
+
+
+def _general_finding(differences: Rows) -> str:
+    if not differences:
+        return ""
+    most = max(differences, key=lambda row: abs(row["difference"]))
+    model, against, task, metric, difference, interval, *_ = _general_difference(most)
+    beyond = sum(row["low"] > 0 or row["high"] < 0 for row in differences)
+    verb = "excludes" if beyond == 1 else "exclude"
+    return (
+        f"{beyond} of {quantity(len(differences), 'interval')} of general ability {verb} zero; the largest difference: "
+        f"{metric} of {model} on {task}, {difference} ({interval}) against {against}."
+    )
 
 
 def _scores(found: Mapping[str, Any]) -> Markup:
@@ -228,6 +253,15 @@ def _level_row(row: Mapping[str, Any]) -> list[Any]:
 def _general_row(row: Mapping[str, Any]) -> list[Any]:
     error = "" if row["se"] is None else f" ± {row['se']:.4f}"
     return [row["model"], row["task"], row["metric"], f"{row['value']:.4f}{error}", row["n"]]
+
+
+_GENERAL_TITLES = ["model", "against", "task", "metric", "difference", "95 % interval", "p", "n"]
+
+
+def _general_difference(row: Mapping[str, Any]) -> list[Any]:
+    values = [f"{'−' if row[name] < 0 else '+'}{abs(row[name]):.4f}" for name in ("difference", "low", "high")]
+    labels = [row["model"], row["against"], row["task"], row["metric"]]
+    return [*labels, f"{values[0]} ± {row['se']:.4f}", f"{values[1]} to {values[2]}", f"{row['p']:.4f}", row["n"]]
 
 
 def _signed(points: float, error: float) -> str:

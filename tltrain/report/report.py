@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
-from tltrain.evaluation.significance import FEW, ErrorChange
+from tltrain.evaluation.significance import FEW, ErrorChange, general_differences
 from tltrain.files import read_json, write_text
 from tltrain.report import charts
 from tltrain.report.comparison import general_table, robustness_table
@@ -109,9 +109,11 @@ def _scores(scores: Sequence[Score], comparisons: Comparisons) -> Section | None
 
 def _robustness(folder: Path) -> Section | None:
     parts = []
-    for name, make_table in (("robustness.json", robustness_table), ("general.json", general_table)):
-        if (folder / name).exists():
-            parts.append(make_table(read_json(folder / name)))
+    if (folder / "robustness.json").exists():
+        parts.append(robustness_table(read_json(folder / "robustness.json")))
+    if (folder / "general.json").exists():
+        rows = read_json(folder / "general.json")
+        parts.append(general_table(rows, general_differences(rows)))
     return Section("Robustness and general ability", join(parts)) if parts else None
 
 
