@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.scores import Score
-from tltrain.evaluation.significance import FEW, ErrorChange, general_differences
+from tltrain.evaluation.significance import FEW, ErrorChange
 from tltrain.files import read_json, write_text
 from tltrain.report import charts
 from tltrain.report.comparison import general_table, robustness_table
@@ -112,8 +112,9 @@ def _robustness(folder: Path) -> Section | None:
     if (folder / "robustness.json").exists():
         parts.append(robustness_table(read_json(folder / "robustness.json")))
     if (folder / "general.json").exists():
-        rows = read_json(folder / "general.json")
-        parts.append(general_table(rows, general_differences(rows)))
+        path = folder / "comparison.json"
+        compared = read_json(path) if path.exists() else {}
+        parts.append(general_table(read_json(folder / "general.json"), compared.get("general_differences", [])))
     return Section("Robustness and general ability", join(parts)) if parts else None
 
 
