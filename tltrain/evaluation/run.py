@@ -95,7 +95,7 @@ class Evaluation:
                     self.score(name, model, test)
                 if general:
                     self.general(name, model, general)
-        write_significance(self.folder, self.general_rows())
+        write_significance(self.folder)
         return self.run.scores()
 
     def _check_given_dialects(self, named: Mapping[str, Model], tests: Sequence[TestSet]) -> None:

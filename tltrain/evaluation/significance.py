@@ -239,12 +239,13 @@ def _saved_rows(folder: Path) -> list[Score]:
     return [Score.model_validate(row) for row in (read_json(path) if path.exists() else [])]
 
 
-def write_significance(folder: Path, general: Sequence[Mapping[str, Any]] = ()) -> None:
-    """Write `robustness.json`, where RoTBench was scored, and `comparison.json`, where there are several models;
-    `general` are the rows of `general.json`."""
+def write_significance(folder: Path) -> None:
+    """Write `robustness.json`, where RoTBench was scored, and `comparison.json`, where there are several models."""
     levels = robustness(folder)
     if levels:
         write_json(folder / "robustness.json", levels)
+    path = folder / "general.json"
+    general: list[dict[str, Any]] = read_json(path) if path.exists() else []
     differences = general_differences(general)
     found = comparison_json(folder) | {
         "robustness": levels,
