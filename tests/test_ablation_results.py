@@ -16,7 +16,7 @@ from tltrain.ablation.records import read_record, record_path, write_record
 from tltrain.ablation.results import Results, ablation_json, effects, pairs, scores, sweep, write_results
 from tltrain.errors import DataError
 from tltrain.evaluation.significance import holm
-from tltrain.report.ablation import html, write_ablation
+from tltrain.report.ablation import headline, html, write_ablation
 
 
 def results(*records: Any) -> Results:
@@ -163,6 +163,15 @@ def test_a_record_from_before_a_field_was_added_has_its_default() -> None:
     noisy = record("sft", 0, {"seen": right(1, 1)}, (("data.noise", 0.4),))
     curve = sweep(results(replace(old, config=config), noisy), "data.noise")
     assert [one["value"] for one in curve["scores"] if one["metric"] == "CF"] == [0.17, 0.4]
+
+
+def test_the_headline_tells_effects_of_a_single_seed_among_several() -> None:
+    ones, zeros = right(*[1] * 30), right(*[0] * 30)
+    both = [record("sft", seed, {"seen": zeros}) for seed in (0, 1)]
+    both += [record("mae", seed, {"seen": ones}) for seed in (0, 1)]
+    found = ablation_json(results(*both, record("pkt", 1, {"seen": ones})))
+    assert headline(found) == "Points of CF on toolworld seen: mae − sft +100.0, pkt − sft +100.0 (one seed)"
+    assert row(found["effects"], arm="pkt", metric="CF")["seeds"] == 1
 
 
 def test_costs_of_an_arm_with_ppo_include_its_sft() -> None:

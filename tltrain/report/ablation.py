@@ -34,7 +34,10 @@ SCORES = (
     "Per cent of the test items: the mean over random seeds ± its standard error over them, and the 95 % interval over "
     "seeds and items. TS: the right tool; PI: and its argument names; CF: and all values."
 )
-EFFECTS = "What each part, or several together, add to the same arm without them, in points."
+EFFECTS = (
+    "What each part, or several together, add to the same arm without them, in points, over the seeds that all arms of a "
+    "row have; with one seed the interval does not contain the variation between seeds."
+)
 ERRORS = "Wrong replies by category, in per cent of the items, over all seeds."
 COSTS = "Means of a run. Arms with IRM include the SFT that they start from."
 _COLOURS = {"MAE": 1, "PKT": 2, "IRM": 3, "MAE+PKT": 4, "MAE+PKT+IRM": 5}
@@ -62,13 +65,16 @@ def headline(found: Row) -> str:
     if not rows:
         return f"{quantity(len(_arms(found['scores'])), 'arm')}, {_seeds(found)}"
     tests = list(_by(rows, _test).items())
-    shown = [f"{test}: {', '.join(map(_part_text, own))}" for test, own in tests[:_MOST_TESTS]]
+    several = len(found["seeds"]) > 1
+    shown = [f"{test}: {', '.join(_part_text(row, several) for row in own)}" for test, own in tests[:_MOST_TESTS]]
     return f"Points of {_metric(rows)} on {'; on '.join(shown)}"
 
 
-def _part_text(row: Row) -> str:
+def _part_text(row: Row, several: bool) -> str:
+    """An effect in words; `several`: the ablation has more than one seed, so that an effect of one has to be told."""
     part = row["part"] if row["arm"] is None else _effect_name(row)
-    return f"{part} {_signed(row['points'])}" + ("" if row["p_holm"] < LEVEL else " (within noise)")
+    remarks = ["within noise"] * (row["p_holm"] >= LEVEL) + ["one seed"] * (several and row["seeds"] == 1)
+    return f"{part} {_signed(row['points'])}" + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def markdown(found: Row) -> str:
@@ -155,7 +161,7 @@ def _score_text(row: Row) -> str:
 
 # Effects
 
-_EFFECT_TITLES = ["test", "metric", "part", "arm", "against", "points", "95 % interval", "p", "p after Holm"]
+_EFFECT_TITLES = ["test", "metric", "part", "arm", "against", "points", "95 % interval", "p", "p after Holm", "seeds"]
 
 
 def _effects(found: Row) -> Markup:
@@ -198,13 +204,13 @@ def _effect_row(row: Row) -> list[Any]:
     arm = _MEAN if row["arm"] is None else row["arm"]
     corrected = _p(row["p_holm"]) + ("*" if row["p_holm"] < LEVEL else "")
     labels = [_test(row), row["metric"], row["part"], arm, row["against"]]
-    return [*labels, f"{_signed(row['points'])} ± {row['se']:.1f}", interval, _p(row["p"]), corrected]
+    return [*labels, f"{_signed(row['points'])} ± {row['se']:.1f}", interval, _p(row["p"]), corrected, row["seeds"]]
 
 
 def _effect_cells(row: Row) -> list[Any]:
-    *labels, points, interval, p_value, corrected = _effect_row(row)
+    *labels, points, interval, p_value, corrected, seeds = _effect_row(row)
     sortable = ((points, "points"), (interval, "low"), (p_value, "p"), (corrected, "p_holm"))
-    return [*labels, *(Cell(text, row[name]) for text, name in sortable)]
+    return [*labels, *(Cell(text, row[name]) for text, name in sortable), seeds]
 
 
 def _main_effects(found: Row) -> list[Row]:
