@@ -35,8 +35,8 @@ SCORES = (
     "seeds and items. TS: the right tool; PI: and its argument names; CF: and all values."
 )
 EFFECTS = (
-    "What each part, or several together, add to the same arm without them, in points, over the seeds that all arms of a "
-    "row have; with one seed the interval does not contain the variation between seeds."
+    "What each part, or several together, add to the same arm without them, in points, over the seeds that all arms of "
+    "a row have. With one seed, the interval does not contain the variation between seeds."
 )
 ERRORS = "Wrong replies by category, in per cent of the items, over all seeds."
 COSTS = "Means of a run. Arms with IRM include the SFT that they start from."
