@@ -197,6 +197,23 @@ def test_ppo_without_mae_takes_its_prompts_from_all_replies(tmp_path: Path, monk
     assert counts["mae"] < counts["sft"] == replies
 
 
+def test_mae_without_failed_calls_is_the_arm_without_it(tmp_path: Path) -> None:
+    config = write_run(tmp_path, noise=0.0)
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    code, _, err = call("ablate", config, "--seeds", "0", "--arms", "sft+irm,mae+irm", "--out", both)
+    assert code == 0, err
+    found = {record.run.arm: record for record in read_records(both)}
+    assert not (both / "work/plain/seed-0/mae").exists(), "nothing was trained twice"
+    assert found["mae"].environment["same_as"] == "sft, seed 0"
+    assert found["mae+irm"].environment["same_as"] == "sft+irm, seed 0"
+    code, _, err = call("ablate", config, "--seeds", "0", "--arms", "mae+irm", "--out", alone)
+    assert code == 0, err
+    trained = {record.run.arm: record for record in read_records(alone)}
+    for arm in ("mae", "mae+irm"):
+        assert "same_as" not in trained[arm].environment
+        assert comparable(found[arm]) == comparable(trained[arm])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -52,6 +52,15 @@ def test_a_run_with_ppo_shares_the_folder_and_the_configuration_of_its_sft_arm()
     assert swept.path == Path("ppo.beta=0.1/seed-2/mae")
 
 
+def test_where_no_call_failed_an_arm_with_mae_is_in_the_group_of_the_arm_without() -> None:
+    assert Run("mae+pkt+irm", 1).without_mae == Run("pkt+irm", 1)
+    assert Run("pkt", 1).without_mae is None
+    runs = plan(CONFIG, (0,), ("sft", "mae+irm", "mae+pkt"), ())
+    grouped = [[run.arm for run in group] for group in jobs(runs, lambda run: True)]
+    assert grouped == [["base"], ["sft", "mae", "mae+irm"], ["mae+pkt"]], "pkt itself is not planned"
+    assert len(jobs(runs)) == 4
+
+
 def test_values_that_do_not_affect_an_arm_add_no_run() -> None:
     """Key tokens have weights with PKT only, and PPO's settings do not affect SFT."""
     assert labels(Sweep("sft.w_max", (1, 3)), arms=("sft", "pkt", "sft+irm")) == [

@@ -41,9 +41,9 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def write_world(folder: Path) -> Path:
-    """`train.jsonl`, `seen.jsonl` and `unseen.jsonl`."""
-    world = generate(size=12, test_size=4)
+def write_world(folder: Path, noise: float = 0.17) -> Path:
+    """`train.jsonl`, `seen.jsonl` and `unseen.jsonl`; `noise` is the share of training calls that failed."""
+    world = generate(size=12, test_size=4, noise=noise)
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in (("train", world.train), ("seen", world.test_seen), ("unseen", world.test_unseen)):
         lines = [json.dumps(_shortened(trajectory).to_json(), ensure_ascii=False) for trajectory in split]
@@ -66,11 +66,11 @@ def _short_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "properties": properties, "required": schema.get("required", [])}
 
 
-def write_run(folder: Path, **changes: Any) -> Path:
+def write_run(folder: Path, noise: float = 0.17, **changes: Any) -> Path:
     """The model, the data and a configuration in `folder`; returns the configuration's path."""
     if not (folder / "model").exists():
         save_micro(folder / "model")
-        write_world(folder / "data")
+        write_world(folder / "data", noise)
     files = {name: str(folder / "data" / f"{name}.jsonl") for name in ("train", "seen", "unseen")}
     data = {"train": files.pop("train"), "test": files}
     path = folder / "small.yaml"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tltrain.errors import ConfigError
 BASE = "base"
 GRID_ARMS = tuple(name for name, arm in ARMS.items() if arm.sft)
 """The arms of an ablation, without the base model: each SFT arm, and each followed by PPO."""
+_PART_FIELDS = ("mae", "pkt", "irm")
 _OWN_OPTIONS = {"seed": "--seeds", "sft.arms": "--arms", "ppo.arm": "--arms"}
 
 Overrides = Mapping[str, Any]
@@ -49,6 +50,12 @@ class Run:
         if not ARMS[self.arm].irm or against is None:
             return None
         return Run(against, self.seed, relevant(ARMS[against], dict(self.overrides)))
+
+    @property
+    def without_mae(self) -> Run | None:
+        """The same run but for MAE; None if it has none."""
+        arm = lacking(self.arm, ["mae"])
+        return None if arm is None else replace(self, arm=arm)
 
     @property
     def setting(self) -> str:
@@ -84,6 +91,15 @@ class Run:
         for field, value in self.overrides:
             _set(values, field, value)
         return parse_config(values, f"--sweep {self.setting}" if self.overrides else "configuration")
+
+
+def lacking(arm: str, fields: Collection[str]) -> str | None:
+    """The arm that differs in lacking the parts (`mae`, `pkt`, `irm`, as in `Arm`); None if `arm` lacks one itself."""
+    own = {field: getattr(ARMS[arm], field) for field in _PART_FIELDS}
+    if not all(own[field] for field in fields):
+        return None
+    wanted = own | dict.fromkeys(fields, False)
+    return next(name for name in GRID_ARMS if all(getattr(ARMS[name], field) == wanted[field] for field in wanted))
 
 
 def relevant(arm: Arm, overrides: Overrides) -> tuple[tuple[str, Any], ...]:
@@ -140,12 +156,17 @@ def plan(config: RunConfig, seeds: Sequence[int], arms: Sequence[str], sweeps: S
     return distinct
 
 
-def jobs(runs: Iterable[Run]) -> list[list[Run]]:
+def jobs(runs: Sequence[Run], mae_is_idle: Callable[[Run], bool] = lambda run: False) -> list[list[Run]]:
     """The runs in groups that depend on no other: the base model in every setting, and each SFT arm with the runs that
-    start from its model."""
+    start from its model. Where MAE is idle, as no call of a run's data failed, an arm with MAE is in the group of the
+    arm without it."""
+    planned = set(runs)
     groups: dict[Run, list[Run]] = {}
     for run in runs:
-        groups.setdefault(Run(BASE, None) if run.arm == BASE else run.parent or run, []).append(run)
+        start = Run(BASE, None) if run.arm == BASE else run.parent or run
+        same = start.without_mae if start.arm != BASE else None
+        key = same if same is not None and same in planned and mae_is_idle(run) else start
+        groups.setdefault(key, []).append(run)
     return list(groups.values())
 
 

@@ -35,7 +35,8 @@ class Record:
     """The resolved configuration."""
     environment: Mapping[str, Any]
     """Commit, versions and hardware of the process that finished the run, as in a run's `environment.json`; `training`
-    is that of the process which trained the model, if it comes from another ablation."""
+    is that of the process which trained the model, if it comes from another ablation; `same_as` is the run that this
+    is a copy of, as its data have no failed call for MAE to mask."""
     tests: tuple[Mapping[str, Any], ...]
     """For each test split `bench`, `split` and `digest`, which identifies its items."""
     minutes: Mapping[str, float]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tltrain.ablation.grid import BASE, GRID_ARMS, Overrides, Run, frozen, relevant, value_of
+from tltrain.ablation.grid import BASE, GRID_ARMS, Overrides, Run, frozen, lacking, relevant, value_of
 from tltrain.ablation.records import Record, Test, read_records
 from tltrain.arms import ARMS
 from tltrain.config import parse_config
@@ -163,14 +163,8 @@ def _score(values: Values) -> dict[str, Any]:
 
 def pairs(part: str) -> list[tuple[str, str]]:
     """The pairs of an arm with the part, or with all parts of a combination, and the arm that lacks nothing else."""
-    removed = set(_FIELDS[part])
-    by_features = {_features(arm): arm for arm in GRID_ARMS}
-    return [(arm, by_features[_features(arm) - removed]) for arm in GRID_ARMS if removed <= _features(arm)]
-
-
-def _features(arm: str) -> frozenset[str]:
-    """The fields of the parts that an arm has."""
-    return frozenset(field for (field,) in PARTS.values() if getattr(ARMS[arm], field))
+    found = ((arm, lacking(arm, _FIELDS[part])) for arm in GRID_ARMS)
+    return [(arm, against) for arm, against in found if against is not None]
 
 
 def effects(results: Results, setting: Overrides) -> list[dict[str, Any]]:

@@ -111,14 +111,14 @@ def execute(
     """
     ablation.open()
     clock = _Clock(ablation, runs, announce, workers)
-    groups = jobs(runs)
+    shared = Shared()
+    groups = jobs(runs, lambda run: shared.mae_is_idle(run.config(ablation.config)))
     if workers > 1:
         waiting = [group for group in groups if ablation.missing(group)]
         for group in _in_processes(ablation, waiting, workers):
             for run in group:
                 clock.finished(run)
     else:
-        shared = Shared()
         for group in groups:
             for run in run_job(ablation, group, shared, progress):
                 clock.finished(run)
@@ -127,8 +127,7 @@ def execute(
 
 
 def run_job(ablation: Ablation, group: Sequence[Run], shared: Shared, progress: ProgressFactory) -> Iterator[Run]:
-    """Make the missing records of an SFT arm and of the runs that start from it, or of the base model; yields each run
-    when it is done."""
+    """Make the missing records of a group of `jobs`; yields each run when it is done."""
     for run in ablation.missing(group):
         record = _record_base if run.arm == BASE else _record_trained
         record(ablation, run, shared, progress)
@@ -137,7 +136,15 @@ def run_job(ablation: Ablation, group: Sequence[Run], shared: Shared, progress: 
 
 
 def _record_trained(ablation: Ablation, run: Run, shared: Shared, progress: ProgressFactory) -> None:
-    """Train an arm, unless it was trained before in another ablation, and evaluate it."""
+    """Train an arm, unless it was trained before in another ablation, and evaluate it. Where no call failed, MAE has
+    nothing to mask: its record is that of the arm without it."""
+    same = run.without_mae
+    if same is not None and not ablation.missing([same]) and shared.mae_is_idle(run.config(ablation.config)):
+        known = read_record(record_path(ablation.folder, same))
+        config = run.config(RunConfig.model_validate(known.config)).model_dump()
+        where = {**known.environment, "same_as": same.label}
+        write_record(ablation.folder, replace(known, run=run, config=config, environment=where))
+        return
     if before := ablation.trained_before(run):
         model, known = before
         pipeline = _pipeline(ablation, run, shared, progress)

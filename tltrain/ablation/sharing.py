@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tltrain.audit.failure_detectors import assess_calls
 from tltrain.config import RunConfig
 from tltrain.data import Data, load_data
 from tltrain.encode import Encoder
@@ -30,6 +32,7 @@ class Shared:
     def __init__(self) -> None:
         self._data: dict[Any, Data] = {}
         self._tests: dict[Any, list[TestSet]] = {}
+        self._idle: dict[Any, bool] = {}
         self._encoders: OrderedDict[Any, RememberingEncoder] = OrderedDict()
 
     def data(self, config: RunConfig) -> Data:
@@ -48,6 +51,17 @@ class Shared:
             self._tests.clear()
             self._tests[key] = load()
         return self._tests[key]
+
+    def mae_is_idle(self, config: RunConfig) -> bool:
+        """Whether no call of the training data failed, so that training with MAE is the same as without. Not where
+        replies are also excluded because of what follows them (`sft.answered_only`), as PPO's prompts then differ."""
+        if config.sft is not None and config.sft.answered_only:
+            return False
+        key = (config.data.model_dump_json(), config.data_seed, config.failure_mode)
+        if key not in self._idle:
+            calls = chain.from_iterable(assess_calls(one, config.failure_mode) for one in self.data(config).train)
+            self._idle[key] = not any(call.failed for call in calls)
+        return self._idle[key]
 
     def encoder(self, config: RunConfig, made: Encoder) -> Encoder:
         """The encoder used before with the same settings, which remembers its encodings, or a new one."""
