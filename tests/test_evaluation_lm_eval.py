@@ -113,6 +113,7 @@ def test_a_task_of_ones_own_stands_beside_the_scores(tmp_path: Path) -> None:
         assert "As lm-eval gives it" in text and "+0.0000 to +0.0000" in text
     code, _, err = call("eval", tmp_path / "one", tmp_path / "two", "--out", tmp_path / "alone", "--general", task)
     assert code == 0, err
+    assert "tokens" not in err
     assert read_json(tmp_path / "alone/general.json")[0]["value"] == first["value"]
     page = (tmp_path / "alone/comparison.md").read_text()
     assert "0 of 1 interval of general ability exclude zero" in page

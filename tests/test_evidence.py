@@ -16,7 +16,9 @@ from tltrain.ablation.grid import default_arms, parse_sweep, plan
 from tltrain.ablation.results import write_results
 from tltrain.cli.app import app
 from tltrain.config import read_config
+from tltrain.evaluation.significance import write_significance
 from tltrain.report.ablation import write_ablation
+from tltrain.report.comparison import write_comparison
 
 REPOSITORY = Path(__file__).parents[1]
 EXPERIMENTS = evidence.read_experiments(REPOSITORY / evidence.EXPERIMENTS)
@@ -116,3 +118,12 @@ def test_the_tables_in_results_are_those_of_their_records(folder: Path, tmp_path
     write_ablation(tmp_path)
     for name in ("ablation.json", "ablation.md"):
         assert (tmp_path / name).read_bytes() == (folder.parent / name).read_bytes()
+
+
+def test_the_differences_in_general_ability_are_those_of_the_items(tmp_path: Path) -> None:
+    saved = REPOSITORY / "results/general"
+    shutil.copy(saved / "general.json", tmp_path)
+    write_significance(tmp_path)
+    write_comparison(tmp_path)
+    for name in ("comparison.json", "comparison.md"):
+        assert (tmp_path / name).read_bytes() == (saved / name).read_bytes()

@@ -299,8 +299,8 @@ def _show_scores(done: Evaluated, names: list[str]) -> None:
 
     if done.scores:
         Console().print(terminal_table(done.scores))
-    lines = [*truncation_lines(done.scores), *map(general_line, done.general)]
-    for line in [*lines, *(usage_line(done.scores, name) for name in names)]:
+    used = [usage_line(done.scores, name) for name in names] if done.scores else []
+    for line in [*truncation_lines(done.scores), *map(general_line, done.general), *used]:
         print_status(line)
     print_status(f"written: {', '.join(map(str, done.pages))}")
 
