@@ -165,6 +165,12 @@ def test_models_of_another_training_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_models_come_from_the_folder_of_an_ablation(finished: Finished, tmp_path: Path) -> None:
+    options = ("--models", finished.config.parent, "--out", tmp_path / "out")
+    assert "not the folder of an ablation" in mistake("ablate", finished.config, *options)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_base_model_is_not_asked_again_where_the_test_items_are_the_same(
     finished: Finished, tmp_path: Path
 ) -> None:

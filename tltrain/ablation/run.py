@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain.ablation.grid import BASE, Run, jobs
-from tltrain.ablation.records import Record, item_row, read_record, read_records, record_path, write_record
+from tltrain.ablation.records import RUNS, Record, item_row, read_record, read_records, record_path, write_record
 from tltrain.ablation.sharing import Shared, SharingPipeline
 from tltrain.arms import ARMS
 from tltrain.config import RunConfig, read_config
@@ -83,8 +83,8 @@ class Ablation:
 def _check_models(folder: Path, config: RunConfig) -> None:
     """Check that the kept models of an ablation may differ from those of this one in their evaluation only."""
     path = folder / "config.yaml"
-    if not path.is_file():
-        raise ConfigError(f"--models {folder}: not the folder of an ablation (it has no config.yaml)")
+    if not path.is_file() or not (folder / RUNS).is_dir():
+        raise ConfigError(f"--models {folder}: not the folder of an ablation (it needs config.yaml and {RUNS}/)")
     trained, wanted = (one.model_dump(exclude={"eval"}) for one in (read_config(path), config))
     if changed := differences(trained, wanted):
         raise ConfigError(f"--models {folder}: trained with another configuration: {'; '.join(changed)}")
