@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import shutil
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import pytest
 from support.small_run import SETTINGS, call, mistake, write_run
 from support.trained_micro import known, write_bfcl
 
-from tltrain.ablation.records import Record, read_record, read_records
+from tltrain.ablation.records import Record, read_record, read_records, write_record
 from tltrain.cli import main
 from tltrain.config import read_config
 from tltrain.files import read_json
@@ -177,6 +177,9 @@ def test_the_base_model_is_not_asked_again_where_the_test_items_are_the_same(
     folder = tmp_path / "out"
     shutil.copytree(finished.folder / "runs/plain", folder / "runs/plain")
     (folder / "config.yaml").write_bytes((finished.folder / "config.yaml").read_bytes())
+    (base,) = (record for record in read_records(folder) if record.run.arm == "base")
+    settings = {name: value for name, value in base.config["eval"].items() if name != "own_splits"}
+    write_record(folder, replace(base, config={**base.config, "eval": settings}))  # as before that field was added
     options = ("--sweep", "data.strict=false", "--arms", "sft", "--seeds", "0", "--out", folder)
     code, _, err = call("ablate", finished.config, *options)
     assert code == 0, err

@@ -187,7 +187,8 @@ def _record_base(ablation: Ablation, run: Run, shared: Shared, progress: Progres
 
 
 def _without_data(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name not in ("data", "sft", "ppo")}
+    # Validated, so that records from before a field was added have its default.
+    return RunConfig.model_validate(config).model_dump(exclude={"data", "sft", "ppo"})
 
 
 def _record(pipeline: Pipeline, run: Run, trained: Record | None = None) -> Record:
