@@ -114,9 +114,10 @@ def test_items_that_need_no_call_are_shown_apart_and_few_are_counted(run: Path) 
     assert "text: of the items whose gold is a text" in text and "Of fewer than 30 items" in text
 
 
-def test_generated_data_are_named_by_their_settings(run: Path) -> None:
+@pytest.mark.parametrize("noise", [0.17, None])  # null: the default, in runs before 2026-12-01
+def test_generated_data_are_named_by_their_settings(run: Path, noise: float | None) -> None:
     config = yaml.safe_load((run / "config.yaml").read_text())
-    data = {"train": "toolworld", "size": 1217, "noise": 0.17}
+    data = {"train": "toolworld", "size": 1217, "noise": noise}
     (run / "config.yaml").write_text(yaml.safe_dump(config | {"data": data}))
     assert "toolworld, generated: 1217 trajectories, noise 0.17, seed 3" in card_of(run, "sft")
 

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from support.micro import ORDER_TOOLS, micro_model, micro_tokenizer, micro_trajectories
 from support.small_run import call, mistake, write_run
+from support.trained_micro import known, write_bfcl
 from support.training import TOKENIZER, trainer
 
 from tltrain.config import HeldOutConfig, LoraConfig, PPOConfig, RunConfig, SFTConfig, read_config
@@ -293,7 +294,19 @@ def test_a_configuration_that_does_nothing_has_no_plan(place: Path, tmp_path: Pa
     values = yaml.safe_load((place / "small.yaml").read_text()) | {"sft": None, "ppo": None, "eval": None}
     (tmp_path / "idle.yaml").write_text(yaml.safe_dump(values))
     said = mistake("plan", tmp_path / "idle.yaml")
-    assert said == "nothing to plan: the configuration neither trains nor evaluates"
+    assert said == "nothing to plan: the configuration neither trains nor evaluates on test splits of its own"
+
+
+def test_public_test_sets_are_evaluated_without_a_plan(place: Path, tmp_path: Path) -> None:
+    write_bfcl(tmp_path, known()[:2])
+    only = {"max_new_tokens": 8, "own_splits": False, "bench": ["bfcl/exec"], "data": str(tmp_path)}
+    values = yaml.safe_load((place / "small.yaml").read_text()) | {"sft": None, "ppo": None, "eval": only}
+    path = tmp_path / "public.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert "the time on public test sets is not estimated" in mistake("plan", path)
+    code, _, err = call("run", path, "--out", tmp_path / "run")
+    assert code == 0, err
+    assert {row["bench"] for row in read_json(tmp_path / "run" / "scores.json")} == {"bfcl"}
 
 
 def test_plan_for_a_named_gpu(place: Path) -> None:

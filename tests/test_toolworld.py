@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
+from tltrain.config import DataConfig
 from tltrain.errors import ConfigError
 from tltrain.toolworld import ToolWorld, execute, generate, open_world
 from tltrain.toolworld.library import FUNCTIONS
+from tltrain.toolworld.noise import VISIBLE_SHARE
 from tltrain.trajectory import CallSite, Trajectory
 
 SPLITS = ("train", "test_seen", "test_unseen")
@@ -251,6 +253,7 @@ def test_noise_sets_the_share_of_failed_training_calls(data: ToolWorld, noise: f
 
 def test_the_default_share_of_failed_calls_can_be_named(data: ToolWorld) -> None:
     assert generate(20, noise=0.17).train == generate(20).train != generate(20, noise=0.18).train
+    assert DataConfig().noise == VISIBLE_SHARE
 
 
 def test_noise_out_of_range_is_refused() -> None:

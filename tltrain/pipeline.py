@@ -33,7 +33,7 @@ from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.planning.fit import check_memory
-from tltrain.planning.plan import Plan, quick_plan
+from tltrain.planning.plan import Plan, has_work, quick_plan
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
 from tltrain.progress import ProgressFactory, counted, no_progress_factory, showing
@@ -146,7 +146,7 @@ class Pipeline:
 
     def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
         """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
-        measured for a fraction of a second. None if nothing is left, or with several processes."""
+        measured for a fraction of a second. None if nothing is left that can be planned, or with several processes."""
         if ranks.count() > 1:
             return None
         stages = tuple(stages)
@@ -156,6 +156,8 @@ class Pipeline:
             self._ppo_start()  # otherwise the mistake would be reported after measuring
         self.check_memory(stages)
         kinds = sorted({name.split()[0] for name in pending})
+        if not has_work(self.config, self.data, kinds):
+            return None
         planned = quick_plan(self.config, self.data, self.tokenizer, kinds).only(pending)
         if planned.refused and kinds != ["eval"]:
             self.check_encoding()  # which stops here, or names what is skipped

@@ -18,7 +18,8 @@ from tltrain.errors import ConfigError
 BASE = "base"
 GRID_ARMS = tuple(name for name, arm in ARMS.items() if arm.sft)
 """The arms of an ablation, without the base model: each SFT arm, and each followed by PPO."""
-_PART_FIELDS = ("mae", "pkt", "irm")
+PARTS = {"MAE": ("mae",), "PKT": ("pkt",), "IRM": ("irm",)}
+"""The parts of the method, each as the fields of `Arm` that say whether an arm has it."""
 _OWN_OPTIONS = {"seed": "--seeds", "sft.arms": "--arms", "ppo.arm": "--arms"}
 
 Overrides = Mapping[str, Any]
@@ -95,7 +96,7 @@ class Run:
 
 def lacking(arm: str, fields: Collection[str]) -> str | None:
     """The arm that differs in lacking the parts (`mae`, `pkt`, `irm`, as in `Arm`); None if `arm` lacks one itself."""
-    own = {field: getattr(ARMS[arm], field) for field in _PART_FIELDS}
+    own = {field: getattr(ARMS[arm], field) for part in PARTS.values() for field in part}
     if not all(own[field] for field in fields):
         return None
     wanted = own | dict.fromkeys(fields, False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain.ablation.grid import Run, frozen
+from tltrain.config import RunConfig, parse_config
 from tltrain.errors import DataError
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.predictions import Prediction
@@ -46,6 +47,15 @@ class Record:
     items: tuple[Mapping[str, Any], ...] = field(repr=False)
     """For each test item `bench`, `split`, `index`, `item`, `gold` (names of the tools), `metrics` (those that hold),
     `category`, `finding` and `tokens`."""
+
+    @cached_property
+    def settings(self) -> RunConfig:
+        """The configuration; fields that are newer than the record have their defaults.
+
+        Raises:
+            ConfigError: it has unknown fields or invalid values.
+        """
+        return parse_config(dict(self.config), self.run.label)
 
     @cached_property
     def outcomes(self) -> dict[tuple[Test, str], dict[int, bool]]:

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tltrain.ablation.grid import BASE, GRID_ARMS, Overrides, Run, frozen, lacking, relevant, value_of
+from tltrain.ablation.grid import BASE, GRID_ARMS, PARTS, Overrides, Run, frozen, lacking, relevant, value_of
 from tltrain.ablation.records import Record, Test, read_records
 from tltrain.arms import ARMS
-from tltrain.config import parse_config
 from tltrain.errors import DataError
 from tltrain.evaluation.bootstrap import RESAMPLES, Estimate, hierarchical_bootstrap
 from tltrain.evaluation.metrics import METRICS
@@ -25,10 +24,8 @@ from tltrain.evaluation.significance import holm
 from tltrain.files import write_json
 from tltrain.progress import quantity
 
-PARTS = {"MAE": ("mae",), "PKT": ("pkt",), "IRM": ("irm",)}
-"""The parts of the method, and the field of `Arm` that says whether an arm has it."""
 COMBINATIONS = {"MAE+PKT": ("mae", "pkt"), "MAE+PKT+IRM": ("mae", "pkt", "irm")}
-"""Several parts together: what a run without PPO trains, and the whole method."""
+"""Several parts together: what SFT can have of the method, and all of it."""
 _FIELDS = PARTS | COMBINATIONS
 METHOD = (
     f"Paired differences with 95 % intervals from {RESAMPLES:,} hierarchical bootstrap resamples of random seeds and "
@@ -176,35 +173,35 @@ def effects(results: Results, setting: Overrides) -> list[dict[str, Any]]:
     for test in results.tests:
         for metric in results.metrics:
             for part in PARTS:
-                mean, rows = _effects_of(results, setting, test, metric, part)
-                means += mean
-                single += rows
+                means += _mean_effect(results, setting, test, metric, part)
+                single += _pair_effects(results, setting, test, metric, part)
             for combination in COMBINATIONS:
-                together += _effects_of(results, setting, test, metric, combination)[1]
+                together += _pair_effects(results, setting, test, metric, combination)
     for family in (means, single, together):
         _correct(family)
     return [*means, *single, *together]
 
 
-def _effects_of(
-    results: Results, setting: Overrides, test: Test, metric: str, part: str
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    labels = {"part": part, **_test(test), "metric": metric}
-    single = []
-    available = []
+def _pair_effects(results: Results, setting: Overrides, test: Test, metric: str, part: str) -> Iterator[dict[str, Any]]:
+    """The effect in every pair of arms that was run."""
     for arm, against in pairs(part):
         found = results.values([arm, against], setting, test, metric)
         if found is not None:
-            available.append((arm, against))
-            single.append({**labels, "arm": arm, "against": against, **_effect(found[arm] - found[against])})
+            labels = {"part": part, **_test(test), "metric": metric, "arm": arm, "against": against}
+            yield {**labels, **_effect(found[arm] - found[against])}
+
+
+def _mean_effect(results: Results, setting: Overrides, test: Test, metric: str, part: str) -> Iterator[dict[str, Any]]:
+    """The mean effect over the pairs of arms that were run, on the random seeds that all of them have; nothing where
+    there are not two such pairs."""
+    available = [pair for pair in pairs(part) if results.values(pair, setting, test, metric) is not None]
     if len(available) < 2:
-        return [], single
+        return
     every = results.values(sorted({arm for pair in available for arm in pair}), setting, test, metric)
-    if every is None:
-        return [], single
-    differences = [every[arm] - every[against] for arm, against in available]
-    mean = {**labels, "arm": None, "against": None, "pairs": len(available)}
-    return [{**mean, **_effect(np.mean(differences, axis=0))}], single
+    if every is not None:
+        mean = np.mean([every[arm] - every[against] for arm, against in available], axis=0)
+        labels = {"part": part, **_test(test), "metric": metric, "arm": None, "against": None}
+        yield {**labels, "pairs": len(available), **_effect(mean)}
 
 
 def _effect(differences: Values) -> dict[str, Any]:
@@ -300,8 +297,7 @@ def _own_value(results: Results, field: str) -> Any:
     """The value of the field in the ablation's configuration, from a run that does not override it."""
     for record in results.records.values():
         if field not in dict(record.run.overrides):
-            # Parsed, so that records from before a field was added have its default.
-            return frozen(value_of(parse_config(dict(record.config), record.run.label).model_dump(), field))
+            return frozen(value_of(record.settings.model_dump(), field))
     return None
 
 

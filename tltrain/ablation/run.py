@@ -6,7 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,11 +73,10 @@ class Ablation:
         """The model of the same run in `models`, and its record there; None if there is none."""
         if self.models is None:
             return None
-        other = Ablation(self.config, self.models)
-        model = other.model(run)
-        return (
-            (model, read_record(record_path(self.models, run))) if model.exists() and not other.missing([run]) else None
-        )
+        model, record = Ablation(self.config, self.models).model(run), record_path(self.models, run)
+        if not model.exists() or not record.exists():
+            return None
+        return model, read_record(record)
 
 
 def _check_models(folder: Path, config: RunConfig) -> None:
@@ -112,10 +111,11 @@ def execute(
     ablation.open()
     clock = _Clock(ablation, runs, announce, workers)
     shared = Shared()
-    groups = jobs(runs, lambda run: shared.mae_is_idle(run.config(ablation.config)))
+    waiting = set(ablation.missing(runs))
+    # Whether MAE is idle takes loading the data, so it is not asked of runs that are done.
+    groups = jobs(runs, lambda run: run in waiting and shared.mae_is_idle(run.config(ablation.config)))
     if workers > 1:
-        waiting = [group for group in groups if ablation.missing(group)]
-        for group in _in_processes(ablation, waiting, workers):
+        for group in _in_processes(ablation, [group for group in groups if waiting.intersection(group)], workers):
             for run in group:
                 clock.finished(run)
     else:
@@ -141,7 +141,7 @@ def _record_trained(ablation: Ablation, run: Run, shared: Shared, progress: Prog
     same = run.without_mae
     if same is not None and not ablation.missing([same]) and shared.mae_is_idle(run.config(ablation.config)):
         known = read_record(record_path(ablation.folder, same))
-        config = run.config(RunConfig.model_validate(known.config)).model_dump()
+        config = run.config(known.settings).model_dump()
         where = {**known.environment, "same_as": same.label}
         write_record(ablation.folder, replace(known, run=run, config=config, environment=where))
         return
@@ -173,22 +173,19 @@ def _pipeline(ablation: Ablation, run: Run, shared: Shared, progress: ProgressFa
 def _record_base(ablation: Ablation, run: Run, shared: Shared, progress: ProgressFactory) -> None:
     """Evaluate the base model, unless it was evaluated on the same items in another setting."""
     pipeline = _pipeline(ablation, run, shared, progress)
-    config, tests = pipeline.config.model_dump(), _tests(pipeline)
+    tests = _tests(pipeline)
     for record in read_records(ablation.folder):
-        if (
-            record.run.arm == BASE
-            and list(record.tests) == tests
-            and _without_data(record.config) == _without_data(config)
-        ):
-            write_record(ablation.folder, replace(record, run=run, config=config))
+        same_items = record.run.arm == BASE and list(record.tests) == tests
+        if same_items and _of_base(record.settings) == _of_base(pipeline.config):
+            write_record(ablation.folder, replace(record, run=run, config=pipeline.config.model_dump()))
             return
     pipeline.evaluate(BASE, pipeline.config.model)
     write_record(ablation.folder, _record(pipeline, run))
 
 
-def _without_data(config: Mapping[str, Any]) -> dict[str, Any]:
-    # Validated, so that records from before a field was added have its default.
-    return RunConfig.model_validate(config).model_dump(exclude={"data", "sft", "ppo"})
+def _of_base(config: RunConfig) -> dict[str, Any]:
+    """The settings that the base model's replies to given items depend on."""
+    return config.model_dump(exclude={"data", "sft", "ppo"})
 
 
 def _record(pipeline: Pipeline, run: Run, trained: Record | None = None) -> Record:

@@ -127,7 +127,7 @@ def evaluate(
     settings: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate models on public test sets (--bench) or on your own trajectories (--data).
+    """Evaluate models on public test sets (--bench), on your own trajectories (--data), or by small tasks (--general).
 
     Every reply of your trajectories that has no failed call is an item: the model gets all messages before it.
     """
@@ -225,7 +225,7 @@ def _evaluation_plan(path: Path | None, options: Mapping[str, Any], settings: Se
     return parse_config({**plan.model_dump(exclude_unset=True), **given}, "options", EvaluationFile, settings)
 
 
-def _check_sets(plan: EvaluationFile, library: str | None, max_steps: int | None, general: str | None = None) -> None:
+def _check_sets(plan: EvaluationFile, library: str | None, max_steps: int | None, general: str | None) -> None:
     if plan.bench is None and plan.trajectories is None and general is None:
         raise ConfigError("expected --bench NAMES, --data with trajectories, or --general with tasks")
     if plan.bench is None and library is not None:

@@ -172,6 +172,11 @@ def plan_run(
     Raises:
         ConfigError, DataError, ModelError: what the run itself would raise before training.
     """
+    if not has_work(config, data, stages):
+        raise ConfigError(
+            "nothing to plan: the configuration neither trains nor evaluates on test splits of its own"
+            + (", and the time on public test sets is not estimated" if config.eval and config.eval.bench else "")
+        )
     encoders = _Encoders(config, tokenizer)
     arms: dict[str, ArmWork] = {}
     if config.sft is not None and "sft" in stages:
@@ -183,13 +188,11 @@ def plan_run(
     ppo = evaluation = None
     if config.ppo is not None and "ppo" in stages:
         ppo = ppo_work(data.train, encoders(), config, encode_seconds)
-    if config.eval is not None and config.eval.own_splits and "eval" in stages and data.tests:
+    if config.eval is not None and _evaluates(config, data, stages):
         sample = config.eval.trajectories
         tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
         golds = gold_lengths(tested, tokenizer, config.failure_mode, config.seed)
         evaluation = eval_work(_test_sets(config, data), golds, encoders(), config, encode_seconds)
-    if not arms and ppo is None and evaluation is None:
-        raise ConfigError("nothing to plan: the configuration neither trains nor evaluates")
     machine = _machine(config, gpu, arms, ppo, evaluation, measure_seconds)
     costs = _costs(config, machine, arms, ppo, evaluation)
     problems = [
@@ -200,6 +203,17 @@ def plan_run(
         *memory_problems(machine, config, arms, ppo, costs),
     ]
     return Plan(config, arms, ppo, evaluation, costs, machine.rates, problems, len(encoders.refused))
+
+
+def has_work(config: RunConfig, data: Data, stages: Sequence[str]) -> bool:
+    """Whether the stages train, or evaluate on test splits of the run's own; the time on public test sets is not
+    planned."""
+    trains = ("sft" in stages and config.sft) or ("ppo" in stages and config.ppo)
+    return bool(trains) or _evaluates(config, data, stages)
+
+
+def _evaluates(config: RunConfig, data: Data, stages: Sequence[str]) -> bool:
+    return config.eval is not None and config.eval.own_splits and "eval" in stages and bool(data.tests)
 
 
 def quick_plan(config: RunConfig, data: Data, tokenizer: PreTrainedTokenizerBase, stages: Sequence[str]) -> Plan:

@@ -47,13 +47,15 @@ def write_comparison(folder: Path) -> Path:
     found = read_json(folder / "comparison.json")
     robust, general = found.get("robustness", []), found.get("general", [])
     write_text(folder / "comparison.md", printable(markdown(found)))
-    tested = [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
-    sections = tested if found["tests"] else []
-    sections += [Section("The paper's protocol", _paper(found))] if found.get("paper") else []
-    sections += [Section("Robustness", robustness_table(robust))] if robust else []
-    sections += (
-        [Section("General ability", general_table(general, found.get("general_differences", [])))] if general else []
-    )
+    sections = []
+    if found["tests"]:
+        sections += [Section("Scores", _scores(found)), Section("Differences", _pairs(found))]
+    if found.get("paper"):
+        sections.append(Section("The paper's protocol", _paper(found)))
+    if robust:
+        sections.append(Section("Robustness", robustness_table(robust)))
+    if general:
+        sections.append(Section("General ability", general_table(general, found.get("general_differences", []))))
     path = folder / "comparison.html"
     write_text(path, page(f"tltrain: comparison {folder.resolve().name}", *sections, headline=finding(found)))
     return path

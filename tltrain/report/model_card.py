@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from tltrain.arms import ARMS, arm_after_ppo
+from tltrain.config import DataConfig
 from tltrain.evaluation.scores import Score
 from tltrain.files import read_json, write_text
 from tltrain.model import BUILTIN, CARD
@@ -118,8 +119,9 @@ def _data(config: Mapping[str, Any], digests: Mapping[str, str], encoding: Mappi
     data = _section(config, "data")
     train = str(data.get("train"))
     if train == "toolworld":
-        size, noise = data.get("size"), data.get("noise")
-        lines = [f"- toolworld, generated: {size} trajectories, noise {noise}, seed {config.get('seed')}"]
+        size, noise = data.get("size"), DataConfig.model_validate({"noise": data.get("noise")}).noise
+        seed = data.get("seed") if data.get("seed") is not None else config.get("seed")
+        lines = [f"- toolworld, generated: {size} trajectories, noise {noise}, seed {seed}"]
     else:
         root = Path(train).resolve()
         own = {path: digest for path, digest in digests.items() if Path(path).resolve().is_relative_to(root)}
