@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from support.ablation_sample import record, right, write_sample
@@ -196,6 +197,23 @@ def test_pages_are_made_from_the_json_alone_and_need_no_other_file(tmp_path: Pat
     assert "| mae | SFT with MAE |" in text
     assert "## Sweep of `sft.w_max`" in text
     assert html(found) == page
+
+
+def test_each_chart_is_a_file_that_the_tables_show(tmp_path: Path) -> None:
+    write_results(write_sample(tmp_path, items=20))
+    gone = tmp_path / "figures/of-an-earlier-sweep.svg"
+    gone.parent.mkdir()
+    gone.touch()
+    assert tmp_path / "figures" in write_ablation(tmp_path)
+    files = {str(path.relative_to(tmp_path)): path for path in tmp_path.glob("figures/*")}
+    shown = re.findall(r"!\[(.*?)\]\((.*?)\)", (tmp_path / "ablation.md").read_text())
+    assert len(files) == 6 and {path for _, path in shown} == set(files)
+    for title, path in shown:
+        root = ElementTree.fromstring(files[path].read_text())
+        assert root.tag == "{http://www.w3.org/2000/svg}svg", "an image needs the namespace"
+        assert float(root.attrib["width"]) > 0 < float(root.attrib["height"])
+        texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert title in texts
 
 
 def test_the_levels_of_rotbench_are_a_curve() -> None:

@@ -193,3 +193,17 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     build(config)
     assert "<math" in (tmp_path / "site/method.html").read_text("utf-8")
     assert "sft.w_max" in (tmp_path / "site/reference/configuration.html").read_text("utf-8")
+
+
+def test_links_out_of_the_documents_lead_into_results() -> None:
+    """The site has nothing else from beside its folder (`docs/hooks.py`), and is not built with other links."""
+    folder = REPOSITORY / "docs"
+    links = [
+        (path, link)
+        for path in sorted(folder.rglob("*.md"))
+        for link in re.findall(r"\]\((\.\./[^)#]*)", path.read_text("utf-8"))
+        if not (path.parent / link).resolve().is_relative_to(folder)
+    ]
+    assert links, "the evidence shows figures of results/"
+    for path, link in links:
+        assert path.parent == folder and link.startswith("../results/") and (folder / link).is_file(), (path, link)

@@ -118,6 +118,8 @@ def test_the_tables_in_results_are_those_of_their_records(folder: Path, tmp_path
     write_ablation(tmp_path)
     for name in ("ablation.json", "ablation.md"):
         assert (tmp_path / name).read_bytes() == (folder.parent / name).read_bytes()
+    made, kept = ({path.name for path in place.glob("figures/*.svg")} for place in (tmp_path, folder.parent))
+    assert made == kept != set()
 
 
 def test_the_differences_in_general_ability_are_those_of_the_items(tmp_path: Path) -> None:

@@ -1,8 +1,11 @@
-"""`ablation.md` and `ablation.html` of an ablation, made from its `ablation.json` alone."""
+"""`ablation.md`, `ablation.html` and `figures/` of an ablation, made from its `ablation.json` alone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,9 @@ from markupsafe import Markup
 from tltrain.arms import ARMS
 from tltrain.evaluation.metrics import METRICS
 from tltrain.evaluation.significance import LEVEL, NOISE_LEVELS
-from tltrain.files import read_json, write_text
+from tltrain.files import discard, read_json, write_text
 from tltrain.progress import quantity
-from tltrain.report.charts import intervals, lines
+from tltrain.report.charts import intervals, lines, svg_file
 from tltrain.report.page import (
     Cell,
     Column,
@@ -42,13 +45,35 @@ ERRORS = "Wrong replies by category, in per cent of the items, over all seeds."
 COSTS = "Means of a run. Arms with IRM include the SFT that they start from."
 _COLOURS = {"MAE": 1, "PKT": 2, "IRM": 3, "MAE+PKT": 4, "MAE+PKT+IRM": 5}
 _CURVE_COLOURS = (1, 2, 3, 4, 5, 6, 7)
+FIGURES = "figures"
 _MEAN = "mean over the pairs"
 _MOST_TESTS = 2
 """In the headline."""
 
 
+@dataclass(frozen=True)
+class Chart:
+    """A chart of the page, which is a file as well."""
+
+    name: str
+    """What tells it from the other charts of the ablation."""
+    title: str
+    caption: str
+    svg: Markup
+
+    @property
+    def path(self) -> str:
+        """The file, relative to the ablation's folder."""
+        return f"{FIGURES}/{re.sub(r'[^a-z0-9.]+', '-', self.name.lower()).strip('-')}.svg"
+
+    @property
+    def link(self) -> str:
+        """The file as an image in Markdown."""
+        return f"![{self.title}]({self.path})"
+
+
 def write_ablation(folder: Path) -> list[Path]:
-    """Write `ablation.md` and `ablation.html`, and return their paths.
+    """Write `ablation.md`, `ablation.html` and a file of each chart under `figures/`, and return the three paths.
 
     Raises:
         DataError: `ablation.json` is missing or malformed.
@@ -56,7 +81,16 @@ def write_ablation(folder: Path) -> list[Path]:
     found = read_json(folder / "ablation.json")
     write_text(folder / "ablation.md", markdown(found))
     write_text(folder / "ablation.html", html(found))
-    return [folder / "ablation.md", folder / "ablation.html"]
+    discard(folder / FIGURES)  # those of tests and sweeps that are there no more
+    for chart in charts(found):
+        write_text(folder / chart.path, svg_file(chart.svg, chart.title))
+    return [folder / "ablation.md", folder / "ablation.html", folder / FIGURES]
+
+
+def charts(found: Row) -> list[Chart]:
+    """All charts of the page."""
+    swept = (own for sweep in found["sweeps"] for own in _sweep_charts(sweep))
+    return [*_effect_charts(found["effects"]), *_level_charts(found["scores"]), *chain.from_iterable(swept)]
 
 
 def headline(found: Row) -> str:
@@ -80,15 +114,18 @@ def _part_text(row: Row, several: bool) -> str:
 def markdown(found: Row) -> str:
     """The contents of `ablation.md`."""
     parts = [f"# Ablation: {found['model']} on {found['data']}", f"{headline(found)}; {_seeds(found)}."]
-    parts += ["## Scores", SCORES, *_score_grids(found["scores"])]
+    levels = [chart.link for chart in _level_charts(found["scores"])]
+    parts += ["## Scores", SCORES, *levels, *_score_grids(found["scores"])]
     if found["effects"]:
         parts += [
             "## Effects",
             f"{EFFECTS} {found['method']}",
+            *[chart.link for chart in _effect_charts(found["effects"])],
             _grid(_EFFECT_TITLES, map(_effect_row, found["effects"])),
         ]
     for sweep in found["sweeps"]:
-        parts += [f"## Sweep of `{sweep['field']}`", _grid(_sweep_titles(sweep), _sweep_rows(sweep))]
+        curves = [chart.link for row in _sweep_charts(sweep) for chart in row]
+        parts += [f"## Sweep of `{sweep['field']}`", *curves, _grid(_sweep_titles(sweep), _sweep_rows(sweep))]
         if sweep["effects"]:
             rows = ([row["value"], *_effect_row(row)] for row in sweep["effects"])
             parts.append(_grid([sweep["field"], *_EFFECT_TITLES], rows))
@@ -118,13 +155,13 @@ def html(found: Row) -> str:
 
 
 def _scores(rows: Rows) -> Markup:
-    parts = [paragraph(SCORES), *_noise_curves(rows)]
+    parts = [paragraph(SCORES), *(side_by_side(_shown_chart(chart)) for chart in _level_charts(rows))]
     for test, own in _by(rows, _test).items():
         parts += [heading(test), table(_columns(_score_titles(own), 2), _score_rows(own))]
     return join(parts)
 
 
-def _noise_curves(rows: Rows) -> Iterator[Markup]:
+def _level_charts(rows: Rows) -> Iterator[Chart]:
     """The main metric of each arm over RoTBench's noise levels, for each turn with several of them."""
     metric = _metric(rows)
     own = [row for row in rows if row["bench"] == "rotbench" and row["metric"] == metric]
@@ -134,7 +171,7 @@ def _noise_curves(rows: Rows) -> Iterator[Markup]:
         if len(levels) > 1:
             placed = [{**row, "value": at} for at, level in enumerate(levels) for row in by_level[level]]
             title = f"{metric} by noise level, rotbench {turn}"
-            yield side_by_side(_curve(title, placed, "noise level", "mean", lambda row: str(row["arm"]), levels))
+            yield _curve(title, title, placed, "noise level", "mean", lambda row: str(row["arm"]), levels)
 
 
 def _score_grids(rows: Rows) -> Iterator[str]:
@@ -167,24 +204,32 @@ _EFFECT_TITLES = ["test", "metric", "part", "arm", "against", "points", "95 % in
 def _effects(found: Row) -> Markup:
     rows: Rows = found["effects"]
     parts = [paragraph(f"{EFFECTS} {found['method']} *: p after Holm's correction < {LEVEL}.")]
-    charts = []
     metric = _metric(rows)
-    for test, own in _by([row for row in rows if row["metric"] == metric], _test).items():
-        named = {_effect_name(row): row for row in sorted(own, key=_order)}
-        chart = intervals(
-            f"Effects on {metric}, {test}",
-            {name: (row["points"], row["low"], row["high"]) for name, row in named.items()},
-            x_label=f"points of {metric}",
-            colours={name: _COLOURS[row["part"]] for name, row in named.items()},
-        )
-        charts.append(figure(chart, "Points and their 95 % intervals; faint where the interval contains zero.",
-                             title=f"Effects on {metric}, {test}"))  # fmt: skip
-    parts.append(side_by_side(*charts))
+    parts.append(side_by_side(*map(_shown_chart, _effect_charts(rows))))
     parts.append(_effect_table([row for row in rows if row["metric"] == metric]))
     others = [row for row in rows if row["metric"] != metric]
     if others:
         parts.append(details("Effects on the other metrics", _effect_table(others)))
     return join(parts)
+
+
+def _effect_charts(rows: Rows) -> Iterator[Chart]:
+    """The effects on the main metric, a chart for each test."""
+    metric = _metric(rows)
+    for test, own in _by([row for row in rows if row["metric"] == metric], _test).items():
+        named = {_effect_name(row): row for row in sorted(own, key=_order)}
+        title = f"Effects on {metric}, {test}"
+        chart = intervals(
+            title,
+            {name: (row["points"], row["low"], row["high"]) for name, row in named.items()},
+            x_label=f"points of {metric}",
+            colours={name: _COLOURS[row["part"]] for name, row in named.items()},
+        )
+        yield Chart(title, title, "Points and their 95 % intervals; faint where the interval contains zero.", chart)
+
+
+def _shown_chart(chart: Chart) -> Markup:
+    return figure(chart.svg, chart.caption, title=chart.title)
 
 
 def _effect_table(rows: Rows) -> Markup:
@@ -229,16 +274,8 @@ def _metric(rows: Rows) -> str:
 
 
 def _sweep(sweep: Row) -> Markup:
-    field, metric = sweep["field"], _metric(sweep["scores"])
-    parts = []
-    if all(_is_number(row["value"]) for row in sweep["scores"]):
-        trained = [row for row in sweep["scores"] if row["metric"] == metric and row["arm"] != "base"]
-        for test, scored in _by(trained, _test).items():
-            charts = [_curve(f"{metric}, {test}", scored, field, "mean", lambda row: str(row["arm"]))]
-            own = [row for row in sweep["effects"] if row["metric"] == metric and _test(row) == test]
-            if own:
-                charts.append(_curve(f"Effects on {metric}, {test}", own, field, "points", _effect_name))
-            parts.append(side_by_side(*charts))
+    field = sweep["field"]
+    parts = [side_by_side(*map(_shown_chart, row)) for row in _sweep_charts(sweep)]
     parts.append(table(_columns(_sweep_titles(sweep), 3), _sweep_rows(sweep)))
     if sweep["effects"]:
         rows = ([row["value"], *_effect_cells(row)] for row in sweep["effects"])
@@ -246,19 +283,36 @@ def _sweep(sweep: Row) -> Markup:
     return join(parts)
 
 
+def _sweep_charts(sweep: Row) -> Iterator[list[Chart]]:
+    """For each test the scores over the values of the field, and the effects if there are any; nothing where the values
+    are no numbers."""
+    field, metric = sweep["field"], _metric(sweep["scores"])
+    if not all(_is_number(row["value"]) for row in sweep["scores"]):
+        return
+    trained = [row for row in sweep["scores"] if row["metric"] == metric and row["arm"] != "base"]
+    for test, scored in _by(trained, _test).items():
+        title = f"{metric}, {test}"
+        row = [_curve(f"{field} {title}", title, scored, field, "mean", lambda row: str(row["arm"]))]
+        own = [row for row in sweep["effects"] if row["metric"] == metric and _test(row) == test]
+        if own:
+            title = f"Effects on {title}"
+            row.append(_curve(f"{field} {title}", title, own, field, "points", _effect_name))
+        yield row
+
+
 def _curve(
-    title: str, rows: Rows, field: str, value: str, name: Callable[[Row], str], ticks: Sequence[str] = ()
-) -> Markup:
+    name: str, title: str, rows: Rows, field: str, value: str, label: Callable[[Row], str], ticks: Sequence[str] = ()
+) -> Chart:
     """A value of each arm, or pair of arms, over the values of the field, with its intervals; `ticks` are names of the
     values 0, 1, …."""
-    named = _by(rows, name)
+    named = _by(rows, label)
     series = {key: ([row["value"] for row in own], [row[value] for row in own]) for key, own in named.items()}
     bands = {key: ([row["low"] for row in own], [row["high"] for row in own]) for key, own in named.items()}
     colours = {key: _CURVE_COLOURS[number % len(_CURVE_COLOURS)] for number, key in enumerate(named)}
     if len(named) == 1:  # a single line has no label
         title = f"{title}: {next(iter(named))}"
     chart = lines(title, series, x_label=field, colours=colours, bands=bands, ticks=ticks)
-    return figure(chart, "The bars are 95 % intervals over seeds and items.", title=title)
+    return Chart(name, title, "The bars are 95 % intervals over seeds and items.", chart)
 
 
 def _sweep_titles(sweep: Row) -> list[str]:

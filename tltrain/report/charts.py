@@ -228,6 +228,20 @@ def histogram(
     return _svg(figure, title, "; ".join(texts))
 
 
+def svg_file(chart: Markup, title: str) -> str:
+    """A chart as a file of its own with its title, on white: the colours of a page do not reach into an image."""
+    head, style, rest = str(chart).partition(' style="')
+    start, box = head.split('viewBox="')
+    _, _, width, height = (float(value) for value in box.rstrip('"').split())
+    top = 2 * FONT
+    size = f'xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height + top:g}"'
+    text = Markup(
+        '<text x="6" y="{y}" style="font: bold {size}px system-ui, sans-serif; fill: {ink}">{title}</text></svg>'
+    ).format(y=-FONT // 2, size=FONT, ink=_THEME[INK], title=printable(title))
+    view = f'viewBox="0 {-top} {width:g} {height + top:g}"'
+    return f"{start}{size} {view}{style}background: {_THEME[PAPER]}; {rest.removesuffix('</svg>')}{text}\n"
+
+
 def _canvas(height: float, *, left: float, right: float, top: float = 4, bottom: float = 4) -> tuple[Figure, Axes]:
     """A figure of `WIDTH` x `height` pixels and its axes within the margins (in pixels), without frame or ticks."""
     figure = Figure(figsize=(WIDTH / 72, height / 72), dpi=72, facecolor="none")
