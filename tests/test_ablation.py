@@ -50,8 +50,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
 
 
 def written(folder: Path) -> dict[str, int]:
-    """Every file but the tables, and when it was written."""
-    paths = (path for path in folder.rglob("*") if path.is_file() and path.name not in TABLES)
+    """Every file but the tables and figures, and when it was written."""
+    made = {*folder.glob("figures/*"), *(folder / name for name in TABLES)}
+    paths = (path for path in folder.rglob("*") if path.is_file() and path not in made)
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in paths}
 
 
@@ -71,6 +72,7 @@ def test_every_run_is_recorded_with_what_it_was(finished: Finished) -> None:
     splits = [(test["bench"], test["split"]) for test in record.tests]
     assert splits == [("train", "seen"), ("train", "unseen"), ("bfcl", "exec")]
     assert {(row["bench"], row["split"]) for row in record.items} == set(splits)
+    assert all((row["kind"] == "text") == (row["gold"] == []) for row in record.items)
     assert found["mae", 0].replies["masked"] > found["sft", 0].replies["masked"] == 0
 
 

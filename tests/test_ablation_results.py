@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +197,7 @@ def test_pages_are_made_from_the_json_alone_and_need_no_other_file(tmp_path: Pat
     text = (tmp_path / "ablation.md").read_text()
     assert "| mae | SFT with MAE |" in text
     assert "## Sweep of `sft.w_max`" in text
+    assert "Kinds of items" not in text + page, "they are not known in these records"
     assert html(found) == page
 
 
@@ -214,6 +216,26 @@ def test_each_chart_is_a_file_that_the_tables_show(tmp_path: Path) -> None:
         assert float(root.attrib["width"]) > 0 < float(root.attrib["height"])
         texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
         assert title in texts
+
+
+def test_kinds_of_items_are_told_apart(tmp_path: Path) -> None:
+    kinds = ["confusable", "confusable", "distinct", "text"]
+    arms = {"sft": right(0, 1, 1, 1, 1), "pkt": right(1, 1, 0, 1, 0), "mae": right(0, 0, 1, 1, 1)}
+    records = [record(arm, 0, {"seen": held}, kinds=kinds) for arm, held in (*arms.items(), ("mae+pkt", arms["pkt"]))]
+    (tmp_path / "ablation.json").write_text(json.dumps(found := ablation_json(results(*records))))
+    shares = {
+        (one["arm"], one["kind"]): (one["mean"], one["n"]) for one in found["kinds"]["scores"] if one["metric"] == "CF"
+    }
+    assert shares["sft", "confusable"] == (50, 2) and shares["pkt", "confusable"] == (100, 2)
+    assert shares["sft", "distinct"] == (100, 1) and shares["pkt", "distinct"] == (0, 1)
+    assert {kind for _, kind in shares} == {"confusable", "distinct", "text"}, "an item of unknown kind is in none"
+    points = {
+        one["kind"]: one["points"] for one in found["kinds"]["effects"] if (one["part"], one["metric"]) == ("PKT", "CF")
+    }
+    assert points == {"confusable": 75, "distinct": -100, "text": 0}  # 100 - 50 and 100 - 0
+    write_ablation(tmp_path)
+    for name in ("ablation.md", "ablation.html"):
+        assert "Kinds of items" in (tmp_path / name).read_text()
 
 
 def test_the_levels_of_rotbench_are_a_curve() -> None:

@@ -21,13 +21,15 @@ def record(
     overrides: tuple[tuple[str, Any], ...] = (),
     config: RunConfig | None = None,
     bench: str = "toolworld",
+    kinds: Sequence[str] = (),
 ) -> Record:
-    """A record: for each split, the metrics that hold for each item."""
+    """A record: for each split, the metrics that hold for each item; `kinds` are those of its first items."""
     run = Run(arm, seed, overrides)
     rows: list[dict[str, Any]] = []
     for split, items in verdicts.items():
         for index, held in enumerate(items):
-            row = {"bench": bench, "split": split, "index": index, "known": ["TS", "PI", "CF"]}
+            row: dict[str, Any] = {"bench": bench, "split": split, "index": index, "known": ["TS", "PI", "CF"]}
+            row |= {"kind": kinds[index]} if index < len(kinds) else {}
             rows.append(row | {"metrics": list(held), "category": "right" if "CF" in held else "tool"})
     minutes = {"eval": 1.5} | ({} if arm == BASE else {"ppo": 4.0} if run.parent else {"sft": 2.0})
     replies = {"evaluated": len(rows)} | ({"sampled": 64} if run.parent else {"trained": 100, "masked": 7})

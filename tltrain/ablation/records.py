@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain.ablation.grid import Run, frozen
+from tltrain.ablation.kinds import Kind
 from tltrain.config import RunConfig, parse_config
 from tltrain.errors import DataError
 from tltrain.evaluation.metrics import METRICS
@@ -45,8 +46,8 @@ class Record:
     replies: Mapping[str, int]
     """Replies of this run's own stages: `trained` and `masked` by SFT, `sampled` by PPO, `evaluated`."""
     items: tuple[Mapping[str, Any], ...] = field(repr=False)
-    """For each test item `bench`, `split`, `index`, `item`, `gold` (names of the tools), `metrics` (those that hold),
-    `category`, `finding` and `tokens`."""
+    """For each test item `bench`, `split`, `index`, `item`, `gold` (names of the tools), `kind` (see `kinds.item_kind`;
+    missing in records of other versions), `metrics` (those that hold), `category`, `finding` and `tokens`."""
 
     @cached_property
     def settings(self) -> RunConfig:
@@ -67,6 +68,15 @@ class Record:
                 held[row["index"]] = metric in row["metrics"]
         return found
 
+    @cached_property
+    def kinds(self) -> dict[Test, dict[int, str]]:
+        """The kind of each item, by its index, for each test; without items of unknown kind."""
+        found: dict[Test, dict[int, str]] = {}
+        for row in self.items:
+            if "kind" in row:
+                found.setdefault((row["bench"], row["split"]), {})[row["index"]] = row["kind"]
+        return found
+
 
 def record_path(folder: Path, run: Run) -> Path:
     """The file of a run's record in the ablation's folder."""
@@ -74,8 +84,8 @@ def record_path(folder: Path, run: Run) -> Path:
     return folder / RUNS / run.path.parent / name
 
 
-def item_row(bench: str, split: str, prediction: Prediction) -> dict[str, Any]:
-    """What a record keeps of a judged prediction."""
+def item_row(bench: str, split: str, prediction: Prediction, kind: Kind | None) -> dict[str, Any]:
+    """What a record keeps of a judged prediction, and of what kind its item is."""
     verdict = prediction.verdict or {}
     row = {
         "bench": bench,
@@ -83,6 +93,7 @@ def item_row(bench: str, split: str, prediction: Prediction) -> dict[str, Any]:
         "index": prediction.index,
         "item": prediction.item,
         "gold": [call["name"] for call in prediction.gold[0]] if prediction.gold else None,
+        "kind": kind,
         "known": [name for name in METRICS if name in prediction.outcomes],
         "metrics": [name for name in METRICS if prediction.outcomes.get(name)],
         "category": verdict.get("category"),

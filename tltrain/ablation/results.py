@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tltrain.ablation.grid import BASE, GRID_ARMS, PARTS, Overrides, Run, frozen, lacking, relevant, value_of
+from tltrain.ablation.kinds import KINDS, Kind
 from tltrain.ablation.records import Record, Test, read_records
 from tltrain.arms import ARMS
 from tltrain.errors import DataError
@@ -30,7 +32,8 @@ _FIELDS = PARTS | COMBINATIONS
 METHOD = (
     f"Paired differences with 95 % intervals from {RESAMPLES:,} hierarchical bootstrap resamples of random seeds and "
     "test items; two-sided p-values. Holm's correction covers all effects on one metric: the means over all pairs of "
-    "arms as one family, the single pairs as another, several parts together as a third, and each sweep as one."
+    "arms as one family, the single pairs as another, several parts together as a third, the effects on each kind of "
+    "item as a fourth, and each sweep as one."
 )
 Values = NDArray[np.float64]
 
@@ -77,9 +80,26 @@ class Results:
         found = {seed: self.records.get(Run(arm, seed, overrides)) for seed in seeds}
         return {seed: record for seed, record in found.items() if record is not None}
 
-    def values(self, arms: Sequence[str], setting: Overrides, test: Test, metric: str) -> dict[str, Values] | None:
+    @property
+    def kinds(self) -> list[tuple[Test, Kind]]:
+        """The kinds of items that each test has, in the order of evaluation and of `KINDS`."""
+        known = {test: set(kinds.values()) for test, kinds in self._kinds.items()}
+        return [(test, kind) for test in self.tests for kind in KINDS if kind in known.get(test, ())]
+
+    @cached_property
+    def _kinds(self) -> dict[Test, dict[int, str]]:
+        """The kind of each item, by its index, for each test."""
+        found: dict[Test, dict[int, str]] = {}
+        for record in self.records.values():
+            for test, kinds in record.kinds.items():
+                found.setdefault(test, {}).update(kinds)
+        return found
+
+    def values(
+        self, arms: Sequence[str], setting: Overrides, test: Test, metric: str, kind: Kind | None = None
+    ) -> dict[str, Values] | None:
         """(S, I) outcomes, 0 or 1, of each arm on the random seeds and items that all of them have; None if there are
-        none. The base model has the same outcomes for every seed."""
+        none. The base model has the same outcomes for every seed. `kind`: on items of this kind only."""
         found = {arm: self._outcomes(arm, setting, test, metric) for arm in arms}
         if not all(found.values()):
             return None
@@ -89,7 +109,9 @@ class Results:
         if not seeds:
             return None
         chosen = {arm: [by_seed.get(seed) or by_seed[None] for seed in seeds] for arm, by_seed in found.items()}
-        items = sorted(set.intersection(*(set(outcomes) for rows in chosen.values() for outcomes in rows)))
+        shared_items = set.intersection(*(set(outcomes) for rows in chosen.values() for outcomes in rows))
+        known = self._kinds.get(test, {})
+        items = sorted(item for item in shared_items if kind is None or known.get(item) == kind)
         if not items:
             return None
         return {
@@ -125,6 +147,7 @@ def ablation_json(results: Results) -> dict[str, Any]:
         "method": METHOD,
         "scores": list(scores(results, plain)),
         "effects": effects(results, plain),
+        "kinds": kinds(results, plain),
         "errors": list(errors(results)),
         "costs": list(costs(results)),
         "sweeps": [sweep(results, field) for field in swept_fields(results)],
@@ -141,6 +164,31 @@ def scores(results: Results, setting: Overrides) -> Iterator[dict[str, Any]]:
                 found = results.values([arm], setting, test, metric)
                 if found is not None:
                     yield {"arm": arm, **_test(test), "metric": metric, **_score(found[arm])}
+
+
+def kinds(results: Results, setting: Overrides) -> dict[str, Any]:
+    """The scores of each kind of item, and the effects on it: means over the pairs of arms for the parts, and several
+    parts together. Empty lists where the kinds are not known."""
+    found: list[dict[str, Any]] = []
+    for test, kind in results.kinds:
+        for metric in results.metrics:
+            for part in PARTS:
+                found += ({"kind": kind, **row} for row in _mean_effect(results, setting, test, metric, part, kind))
+            for together in COMBINATIONS:
+                rows = _pair_effects(results, setting, test, metric, together, kind)
+                found += ({"kind": kind, **row} for row in rows)
+    _correct(found)
+    return {"scores": list(kind_scores(results, setting)), "effects": found}
+
+
+def kind_scores(results: Results, setting: Overrides) -> Iterator[dict[str, Any]]:
+    """As `scores`, for each kind of item apart."""
+    for test, kind in results.kinds:
+        for arm in (BASE, *GRID_ARMS):
+            for metric in results.metrics:
+                found = results.values([arm], setting, test, metric, kind)
+                if found is not None:
+                    yield {"arm": arm, **_test(test), "kind": kind, "metric": metric, **_score(found[arm])}
 
 
 def _score(values: Values) -> dict[str, Any]:
@@ -182,22 +230,26 @@ def effects(results: Results, setting: Overrides) -> list[dict[str, Any]]:
     return [*means, *single, *together]
 
 
-def _pair_effects(results: Results, setting: Overrides, test: Test, metric: str, part: str) -> Iterator[dict[str, Any]]:
+def _pair_effects(
+    results: Results, setting: Overrides, test: Test, metric: str, part: str, kind: Kind | None = None
+) -> Iterator[dict[str, Any]]:
     """The effect in every pair of arms that was run."""
     for arm, against in pairs(part):
-        found = results.values([arm, against], setting, test, metric)
+        found = results.values([arm, against], setting, test, metric, kind)
         if found is not None:
             labels = {"part": part, **_test(test), "metric": metric, "arm": arm, "against": against}
             yield {**labels, **_effect(found[arm] - found[against])}
 
 
-def _mean_effect(results: Results, setting: Overrides, test: Test, metric: str, part: str) -> Iterator[dict[str, Any]]:
+def _mean_effect(
+    results: Results, setting: Overrides, test: Test, metric: str, part: str, kind: Kind | None = None
+) -> Iterator[dict[str, Any]]:
     """The mean effect over the pairs of arms that were run, on the random seeds that all of them have; nothing where
     there are not two such pairs."""
-    available = [pair for pair in pairs(part) if results.values(pair, setting, test, metric) is not None]
+    available = [pair for pair in pairs(part) if results.values(pair, setting, test, metric, kind) is not None]
     if len(available) < 2:
         return
-    every = results.values(sorted({arm for pair in available for arm in pair}), setting, test, metric)
+    every = results.values(sorted({arm for pair in available for arm in pair}), setting, test, metric, kind)
     if every is not None:
         mean = np.mean([every[arm] - every[against] for arm, against in available], axis=0)
         labels = {"part": part, **_test(test), "metric": metric, "arm": None, "against": None}
@@ -267,14 +319,16 @@ def sweep(results: Results, field: str) -> dict[str, Any]:
     compared = {arm for part in _FIELDS for pair in pairs(part) if swept & set(pair) for arm in pair}
     shown = swept | {BASE} | {arm for arm in compared if not relevant(ARMS[arm], {field: None})}
     points: list[dict[str, Any]] = []
+    by_kind: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for value in _values_of(results, field):
         setting = {} if value == _own_value(results, field) else {field: value}
         points += [{"value": value, **row} for row in scores(results, setting) if row["arm"] in shown]
+        by_kind += [{"value": value, **row} for row in kind_scores(results, setting) if row["arm"] in shown]
         own = [row for row in effects(results, setting) if swept & {row["arm"], row["against"]}]
         found += [{"value": value, **row} for row in own if {row["arm"], row["against"]} <= shown]
     _correct(found)
-    return {"field": field, "scores": points, "effects": found}
+    return {"field": field, "scores": points, "kinds": by_kind, "effects": found}
 
 
 def _swept_arms(results: Results, field: str) -> set[str]:

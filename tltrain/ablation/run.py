@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain.ablation.grid import BASE, Run, jobs
+from tltrain.ablation.kinds import item_kind
 from tltrain.ablation.records import RUNS, Record, item_row, read_record, read_records, record_path, write_record
 from tltrain.ablation.sharing import Shared, SharingPipeline
 from tltrain.arms import ARMS
@@ -193,8 +194,9 @@ def _record(pipeline: Pipeline, run: Run, trained: Record | None = None) -> Reco
     model comes from another ablation."""
     folder, rows = pipeline.folder, []
     for test in pipeline.test_sets:
+        kinds = {item.index: item_kind(item) for item in test.items}
         rows += [
-            item_row(test.name, test.split, prediction)
+            item_row(test.name, test.split, prediction, kinds[prediction.index])
             for prediction in saved_predictions(folder, run.arm, test.name, test.split)
         ]
     # PPO continues the run directory of its SFT arm, perhaps with later code or on another machine.

@@ -41,6 +41,10 @@ EFFECTS = (
     "What each part, or several together, add to the same arm without them, in points, over the seeds that all arms of "
     "a row have. With one seed, the interval does not contain the variation between seeds."
 )
+KINDS = (
+    "confusable: another tool of the prompt is easily confused with one that the gold calls, as in the audit; "
+    "distinct: none is; text: the gold has no call. Effects of a part are means over the pairs of arms."
+)
 ERRORS = "Wrong replies by category, in per cent of the items, over all seeds."
 COSTS = "Means of a run. Arms with IRM include the SFT that they start from."
 _COLOURS = {"MAE": 1, "PKT": 2, "IRM": 3, "MAE+PKT": 4, "MAE+PKT+IRM": 5}
@@ -123,9 +127,15 @@ def markdown(found: Row) -> str:
             *[chart.link for chart in _effect_charts(found["effects"])],
             _grid(_EFFECT_TITLES, map(_effect_row, found["effects"])),
         ]
+    if scored := found["kinds"]["scores"]:
+        parts += ["## Kinds of items", KINDS, _grid(_kind_titles(scored), _kind_rows(scored))]
+        rows = ([row["kind"], *_effect_row(row)] for row in found["kinds"]["effects"])
+        parts.append(_grid(_KIND_EFFECT_TITLES, rows))
     for sweep in found["sweeps"]:
         curves = [chart.link for row in _sweep_charts(sweep) for chart in row]
         parts += [f"## Sweep of `{sweep['field']}`", *curves, _grid(_sweep_titles(sweep), _sweep_rows(sweep))]
+        if sweep["kinds"]:
+            parts.append(_grid([sweep["field"], *_kind_titles(sweep["kinds"])], _sweep_kind_rows(sweep)))
         if sweep["effects"]:
             rows = ([row["value"], *_effect_row(row)] for row in sweep["effects"])
             parts.append(_grid([sweep["field"], *_EFFECT_TITLES], rows))
@@ -140,6 +150,8 @@ def html(found: Row) -> str:
     """The contents of `ablation.html`."""
     sections = [Section("Effects", _effects(found))] if found["effects"] else []
     sections.append(Section("Scores", _scores(found["scores"])))
+    if found["kinds"]["scores"]:
+        sections.append(Section("Kinds of items", _kinds(found)))
     sections += [Section(f"Sweep of {sweep['field']}", _sweep(sweep)) for sweep in found["sweeps"]]
     if found["errors"]:
         titles, rows = _error_table(found["errors"])
@@ -258,6 +270,36 @@ def _effect_cells(row: Row) -> list[Any]:
     return [*labels, *(Cell(text, row[name]) for text, name in sortable), seeds]
 
 
+# Kinds of items
+
+_KIND_EFFECT_TITLES = ["kind", *_EFFECT_TITLES]
+
+
+def _kinds(found: Row) -> Markup:
+    effects: Rows = found["kinds"]["effects"]
+    metric = _metric(effects)
+    shown = [(row["metric"] == metric, [row["kind"], *_effect_cells(row)]) for row in effects]
+    columns = _columns(_KIND_EFFECT_TITLES, 6)
+    scored: Rows = found["kinds"]["scores"]
+    parts = [paragraph(KINDS), table(_columns(_kind_titles(scored), 3), _kind_rows(scored))]
+    parts.append(table(columns, (cells for main, cells in shown if main)))
+    if others := [cells for main, cells in shown if not main]:
+        parts.append(details("Effects on the other metrics by kind", table(columns, others)))
+    return join(parts)
+
+
+def _kind_titles(rows: Rows) -> list[str]:
+    return ["test", "kind", "arm", *_metrics(rows), "seeds", "items"]
+
+
+def _kind_rows(rows: Rows) -> Iterator[list[Any]]:
+    metrics = _metrics(rows)
+    for (test, kind, arm), own in _by(rows, lambda row: (_test(row), row["kind"], row["arm"])).items():
+        cells = {row["metric"]: _score_text(row) for row in own}
+        values = (cells.get(metric) for metric in metrics)
+        yield [test, kind, arm, *values, own[0]["seeds"] if arm != "base" else None, own[0]["n"]]
+
+
 def _main_effects(found: Row) -> list[Row]:
     """The means over the pairs of arms in the main metric; single pairs where there are no means."""
     own = [row for row in found["effects"] if row["metric"] == _metric(found["effects"])]
@@ -277,6 +319,9 @@ def _sweep(sweep: Row) -> Markup:
     field = sweep["field"]
     parts = [side_by_side(*map(_shown_chart, row)) for row in _sweep_charts(sweep)]
     parts.append(table(_columns(_sweep_titles(sweep), 3), _sweep_rows(sweep)))
+    if sweep["kinds"]:
+        columns = _columns([field, *_kind_titles(sweep["kinds"])], 4)
+        parts.append(details("Scores of each kind of item", table(columns, _sweep_kind_rows(sweep))))
     if sweep["effects"]:
         rows = ([row["value"], *_effect_cells(row)] for row in sweep["effects"])
         parts.append(details("Effects at each value", table(_columns([field, *_EFFECT_TITLES], 6), rows)))
@@ -324,6 +369,11 @@ def _sweep_rows(sweep: Row) -> Iterator[list[Any]]:
     for (value, test, arm), own in _by(sweep["scores"], lambda row: (row["value"], _test(row), row["arm"])).items():
         cells = {row["metric"]: _score_text(row) for row in own}
         yield [_shown(value), test, arm, *(cells.get(metric) for metric in metrics), own[0]["seeds"]]
+
+
+def _sweep_kind_rows(sweep: Row) -> Iterator[list[Any]]:
+    for value, rows in _by(sweep["kinds"], lambda row: row["value"]).items():
+        yield from ([_shown(value), *cells] for cells in _kind_rows(rows))
 
 
 def _is_number(value: Any) -> bool:
