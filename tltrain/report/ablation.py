@@ -129,8 +129,8 @@ def markdown(found: Row) -> str:
         ]
     if scored := found["kinds"]["scores"]:
         parts += ["## Kinds of items", KINDS, _grid(_kind_titles(scored), _kind_rows(scored))]
-        rows = ([row["kind"], *_effect_row(row)] for row in found["kinds"]["effects"])
-        parts.append(_grid(_KIND_EFFECT_TITLES, rows))
+        by_kind = [[row["kind"], *_effect_row(row)] for row in found["kinds"]["effects"]]
+        parts += [_grid(_KIND_EFFECT_TITLES, by_kind)] * bool(by_kind)
     for sweep in found["sweeps"]:
         curves = [chart.link for row in _sweep_charts(sweep) for chart in row]
         parts += [f"## Sweep of `{sweep['field']}`", *curves, _grid(_sweep_titles(sweep), _sweep_rows(sweep))]
@@ -281,8 +281,12 @@ def _kinds(found: Row) -> Markup:
     shown = [(row["metric"] == metric, [row["kind"], *_effect_cells(row)]) for row in effects]
     columns = _columns(_KIND_EFFECT_TITLES, 6)
     scored: Rows = found["kinds"]["scores"]
-    parts = [paragraph(KINDS), table(_columns(_kind_titles(scored), 3), _kind_rows(scored))]
-    parts.append(table(columns, (cells for main, cells in shown if main)))
+    parts = [paragraph(KINDS)]
+    for test, own in _by(scored, _test).items():
+        parts += [heading(test), table(_columns(_kind_titles(own)[1:], 2), (cells[1:] for cells in _kind_rows(own)))]
+    if effects:
+        parts.append(heading(f"Effects on {metric} by kind"))
+        parts.append(table(columns, (cells for main, cells in shown if main)))
     if others := [cells for main, cells in shown if not main]:
         parts.append(details("Effects on the other metrics by kind", table(columns, others)))
     return join(parts)
