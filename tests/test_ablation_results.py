@@ -157,6 +157,10 @@ def test_a_sweep_has_the_configuration_s_own_value_and_only_effects_that_it_chan
     assert flat == [25.0, 25.0]
     measured = [(one["value"], one["part"], one["points"]) for one in curve["effects"] if one["metric"] == "CF"]
     assert measured == [(3.0, "PKT", 50.0), (9.0, "PKT", 25.0)]
+    steps = [
+        (one["arm"], one["before"], one["value"], one["points"]) for one in curve["changes"] if one["metric"] == "CF"
+    ]
+    assert steps == [("pkt", 3.0, 9.0, -25.0)], "arms without PKT are the same at every value"
 
 
 def test_a_record_from_before_a_field_was_added_has_its_default() -> None:

@@ -6,11 +6,12 @@ Everything is computed from the records alone, with fixed random seeds, so that 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,7 @@ METHOD = (
     "item as a fourth, and each sweep as one."
 )
 Values = NDArray[np.float64]
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,19 @@ class Results:
     ) -> dict[str, Values] | None:
         """(S, I) outcomes, 0 or 1, of each arm on the random seeds and items that all of them have; None if there are
         none. The base model has the same outcomes for every seed. `kind`: on items of this kind only."""
-        found = {arm: self._outcomes(arm, setting, test, metric) for arm in arms}
+        return self._aligned({arm: self._outcomes(arm, setting, test, metric) for arm in arms}, test, kind)
+
+    def change(self, arm: str, settings: tuple[Overrides, Overrides], test: Test, metric: str) -> Values | None:
+        """(S, I) differences of an arm's outcomes in the second setting from those in the first, on the random seeds
+        and items that both have; None if there are none."""
+        found = {number: self._outcomes(arm, setting, test, metric) for number, setting in enumerate(settings)}
+        aligned = self._aligned(found, test)
+        return None if aligned is None else aligned[1] - aligned[0]
+
+    def _aligned(
+        self, found: Mapping[Key, Mapping[int | None, Mapping[int, bool]]], test: Test, kind: Kind | None = None
+    ) -> dict[Key, Values] | None:
+        """Outcomes by seed and item as arrays over what all of them share."""
         if not all(found.values()):
             return None
         trained = [set(by_seed) for by_seed in found.values() if None not in by_seed]
@@ -108,15 +122,15 @@ class Results:
         seeds = [seed for seed in (None, *self.seeds) if seed in shared]
         if not seeds:
             return None
-        chosen = {arm: [by_seed.get(seed) or by_seed[None] for seed in seeds] for arm, by_seed in found.items()}
+        chosen = {key: [by_seed.get(seed) or by_seed[None] for seed in seeds] for key, by_seed in found.items()}
         shared_items = set.intersection(*(set(outcomes) for rows in chosen.values() for outcomes in rows))
         known = self._kinds.get(test, {})
         items = sorted(item for item in shared_items if kind is None or known.get(item) == kind)
         if not items:
             return None
         return {
-            arm: np.array([[outcomes[item] for item in items] for outcomes in rows], dtype=np.float64)
-            for arm, rows in chosen.items()
+            key: np.array([[outcomes[item] for item in items] for outcomes in rows], dtype=np.float64)
+            for key, rows in chosen.items()
         }
 
     def _outcomes(self, arm: str, setting: Overrides, test: Test, metric: str) -> dict[int | None, dict[int, bool]]:
@@ -314,21 +328,32 @@ def swept_fields(results: Results) -> list[str]:
 
 def sweep(results: Results, field: str) -> dict[str, Any]:
     """The curve of a field: scores and effects at each of its values, of the arms that were run with several of them
-    and of those that they are compared with."""
+    and of those that they are compared with; and what each of these arms changes from one value to the next."""
     swept = _swept_arms(results, field)
     compared = {arm for part in _FIELDS for pair in pairs(part) if swept & set(pair) for arm in pair}
     shown = swept | {BASE} | {arm for arm in compared if not relevant(ARMS[arm], {field: None})}
     points: list[dict[str, Any]] = []
     by_kind: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
-    for value in _values_of(results, field):
-        setting = {} if value == _own_value(results, field) else {field: value}
+    changes: list[dict[str, Any]] = []
+    settings = {
+        value: {} if value == _own_value(results, field) else {field: value} for value in _values_of(results, field)
+    }
+    for value, setting in settings.items():
         points += [{"value": value, **row} for row in scores(results, setting) if row["arm"] in shown]
         by_kind += [{"value": value, **row} for row in kind_scores(results, setting) if row["arm"] in shown]
         own = [row for row in effects(results, setting) if swept & {row["arm"], row["against"]}]
         found += [{"value": value, **row} for row in own if {row["arm"], row["against"]} <= shown]
-    _correct(found)
-    return {"field": field, "scores": points, "kinds": by_kind, "effects": found}
+    for (before, first), (value, second) in pairwise(settings.items()):
+        for arm in (arm for arm in GRID_ARMS if arm in swept):
+            for test in results.tests:
+                for metric in results.metrics:
+                    difference = results.change(arm, (first, second), test, metric)
+                    if difference is not None:
+                        labels = {"arm": arm, "value": value, "before": before, **_test(test), "metric": metric}
+                        changes.append({**labels, **_effect(difference)})
+    _correct([*found, *changes])
+    return {"field": field, "scores": points, "kinds": by_kind, "effects": found, "changes": changes}
 
 
 def _swept_arms(results: Results, field: str) -> set[str]:

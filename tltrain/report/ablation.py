@@ -134,6 +134,8 @@ def markdown(found: Row) -> str:
     for sweep in found["sweeps"]:
         curves = [chart.link for row in _sweep_charts(sweep) for chart in row]
         parts += [f"## Sweep of `{sweep['field']}`", *curves, _grid(_sweep_titles(sweep), _sweep_rows(sweep))]
+        if sweep["changes"]:
+            parts.append(_grid(_change_titles(sweep), _change_rows(sweep)))
         if sweep["kinds"]:
             parts.append(_grid([sweep["field"], *_kind_titles(sweep["kinds"])], _sweep_kind_rows(sweep)))
         if sweep["effects"]:
@@ -257,11 +259,14 @@ def _order(row: Row) -> tuple[int, bool]:
 
 
 def _effect_row(row: Row) -> list[Any]:
-    interval = f"{_signed(row['low'])} to {_signed(row['high'])}"
     arm = _MEAN if row["arm"] is None else row["arm"]
+    return [_test(row), row["metric"], row["part"], arm, row["against"], *_effect_texts(row)]
+
+
+def _effect_texts(row: Row) -> list[Any]:
+    interval = f"{_signed(row['low'])} to {_signed(row['high'])}"
     corrected = _p(row["p_holm"]) + ("*" if row["p_holm"] < LEVEL else "")
-    labels = [_test(row), row["metric"], row["part"], arm, row["against"]]
-    return [*labels, f"{_signed(row['points'])} ± {row['se']:.1f}", interval, _p(row["p"]), corrected, row["seeds"]]
+    return [f"{_signed(row['points'])} ± {row['se']:.1f}", interval, _p(row["p"]), corrected, row["seeds"]]
 
 
 def _effect_cells(row: Row) -> list[Any]:
@@ -323,6 +328,9 @@ def _sweep(sweep: Row) -> Markup:
     field = sweep["field"]
     parts = [side_by_side(*map(_shown_chart, row)) for row in _sweep_charts(sweep)]
     parts.append(table(_columns(_sweep_titles(sweep), 3), _sweep_rows(sweep)))
+    if sweep["changes"]:
+        parts.append(heading(f"From one value of {field} to the next"))
+        parts.append(table(_columns(_change_titles(sweep), 5), _change_rows(sweep)))
     if sweep["kinds"]:
         columns = _columns([field, *_kind_titles(sweep["kinds"])], 4)
         parts.append(details("Scores of each kind of item", table(columns, _sweep_kind_rows(sweep))))
@@ -375,6 +383,15 @@ def _sweep_rows(sweep: Row) -> Iterator[list[Any]]:
         yield [_shown(value), test, arm, *(cells.get(metric) for metric in metrics), own[0]["seeds"]]
 
 
+def _change_titles(sweep: Row) -> list[str]:
+    return [sweep["field"], "before", "test", "arm", "metric", *_EFFECT_TITLES[5:]]
+
+
+def _change_rows(sweep: Row) -> Iterator[list[Any]]:
+    for row in sweep["changes"]:
+        yield [_shown(row["value"]), _shown(row["before"]), _test(row), row["arm"], row["metric"], *_effect_texts(row)]
+
+
 def _sweep_kind_rows(sweep: Row) -> Iterator[list[Any]]:
     for value, rows in _by(sweep["kinds"], lambda row: row["value"]).items():
         yield from ([_shown(value), *cells] for cells in _kind_rows(rows))
@@ -385,6 +402,9 @@ def _is_number(value: Any) -> bool:
 
 
 def _shown(value: Any) -> Any:
+    """A value of a field in a table: 9.0 as 9, whether the file or the command line wrote it."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     return value if _is_number(value) else str(value)
 
 
