@@ -115,7 +115,7 @@ def _resampled_seeds(parts: Components, resamples: int, rng: np.random.Generator
     return np.asarray(means * sqrt(parts.seeds / spread) * uncertain)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=8)  # an ablation alternates between tests and kinds of items
 def _item_counts(items: int, resamples: int, seed: int) -> NDArray[np.int16]:
     """(resamples, items) how often each item is drawn; equal for all comparisons on the same number of items."""
     rng = np.random.default_rng([seed, items])
