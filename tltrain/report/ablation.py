@@ -139,7 +139,7 @@ def markdown(found: Row) -> str:
         if sweep["kinds"]:
             parts.append(_grid([sweep["field"], *_kind_titles(sweep["kinds"])], _sweep_kind_rows(sweep)))
         if sweep["effects"]:
-            rows = ([row["value"], *_effect_row(row)] for row in sweep["effects"])
+            rows = ([_shown(row["value"]), *_effect_row(row)] for row in sweep["effects"])
             parts.append(_grid([sweep["field"], *_EFFECT_TITLES], rows))
     if found["errors"]:
         parts += ["## Errors", ERRORS, _grid(*_error_table(found["errors"]))]
@@ -335,7 +335,7 @@ def _sweep(sweep: Row) -> Markup:
         columns = _columns([field, *_kind_titles(sweep["kinds"])], 4)
         parts.append(details("Scores of each kind of item", table(columns, _sweep_kind_rows(sweep))))
     if sweep["effects"]:
-        rows = ([row["value"], *_effect_cells(row)] for row in sweep["effects"])
+        rows = ([_shown(row["value"]), *_effect_cells(row)] for row in sweep["effects"])
         parts.append(details("Effects at each value", table(_columns([field, *_EFFECT_TITLES], 6), rows)))
     return join(parts)
 
