@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ class Chart:
     """What tells it from the other charts of the ablation."""
     title: str
     caption: str
-    svg: Markup
+    draw: Callable[[], Markup]
+    """Draws it; `ablation.md` only needs its name."""
 
     @property
     def path(self) -> str:
@@ -87,7 +89,7 @@ def write_ablation(folder: Path) -> list[Path]:
     write_text(folder / "ablation.html", html(found))
     discard(folder / FIGURES)  # those of tests and sweeps that are there no more
     for chart in charts(found):
-        write_text(folder / chart.path, svg_file(chart.svg, chart.title))
+        write_text(folder / chart.path, svg_file(chart.draw(), chart.title))
     return [folder / "ablation.md", folder / "ablation.html", folder / FIGURES]
 
 
@@ -233,17 +235,18 @@ def _effect_charts(rows: Rows) -> Iterator[Chart]:
     for test, own in _by([row for row in rows if row["metric"] == metric], _test).items():
         named = {_effect_name(row): row for row in sorted(own, key=_order)}
         title = f"Effects on {metric}, {test}"
-        chart = intervals(
+        draw = partial(
+            intervals,
             title,
             {name: (row["points"], row["low"], row["high"]) for name, row in named.items()},
             x_label=f"points of {metric}",
             colours={name: _COLOURS[row["part"]] for name, row in named.items()},
         )
-        yield Chart(title, title, "Points and their 95 % intervals; faint where the interval contains zero.", chart)
+        yield Chart(title, title, "Points and their 95 % intervals; faint where the interval contains zero.", draw)
 
 
 def _shown_chart(chart: Chart) -> Markup:
-    return figure(chart.svg, chart.caption, title=chart.title)
+    return figure(chart.draw(), chart.caption, title=chart.title)
 
 
 def _effect_table(rows: Rows) -> Markup:
@@ -270,7 +273,12 @@ def _effect_texts(row: Row) -> list[Any]:
 
 
 def _effect_cells(row: Row) -> list[Any]:
-    *labels, points, interval, p_value, corrected, seeds = _effect_row(row)
+    return _sortable(_effect_row(row), row)
+
+
+def _sortable(texts: Sequence[Any], row: Row) -> list[Any]:
+    """Texts that end with those of an effect, as cells that sort by its numbers."""
+    *labels, points, interval, p_value, corrected, seeds = texts
     sortable = ((points, "points"), (interval, "low"), (p_value, "p"), (corrected, "p_holm"))
     return [*labels, *(Cell(text, row[name]) for text, name in sortable), seeds]
 
@@ -330,7 +338,8 @@ def _sweep(sweep: Row) -> Markup:
     parts.append(table(_columns(_sweep_titles(sweep), 3), _sweep_rows(sweep)))
     if sweep["changes"]:
         parts.append(heading(f"From one value of {field} to the next"))
-        parts.append(table(_columns(_change_titles(sweep), 5), _change_rows(sweep)))
+        changes = zip(_change_rows(sweep), sweep["changes"], strict=True)
+        parts.append(table(_columns(_change_titles(sweep), 5), (_sortable(texts, row) for texts, row in changes)))
     if sweep["kinds"]:
         columns = _columns([field, *_kind_titles(sweep["kinds"])], 4)
         parts.append(details("Scores of each kind of item", table(columns, _sweep_kind_rows(sweep))))
@@ -368,8 +377,8 @@ def _curve(
     colours = {key: _CURVE_COLOURS[number % len(_CURVE_COLOURS)] for number, key in enumerate(named)}
     if len(named) == 1:  # a single line has no label
         title = f"{title}: {next(iter(named))}"
-    chart = lines(title, series, x_label=field, colours=colours, bands=bands, ticks=ticks)
-    return Chart(name, title, "The bars are 95 % intervals over seeds and items.", chart)
+    draw = partial(lines, title, series, x_label=field, colours=colours, bands=bands, ticks=ticks)
+    return Chart(name, title, "The bars are 95 % intervals over seeds and items.", draw)
 
 
 def _sweep_titles(sweep: Row) -> list[str]:
