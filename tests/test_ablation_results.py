@@ -18,7 +18,9 @@ from tltrain.ablation.records import read_record, record_path, write_record
 from tltrain.ablation.results import Results, ablation_json, effects, pairs, scores, sweep, write_results
 from tltrain.errors import DataError
 from tltrain.evaluation.significance import holm
-from tltrain.report.ablation import headline, html, write_ablation
+from tltrain.report.ablation.files import write_ablation
+from tltrain.report.ablation.headline import headline
+from tltrain.report.ablation.page import html
 
 
 def results(*records: Any) -> Results:

@@ -17,7 +17,7 @@ from tltrain.ablation.results import write_results
 from tltrain.cli.app import app
 from tltrain.config import read_config
 from tltrain.evaluation.significance import write_significance
-from tltrain.report.ablation import write_ablation
+from tltrain.report.ablation.files import write_ablation
 from tltrain.report.comparison import write_comparison
 
 REPOSITORY = Path(__file__).parents[1]

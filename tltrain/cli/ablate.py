@@ -83,7 +83,8 @@ def _execute(ablation: Ablation, runs: list[Run], workers: int) -> None:
 
 def _write(folder: Path) -> dict[str, Any]:
     from tltrain.ablation.results import write_results
-    from tltrain.report.ablation import headline, write_ablation
+    from tltrain.report.ablation.files import write_ablation
+    from tltrain.report.ablation.headline import headline
 
     found = write_results(folder)
     pages = write_ablation(folder)
