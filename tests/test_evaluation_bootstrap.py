@@ -55,6 +55,12 @@ def test_a_difference_in_every_item_has_the_smallest_p() -> None:
     assert (found.low, found.high) == (1.0, 1.0)
 
 
+@pytest.mark.parametrize(("items", "p"), [(1, 1.0), (3, 0.25), (6, 2 / 64)])
+def test_few_items_that_all_agree_are_not_certain(items: int, p: float) -> None:
+    padded = np.concatenate([np.ones((3, items)), np.zeros((3, 0 if items < 6 else 2))], axis=1)
+    assert hierarchical_bootstrap(padded).p == pytest.approx(p), "as McNemar's exact test"
+
+
 def test_p_and_interval_agree() -> None:
     rng = np.random.default_rng(0)
     for shift in np.linspace(0, 0.2, 15):

@@ -47,7 +47,7 @@ def test_every_query_is_continued_until_it_has_ended() -> None:
     none, still_none, (first,), (last,) = batches
     assert none == still_none == []
     assert [reply["text"] for reply in first.replies] == [LIST, "cut", FINISH]
-    assert (first.index, first.valid, first.tokens, len(first.feedback)) == (0, True, 6, 1)
+    assert (first.index, first.valid, first.tokens, len(first.feedback), first.failed) == (0, True, 6, 1, (None,))
     assert (last.index, last.valid) == (2, False)
 
 

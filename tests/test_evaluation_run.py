@@ -11,6 +11,7 @@ import pytest
 from support.evaluated import FILE, WRONG, options, write_models
 from support.scoring import score_file
 from support.small_run import call, mistake
+from support.testset_samples import react, rotbench_record, write_rotbench
 from support.trained_micro import known, write_bfcl
 
 from tltrain.files import append_json_line, read_json, read_json_lines
@@ -130,6 +131,22 @@ def test_a_stopped_evaluation_resumes_after_the_last_whole_line(
     assert code == 0, err
     assert (folder / FILE).read_bytes() == whole
     assert read_json(folder / "scores.json") == read_json(evaluated / "run/scores.json")[:1]
+
+
+def test_a_stop_between_two_protocols_leaves_only_the_second_to_do(evaluated: Path, tmp_path: Path) -> None:
+    """The row by RoTBench's own protocol comes after ours: a run that was killed between them writes it alone."""
+    write_rotbench(tmp_path, [rotbench_record([react("dig", "{}")])])
+    decoding = ("--max-new-tokens", 8, "--dtype", "float32", "--data", tmp_path, "--out", tmp_path / "run")
+    arguments = ["eval", evaluated / "learnt", "--bench", "rotbench/First_Turn/clean", *decoding]
+    assert call(*arguments)[0] == 0
+    scores = tmp_path / "run/scores.json"
+    whole = scores.read_text()
+    ours, paper = json.loads(whole)
+    assert (ours["protocol"], paper["protocol"]) == ("default", "paper")
+    scores.write_text(json.dumps([ours]))
+    code, _, err = call(*arguments)
+    assert code == 0, err
+    assert scores.read_text() == whole
 
 
 def test_an_evaluation_without_any_reply_fails(evaluated: Path) -> None:

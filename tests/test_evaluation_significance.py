@@ -76,6 +76,16 @@ def test_robustness_pairs_a_clean_item_with_the_mean_of_its_noisy_versions(tmp_p
     assert union["drop_se"]["CF"] == pytest.approx(100 * sqrt(1 / 9))
 
 
+def test_robustness_without_saved_predictions_has_the_levels_alone(tmp_path: Path) -> None:
+    for level in ("clean", "slight"):
+        written(tmp_path, "m", f"First_Turn/{level}", [("a", True)])
+        prediction_path(tmp_path, "m", "rotbench", f"First_Turn/{level}").unlink()
+    assert [(row["level"], row["CF"], "drop" in row) for row in robustness(tmp_path)] == [
+        ("clean", 100, False),
+        ("slight", 100, False),
+    ]
+
+
 def test_the_comparison_names_every_pair_once_in_all_three_files(tmp_path: Path) -> None:
     for model, good in (("one", 2), ("two", 9), ("three|x", 9)):
         written(tmp_path, model, "First_Turn/clean", [(str(at), at < good) for at in range(10)])

@@ -15,7 +15,7 @@ from tltrain.dialects import Parsed, react
 from tltrain.errors import ConfigError, DataError
 from tltrain.testsets import tooleyes
 from tltrain.testsets.base import Item, TestSet
-from tltrain.testsets.episodes import Episode, Outcome, run_episode
+from tltrain.testsets.episodes import Episode, Outcome
 from tltrain.testsets.simulator import Simulator
 from tltrain.testsets.tooleyes import ToolEyes, is_valid
 from tltrain.testsets.toollibrary import Library
@@ -57,6 +57,10 @@ def played(*replies: Parsed, executor: Any = None, number: int = 0) -> Episode:
     return episode
 
 
+def texts(episode: Episode) -> list[str]:
+    return [outcome.feedback for outcome in episode.outcomes]
+
+
 GOOD = ("get_tides", {"port": "Ude"})
 MISREAD = ("get_tides", {"harbour": "Ude"})
 FAILING = ("get_tides", {"port": "Ude", "day": "tomorrow"})
@@ -70,14 +74,14 @@ def test_feedback_follows_each_call_until_the_answer() -> None:
     assert prompt is not None
     assert [message.role for message in prompt.messages] == ["user", "assistant", "tool", "tool", "assistant", "tool"]
     sites = list(prompt.call_sites())
-    assert [site.feedback and site.feedback.content for site in sites] == episode.feedback
+    assert [site.feedback and site.feedback.content for site in sites] == texts(episode)
     assert len({site.call.id for site in sites}) == 3
     assert [(made.misread is None, made.failed is None) for made in episode.calls] == [
         (True, True),
         (False, True),
         (True, False),
     ]
-    assert "harbour" in episode.feedback[1]
+    assert "harbour" in texts(episode)[1]
     episode.reply(calls(DONE, GOOD))
     assert episode.prompt is None
     assert episode.answer == "At noon."
@@ -97,7 +101,10 @@ def test_episodes_end_without_an_answer_too() -> None:
         asked.append(prompt)
         return calls(GOOD)
 
-    assert run_episode(ask, item(), Simulator(), max_steps=3).answer is None
+    episode = Episode(item(), Simulator(), max_steps=3)
+    while (prompt := episode.prompt) is not None:
+        episode.reply(ask(prompt))
+    assert episode.answer is None
     assert [len(prompt.messages) for prompt in asked] == [1, 3, 5]
     wrong = played(calls(("finish", {"result": "At noon."})))
     assert (wrong.answer, wrong.prompt is None, wrong.calls[0].misread is None) == (None, False, False)
@@ -111,7 +118,7 @@ def test_nobody_answers_questions_and_nothing_is_executed_for_them() -> None:
             raise AssertionError("not to be executed")
 
     episode = played(calls(("ask_to_user", {"question": "Where?"}), MISREAD), executor=Untouched())
-    assert feedback_failed(episode.feedback[0]) is None
+    assert feedback_failed(texts(episode)[0]) is None
     assert [made.failed for made in episode.calls] == [None, None]
 
 
@@ -315,6 +322,10 @@ def test_recorded_feedback_is_taken_as_it_was(loaded: TestSet) -> None:
     both = score_file(loaded, [misread])
     assert (both["DE"], both["CE"], both["executor"]) == (100, 0, "recorded")
     assert (row["CE"], row["executor"]) == (pytest.approx(100 / 3), "library")
+    said = json.loads(recorded) | {"failed": ["the process ended with 1", None]}
+    quiet = said | {"feedback": ["googleapiclient.errors.NotFound: 404", "[]"]}
+    for one, failures in ((said, 1), (quiet, 1), (quiet | {"failed": None}, 0)):
+        assert score_file(loaded, [json.dumps(one)])["CE"] == pytest.approx(100 * failures / 3)
     with pytest.raises(ConfigError, match="several executors cannot be scored together: library, simulator"):
         score_file(loaded, [recorded, line(1, calls(DONE))])
 
@@ -329,6 +340,7 @@ def test_recorded_feedback_is_taken_as_it_was(loaded: TestSet) -> None:
         ('{"index": 1, "text": 3}', r"p.jsonl:2: replies\[0\]\.text: expected text, got number"),
         ('{"index": 1, "replies": [3]}', r"p.jsonl:2: replies\[0\]: expected object, got number"),
         (line(1, calls(GOOD), feedback=[]), "p.jsonl:2: feedback: get_tides is call 1, and has none"),
+        (line(1, calls(GOOD), feedback=["[]"], failed=[]), "failed: expected an element for each of 1 in feedback"),
     ],
 )
 def test_lines_that_cannot_be_read_are_said(loaded: TestSet, text: str, reason: str) -> None:

@@ -52,8 +52,16 @@ def test_the_analysis_shows_which_tokens_decide(folder: Path) -> None:
     assert second.startswith("  corrected and became right: first name token 1 of 1, later key token ")
 
 
+NAMES = ("get_order", "get_order_items", "cancel_order")
+
+
 def trials(gold: Call, called: Call) -> list[tuple[str, list[str]]]:
-    """The kind of each correction in a reply to two tools, and the tokens that are forced, as text."""
+    """The kind of each correction in a reply to three tools, and the tokens that are forced, as text."""
+    return counted(gold, called, NAMES)[0]
+
+
+def counted(gold: Call, called: Call, names: tuple[str, ...]) -> tuple[list[tuple[str, list[str]]], Counter[str]]:
+    """The corrections of a reply to tools of these names, and the counts of wrong calls."""
     tokenizer = micro_tokenizer()
     backend = LocalBackend(
         None,  # type: ignore[arg-type]
@@ -63,12 +71,12 @@ def trials(gold: Call, called: Call) -> list[tuple[str, list[str]]]:
         max_new_tokens=48,
         batch_size=4,
     )
-    names = ("get_order", "get_order_items", "cancel_order")
+    counts: Counter[str] = Counter()
     tools = tuple(Tool(name, "", {"type": "object", "properties": {"id": {}, "unit": {}}}) for name in names)
     item = Item(0, Trajectory((Message("user", "?"),), tools), ((gold,),))
     prediction = Prediction(0, hermes.format([called]))
-    found = corrections(backend, ToolAlpaca("toolalpaca", "eval_real", [item], 1), item, prediction, Counter())
-    return [(one.kind, [tokenizer.decode([token]) for token in one.forced]) for one in found]
+    found = corrections(backend, ToolAlpaca("toolalpaca", "eval_real", [item], 1), item, prediction, counts)
+    return [(one.kind, [tokenizer.decode([token]) for token in one.forced]) for one in found], counts
 
 
 def forced(called: Call, *names: tuple[str, str]) -> str:
@@ -92,6 +100,12 @@ def test_a_correction_is_the_reply_as_it_was_up_to_the_first_wrong_token_and_the
     name = "".join(tokens).removeprefix(before)
     assert kind == "later key token"
     assert len(name) > len("get_order") and "get_order_items".startswith(name)
+
+
+@pytest.mark.parametrize(("names", "others"), [(("a", "b"), 0), (NAMES, 1)])
+def test_a_name_of_key_tokens_only_has_no_other_token(names: tuple[str, ...], others: int) -> None:
+    _, counts = counted(Call(names[0], {}), Call(names[1], {}), names)
+    assert (counts["wrong_calls"], counts["first name token"], counts["other name token"]) == (1, 1, others)
 
 
 def test_each_wrong_argument_name_is_corrected_apart_and_those_before_it_too() -> None:

@@ -51,6 +51,21 @@ def test_every_tool_works_and_fails(world: World, name: str) -> None:
         assert re.search(r"\b(colour|" + "|".join(required) + r")\b", outcome.feedback)
 
 
+def test_a_file_is_not_written_over_another(world: World) -> None:
+    call = drawn_call(world, "copy_file")
+    with world.scratch():
+        first, second = (run(ALL_TOOLS, world, call) for _ in range(2))
+        assert (first.failed, second.failed) == (False, True)
+        path, folder = str(first.result), call.arguments["folder"]
+        other = next(row["folder"] for row in world.all("SELECT folder FROM files") if row["folder"] != folder)
+        name = path.rpartition("/")[2]
+        there = f"{other}/{name}"
+        sql = "UPDATE files SET path = ?, folder = ?, name = ? WHERE path = ?"
+        world.run(sql, there, other, name, call.arguments["path"])
+        moved = run(ALL_TOOLS, world, Call("move_file", {"path": there, "folder": folder}))
+    assert moved.failed and f"cannot create '{path}': File exists" in moved.feedback
+
+
 @pytest.mark.parametrize("name", sorted(FUNCTIONS))
 def test_every_tool_is_well_described(name: str) -> None:
     function = FUNCTIONS[name]

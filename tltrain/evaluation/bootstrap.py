@@ -78,6 +78,9 @@ def hierarchical_bootstrap(values: NDArray[np.float64], resamples: int = RESAMPL
     number of S - 1 degrees of freedom each time: their variance is itself estimated from S values, and Student's t
     distribution follows from the normal in the same way. With a single seed the interval is over the items alone.
 
+    The p-value is at least `2 * 0.5**k` for `k` items whose values are not zero, the smallest that flipping their signs
+    can give: a few items that agree by chance say nothing about the spread of others.
+
     Raises:
         ValueError: there is no seed or no item.
     """
@@ -89,7 +92,8 @@ def hierarchical_bootstrap(values: NDArray[np.float64], resamples: int = RESAMPL
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
     beyond = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    p_value = min(1.0, 2 * (beyond + 1) / (resamples + 1))
+    changed = int(np.count_nonzero(values.mean(axis=0)))
+    p_value = min(1.0, max(2 * (beyond + 1) / (resamples + 1), 2 * 0.5**changed))
     return Estimate(parts.mean, sqrt(parts.seeds + parts.items), float(low), float(high), p_value)
 
 

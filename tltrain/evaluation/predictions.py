@@ -50,6 +50,8 @@ class Prediction:
     """Multi-step sets: the replies in order, each with `text`, `finished` and, where given, `calls`."""
     feedback: tuple[str, ...] | None = None
     """Multi-step sets: the feedback of every call except `finish`."""
+    failed: tuple[str | None, ...] | None = None
+    """Multi-step sets: for each feedback why the call failed; null where it did not."""
     executor: str | None = None
     """Multi-step sets: what executed the calls."""
     valid: bool | None = None
@@ -76,7 +78,8 @@ class Prediction:
         """A saved line, also one of an earlier version: unknown fields are ignored, and a line without an index, as
         `tltrain run` used to write, gets `index`."""
         known = {entry.name: line[entry.name] for entry in fields(cls) if line.get(entry.name) is not None}
-        known |= {name: tuple(known[name]) for name in ("calls", "replies", "feedback", "gold") if name in known}
+        listed = ("calls", "replies", "feedback", "failed", "gold")
+        known |= {name: tuple(known[name]) for name in listed if name in known}
         return cls(**({"index": index} | known))
 
     def parse(self, tools: Iterable[Tool]) -> Parsed:

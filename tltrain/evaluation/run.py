@@ -23,7 +23,7 @@ from tltrain.evaluation.inference import EndpointBackend, InferenceBackend, Loca
 from tltrain.evaluation.lm_eval import require_lm_eval, run_tasks
 from tltrain.evaluation.predictions import Prediction, prediction_path, read_predictions
 from tltrain.evaluation.scores import Score
-from tltrain.evaluation.scoring import score, with_verdicts
+from tltrain.evaluation.scoring import protocols, score, with_verdicts
 from tltrain.evaluation.selection import Model, data_folder
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import append_json_line, discard, read_json, write_json, write_json_lines
@@ -106,13 +106,19 @@ class Evaluation:
                 models.load_tokenizer(model, given, self.config.allow_code)
 
     def is_scored(self, name: str, test: TestSet) -> bool:
-        """Whether `scores.json` has a row of the model on the split."""
-        done = {(row["model"], row["bench"], row["split"]) for row in self.run.scores()}
-        return (name, test.name, test.split) in done
+        """Whether `scores.json` has a row of the model on the split for each of its protocols."""
+        return not self._unscored(name, test)
+
+    def _unscored(self, name: str, test: TestSet) -> list[str]:
+        """The protocols of the split that the model has no row for."""
+        rows = [row for row in self.run.scores() if (row["model"], row["bench"]) == (name, test.name)]
+        done = {row.get("protocol", "default") for row in rows if row["split"] == test.split}
+        return [protocol for protocol in protocols(test) if protocol not in done]
 
     def score(self, name: str, model: Model, test: TestSet) -> None:
         """Add the row of a model on a split, and that of the set's published protocol, unless they are there."""
-        if self.is_scored(name, test):
+        unscored = self._unscored(name, test)
+        if not unscored:
             self._check_dialect(
                 name, (row["dialect"] for row in self.run.scores() if row["model"] == name and "dialect" in row)
             )
@@ -121,7 +127,7 @@ class Evaluation:
         predictions = self.predictions(name, model, test)
         counts = {**unanswered(predictions), "usage": usage(predictions, *self.prices)}
         counts["dialect"] = self.dialect(name, model)
-        for protocol in ("default", "paper") if test.PAPER_PROTOCOL else ("default",):
+        for protocol in unscored:
             row = score(test, predictions, name, protocol).model_copy(update=counts)
             if row.truncated:
                 row = row.model_copy(update={"max_new_tokens": self.config.max_new_tokens})

@@ -15,8 +15,9 @@ from tltrain.errors import ConfigError, DataError
 from tltrain.evaluation.metrics import ItemResult, outcomes, percentage, shares
 from tltrain.evaluation.predictions import Prediction
 from tltrain.evaluation.scores import Score
-from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
+from tltrain.formats.fields import FieldError, each, expected, list_of, record_of, text_of
 from tltrain.formats.jsonio import loads
+from tltrain.formats.replies import call_of
 from tltrain.judging import CATEGORIES, Verdict, judge, standard_error
 from tltrain.judging.equality import Placeholder
 from tltrain.testsets import test_set
@@ -27,6 +28,11 @@ from tltrain.testsets.tooleyes import how_it_ended, replay
 
 PROTOCOLS = ("default", "paper")
 MISSING = "no prediction"
+
+
+def protocols(test: TestSet) -> tuple[str, ...]:
+    """The protocols that the test set is scored by."""
+    return PROTOCOLS if test.PAPER_PROTOCOL else PROTOCOLS[:1]
 
 
 def load(bench: str, split: str | None, folder: Path) -> TestSet:
@@ -278,7 +284,7 @@ def _executor(test: TestSet, given: Mapping[int, Prediction], dialect: str) -> s
 def _check_protocol(test: TestSet, protocol: str) -> None:
     if protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol {protocol}: expected one of {', '.join(PROTOCOLS)}")
-    if protocol == "paper" and not test.PAPER_PROTOCOL:
+    if protocol not in protocols(test):
         raise ConfigError(f"--protocol paper: {test.name} has the default protocol only")
 
 
@@ -324,11 +330,10 @@ def _multi_step_fields(record: dict[str, Any], line: dict[str, Any]) -> dict[str
     """Replies as given; a line of a single reply may have its `text` or `calls` itself."""
     single = "replies" not in record and record.keys() & {"text", "calls"}
     line["replies"] = (record,) if single else tuple(list_of(record, "replies"))
-    if record.get("feedback") is not None:
-        line["feedback"] = record["feedback"]
+    line |= {name: record[name] for name in ("feedback", "failed") if record.get(name) is not None}
     return line | {"executor": text_of(record, "executor") if "executor" in record else None}
 
 
 def _call(value: Any) -> dict[str, Any]:
-    record = record_of(value)
-    return {"name": text_of(record, "name"), "arguments": arguments_of(record.get("arguments"))}
+    call = call_of(value)
+    return {"name": call.name, "arguments": call.arguments}

@@ -319,6 +319,8 @@ def _drop(clean: Sequence[Prediction], noisy: Sequence[Prediction]) -> dict[str,
     pairing = ""
     for metric in ("TS", "PI", "CF"):
         before, after = _by_query(clean, metric), _by_query(noisy, metric)
+        if not before or not after:
+            continue  # no predictions were saved
         same = before.keys() == after.keys() and all(len(values) == 1 for values in before.values())
         pairing = "queries" if same else "none"
         if same:
@@ -329,7 +331,7 @@ def _drop(clean: Sequence[Prediction], noisy: Sequence[Prediction]) -> dict[str,
             drops[metric] = fmean(pooled[0]) - fmean(pooled[1])
             errors[metric] = hypot(*map(_standard_error, pooled))
     scaled = ({name: 100 * value for name, value in values.items()} for values in (drops, errors))
-    return dict(zip(("drop", "drop_se"), scaled, strict=True)) | {"pairing": pairing}
+    return dict(zip(("drop", "drop_se"), scaled, strict=True)) | {"pairing": pairing} if drops else {}
 
 
 def _by_query(predictions: Sequence[Prediction], metric: str) -> dict[str, list[float]]:

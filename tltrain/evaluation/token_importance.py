@@ -119,8 +119,10 @@ def corrections(
             continue
         reply_corrections = [*reply.name_corrections(found.prediction, offset, gold)]
         reply_corrections += reply.argument_corrections(found.prediction, gold)
-        counts.update({"first name token": 1, "other name token": 1})
-        counts["later key token"] += reply.has_later_key(offset, found.prediction, gold)
+        tokens, keys = reply.name_tokens(offset, found.prediction, gold)
+        counts["first name token"] += 1
+        counts["later key token"] += len(keys) > 1
+        counts["other name token"] += any(position not in keys for position in range(tokens))
         counts["argument name"] += bool(gold.arguments)
         for kind, forced in reply_corrections:
             yield Correction(item, kind, verdict.gold, found.gold, tuple(forced))
@@ -205,19 +207,21 @@ class _Reply:
             wanted, span = reply._with(offset, len(name), name)
             yield "argument name", wanted[: span.stop]
 
-    def has_later_key(self, offset: int, index: int, gold: Call) -> bool:
-        """Whether the gold's name has a key token besides its first token, given the tools of the item."""
-        return len(self._keys(offset, len(self.calls[index].name), gold)) > 1
+    def name_tokens(self, offset: int, index: int, gold: Call) -> tuple[int, list[int]]:
+        """The number of tokens of the gold's name in place of the call's, and the positions of its key tokens given
+        the tools of the item: the first, and maybe that after the name."""
+        return self._name_tokens(offset, len(self.calls[index].name), gold)
 
     def _kind(self, position: int, offset: int, length: int, gold: Call) -> str:
         if position == 0:
             return "first name token"
-        return "later key token" if position in self._keys(offset, length, gold) else "other name token"
+        _, keys = self._name_tokens(offset, length, gold)
+        return "later key token" if position in keys else "other name token"
 
-    def _keys(self, offset: int, length: int, gold: Call) -> list[int]:
+    def _name_tokens(self, offset: int, length: int, gold: Call) -> tuple[int, list[int]]:
         others = list(dict.fromkeys(tool.name for tool in self.tools if tool.name not in ("", gold.name)))
         own, *rest = self.backend.encoder.names_there(self.text, offset, length, [gold.name, *others])
-        return key_positions(own, rest)
+        return len(own), key_positions(own, rest)
 
     def _find(self, name: str, expected: Sequence[Call]) -> int | None:
         start = self.text.find(name) if name else -1

@@ -12,8 +12,9 @@ from typing import Any
 from tltrain import dialects
 from tltrain.dialects import Dialect, Parsed
 from tltrain.errors import ConfigError, DataError
-from tltrain.formats.fields import FieldError, arguments_of, each, expected, list_of, record_of, text_of
+from tltrain.formats.fields import FieldError, each, expected, list_of, record_of, text_of
 from tltrain.formats.jsonio import loads
+from tltrain.formats.replies import call_of
 from tltrain.formats.tools import tools_of
 from tltrain.judging import Verdict, judge
 from tltrain.trajectory import Call, Tool
@@ -101,11 +102,9 @@ def _reply(value: Any, field: str, dialect: Dialect, tools: tuple[Tool, ...]) ->
         return dialect.parse(value, tools)
     if not isinstance(value, list | dict):
         raise expected("text or a list of calls", value, field)
-    return Parsed(each(_call, value if isinstance(value, list) else [value], field), "")
+    return Parsed(each(_function_call, value if isinstance(value, list) else [value], field), "")
 
 
-def _call(value: Any) -> Call:
+def _function_call(value: Any) -> Call:
     record = record_of(value)
-    if isinstance(record.get("function"), dict):
-        record = record["function"]
-    return Call(text_of(record, "name"), arguments_of(record.get("arguments")))
+    return call_of(record["function"] if isinstance(record.get("function"), dict) else record)

@@ -7,11 +7,10 @@ episode, and `ask_to_user` gets no answer: both belong to the protocol, not to t
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from tltrain.audit.feedback import feedback_failed
 from tltrain.audit.schema import schema_faults
 from tltrain.dialects import Parsed
 from tltrain.errors import DataError
@@ -62,16 +61,16 @@ class Episode:
         item: the query and its tools.
         executor: executes the calls.
         max_steps: maximum number of replies.
-        recorded: saved feedback of every call except `finish`, in order; then nothing is executed.
+        recorded: saved outcomes of every call except `finish`, in order; then nothing is executed.
     """
 
     def __init__(
-        self, item: Item, executor: Executor, max_steps: int = MAX_STEPS, recorded: Sequence[str] | None = None
+        self, item: Item, executor: Executor, max_steps: int = MAX_STEPS, recorded: Sequence[Outcome] | None = None
     ) -> None:
         self.item, self.executor, self.max_steps = item, executor, max_steps
         self.calls: list[EpisodeCall] = []
-        self.feedback: list[str] = []
-        """Feedback of every call except `finish`, in order."""
+        self.outcomes: list[Outcome] = []
+        """The outcome of every call except `finish`, in order."""
         self.answer: str | None = None
         """The argument of `finish`; None if it was not called."""
         self.unreadable = 0
@@ -115,7 +114,7 @@ class Episode:
             return
         outcome = self._outcome(call, misread)
         self.calls.append(EpisodeCall(call, misread, None if misread else outcome.failed))
-        self.feedback.append(outcome.feedback)
+        self.outcomes.append(outcome)
         self._messages.append(Message("tool", outcome.feedback, call_id=call.id, name=call.name))
 
     def _misread(self, call: Call) -> str | None:
@@ -132,20 +131,10 @@ class Episode:
 
     def _recorded_outcome(self, call: Call) -> Outcome:
         assert self._recorded is not None
-        if len(self.feedback) >= len(self._recorded):
-            raise DataError(f"feedback: {call.name} is call {len(self.feedback) + 1}, and has none")
-        text = self._recorded[len(self.feedback)]
-        return Outcome(text, None if call.name == ASK else feedback_failed(text))
-
-
-def run_episode(
-    complete: Callable[[Trajectory], Parsed], item: Item, executor: Executor, max_steps: int = MAX_STEPS
-) -> Episode:
-    """Run a query to its end; `complete` returns the parsed reply to a prompt."""
-    episode = Episode(item, executor, max_steps)
-    while (prompt := episode.prompt) is not None:
-        episode.reply(complete(prompt))
-    return episode
+        if len(self.outcomes) >= len(self._recorded):
+            raise DataError(f"feedback: {call.name} is call {len(self.outcomes) + 1}, and has none")
+        outcome = self._recorded[len(self.outcomes)]
+        return replace(outcome, failed=None) if call.name == ASK else outcome
 
 
 def _answer(call: Call) -> str:

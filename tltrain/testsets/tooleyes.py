@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from tltrain import dialects, formats
+from tltrain.audit.feedback import feedback_failed
 from tltrain.dialects import Parsed
 from tltrain.errors import ConfigError
-from tltrain.formats.fields import arguments_of, each, expected, record_of, text_of
+from tltrain.formats.fields import FieldError, each, expected, record_of, text_of
+from tltrain.formats.replies import call_of
 from tltrain.judging.replies import TRUNCATED
 from tltrain.testsets.base import Item, TestSet
 from tltrain.testsets.checksums import version_warnings
-from tltrain.testsets.episodes import Episode, Executor
+from tltrain.testsets.episodes import Episode, Executor, Outcome
 from tltrain.testsets.prompts import without_react_instructions
 from tltrain.testsets.simulator import Simulator
 from tltrain.trajectory import Call
@@ -85,7 +87,8 @@ def replay(record: Mapping[str, Any], item: Item, dialect: str, executor: Execut
 
     A reply is its raw text, in the record's `dialect` (default: `dialect`), or an object with `text` or `calls`. If the
     record has `feedback`, the feedback of every call except `finish`, and `executor`, the name of its source, nothing
-    is executed; otherwise the calls are executed by `executor` (default: the simulator).
+    is executed; otherwise the calls are executed by `executor` (default: the simulator). `failed` says for each
+    feedback why its call failed, or null; without it the text of the feedback decides.
 
     Raises:
         ConfigError: unknown dialect.
@@ -94,7 +97,7 @@ def replay(record: Mapping[str, Any], item: Item, dialect: str, executor: Execut
     name, recorded = text_of({"executor": "recorded", **record}, "executor"), None
     executor = executor or Simulator()
     if record.get("feedback") is not None and name != Simulator.name:
-        executor, recorded = _Recorded(name), each(_text, list(record["feedback"]), "feedback")
+        executor, recorded = _Recorded(name), _outcomes(record)
     written = dialects.get(text_of({"dialect": dialect, **record}, "dialect"))
     replies = each(lambda value: _reply(value, written, item), list(record["replies"]), "replies")
     episode = Episode(item, executor, max_steps=max(len(replies), 1), recorded=recorded)
@@ -103,6 +106,17 @@ def replay(record: Mapping[str, Any], item: Item, dialect: str, executor: Execut
             break
         episode.reply(parsed)
     return episode
+
+
+def _outcomes(record: Mapping[str, Any]) -> list[Outcome]:
+    """The saved outcomes. A process may fail without a text that says so, hence `failed`."""
+    texts = each(_text, list(record["feedback"]), "feedback")
+    if record.get("failed") is None:
+        return [Outcome(text, feedback_failed(text)) for text in texts]
+    failed = each(_text_or_none, list(record["failed"]), "failed")
+    if len(failed) != len(texts):
+        raise FieldError("failed", f"expected an element for each of {len(texts)} in feedback, got {len(failed)}")
+    return [Outcome(text, reason) for text, reason in zip(texts, failed, strict=True)]
 
 
 class _Recorded:
@@ -122,16 +136,15 @@ def _reply(value: Any, dialect: dialects.Dialect, item: Item) -> Parsed:
     if record.get("finished") is False:
         return Parsed((), text_of({"text": "", **record}, "text"), TRUNCATED)
     if "calls" in record:
-        return Parsed(each(_call, record["calls"], "calls"), text_of({"text": "", **record}, "text"))
+        return Parsed(each(call_of, record["calls"], "calls"), text_of({"text": "", **record}, "text"))
     return dialect.parse(text_of(record, "text"), item.prompt.tools)
-
-
-def _call(value: Any) -> Call:
-    record = record_of(value)
-    return Call(text_of(record, "name"), arguments_of(record.get("arguments")))
 
 
 def _text(value: Any) -> str:
     if type(value) is not str:
         raise expected("text", value)
     return value
+
+
+def _text_or_none(value: Any) -> str | None:
+    return None if value is None else _text(value)

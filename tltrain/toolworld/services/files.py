@@ -56,6 +56,11 @@ def _check_folder(folder: str) -> None:
         raise NotADirectoryError(f"cannot open '{folder}': No such directory")
 
 
+def _check_free(world: World, path: str) -> None:
+    if world.first("SELECT path FROM files WHERE path = ?", path):
+        raise FileExistsError(f"cannot create '{path}': File exists")
+
+
 def _path(d: ValueSampler) -> Slots:
     return d.row("SELECT path FROM files")
 
@@ -200,8 +205,11 @@ def move_file(world: World, path: Path, folder: Folder) -> str:
     """Move a file to a new place: out of its old folder, into another."""
     name = _file(world, path)["name"]
     _check_folder(folder)
-    world.run("UPDATE files SET folder = ?, path = ? WHERE path = ?", folder, f"{folder}/{name}", path)
-    return f"{folder}/{name}"
+    target = f"{folder}/{name}"
+    if target != path:
+        _check_free(world, target)
+    world.run("UPDATE files SET folder = ?, path = ? WHERE path = ?", folder, target, path)
+    return target
 
 
 @files.tool(
@@ -226,6 +234,7 @@ def copy_file(world: World, path: Path, folder: Folder) -> str:
     row = _file(world, path)
     _check_folder(folder)
     target = f"{folder}/copy-of-{row['name']}"
+    _check_free(world, target)
     values = (target, folder, f"copy-of-{row['name']}", row["text"], row["owner"], row["changed"], row["kb"])
     world.run("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?)", *values)
     return target
