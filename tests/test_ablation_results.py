@@ -126,6 +126,23 @@ def test_several_parts_together_are_compared_with_the_arm_that_lacks_them_all() 
     assert not [one for one in found if one["arm"] is None], "no mean over pairs of different size"
 
 
+def test_a_pair_that_lacks_seeds_does_not_make_the_others_count_less() -> None:
+    """The mean is over the pairs and seeds that are most together: 2 pairs x 2 seeds, not 3 x 1."""
+    plain, better = right(1, 0, 0, 0), right(1, 1, 0, 0)
+    arms = {"sft": plain, "mae": better, "pkt": plain, "mae+pkt": better}
+    records = [record(arm, seed, {"seen": outcome}) for arm, outcome in arms.items() for seed in (0, 1)]
+    more = [record("sft+irm", 0, {"seen": better}), record("mae+irm", 0, {"seen": plain})]
+
+    def mean(*records: Any) -> tuple[float, int, int]:
+        found = row(effects(results(*records), {}), part="MAE", arm=None, metric="CF")
+        return found["points"], found["pairs"], found["seeds"]
+
+    assert mean(*records) == mean(*records, *more) == (25.0, 2, 2)
+    assert mean(*records[::2], *more) == (pytest.approx(25 / 3, abs=1e-3), 3, 1)
+    second = [record("sft+irm", 1, {"seen": better}), record("mae+irm", 1, {"seen": plain})]
+    assert mean(*records, *more, *second) == (pytest.approx(25 / 3, abs=1e-3), 3, 2)
+
+
 def test_the_mean_over_pairs_and_holm_s_families() -> None:
     """MAE adds 50 points to SFT and takes 25 from PKT: 12.5 on average."""
     four = results(

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import chain, combinations, pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -258,16 +258,23 @@ def _pair_effects(
 def _mean_effect(
     results: Results, setting: Overrides, test: Test, metric: str, part: str, kind: Kind | None = None
 ) -> Iterator[dict[str, Any]]:
-    """The mean effect over the pairs of arms that were run, on the random seeds that all of them have; nothing where
-    there are not two such pairs."""
+    """The mean effect over two or more pairs of arms, on the random seeds that all of them have. Where some pairs lack
+    seeds, it is over those pairs and seeds that are most together: a run that is still alone does not make the others
+    count less. Nothing where there are not two such pairs."""
     available = [pair for pair in pairs(part) if results.values(pair, setting, test, metric, kind) is not None]
-    if len(available) < 2:
-        return
-    every = results.values(sorted({arm for pair in available for arm in pair}), setting, test, metric, kind)
-    if every is not None:
-        mean = np.mean([every[arm] - every[against] for arm, against in available], axis=0)
+    sets = (chosen for count in range(2, len(available) + 1) for chosen in combinations(available, count))
+    found = []
+    for chosen in sets:
+        every = results.values(sorted(set(chain.from_iterable(chosen))), setting, test, metric, kind)
+        if every is not None:
+            differences = np.array([every[arm] - every[against] for arm, against in chosen])
+            found.append(differences)
+    if found:
+        largest = max(
+            found, key=lambda differences: (differences.shape[0] * differences.shape[1], differences.shape[1])
+        )
         labels = {"part": part, **_test(test), "metric": metric, "arm": None, "against": None}
-        yield {**labels, "pairs": len(available), **_effect(mean)}
+        yield {**labels, "pairs": len(largest), **_effect(largest.mean(axis=0))}
 
 
 def _effect(differences: Values) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from tltrain.evaluation.metrics import METRICS
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 Key = TypeVar("Key", bound=Hashable)
-MEAN = "mean over the pairs"
 
 
 def grouped(rows: Rows, key: Callable[[Row], Key]) -> dict[Key, list[Row]]:
@@ -40,7 +39,7 @@ def main_metric(rows: Rows) -> str:
 
 def effect_name(row: Row) -> str:
     """The arms that an effect compares, or the part if it is a mean over pairs of arms."""
-    return f"{row['part']}: {MEAN}" if row["arm"] is None else f"{row['arm']} − {row['against']}"
+    return f"{row['part']}: mean over pairs" if row["arm"] is None else f"{row['arm']} − {row['against']}"
 
 
 def signed(points: float) -> str:

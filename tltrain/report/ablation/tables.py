@@ -9,7 +9,7 @@ from typing import Any
 
 from tltrain.arms import ARMS
 from tltrain.evaluation.significance import LEVEL
-from tltrain.report.ablation.rows import MEAN, Row, Rows, grouped, metric_names, signed, split_name, value_text
+from tltrain.report.ablation.rows import Row, Rows, grouped, metric_names, signed, split_name, value_text
 from tltrain.report.page import Cell, Column
 
 Labels = Mapping[str, Callable[[Row], Any]]
@@ -20,7 +20,8 @@ SCORES = (
 )
 EFFECTS = (
     "What each part, or several together, add to the same arm without them, in points, over the seeds that all arms of "
-    "a row have. With one seed, the interval does not contain the variation between seeds."
+    "a row have; a mean leaves out pairs of arms that lack seeds of the others. With one seed, the interval does not "
+    "contain the variation between seeds."
 )
 KINDS = (
     "confusable: another tool of the prompt is easily confused with one that the gold calls, as in the audit; "
@@ -36,7 +37,7 @@ _EFFECT: Labels = {
     **_TEST,
     **_METRIC,
     "part": itemgetter("part"),
-    "arm": lambda row: MEAN if row["arm"] is None else row["arm"],
+    "arm": lambda row: f"mean over {row['pairs']} pairs" if row["arm"] is None else row["arm"],
     "against": itemgetter("against"),
 }
 
