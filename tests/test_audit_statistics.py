@@ -441,6 +441,13 @@ def test_calls_without_specification_and_feedback_are_not_reported_as_good() -> 
     assert audit([inferred(feedback=None)] * 2)["headline"].startswith("None of 2 calls could be judged: ")
 
 
+def test_broken_arguments_are_judged_although_the_tool_was_inferred() -> None:
+    broken = Message("assistant", None, (Call("get_weather", "{broken"),))
+    calls = audit([Trajectory((broken,), (Tool("get_weather", inferred=True),))])["calls"]
+    assert (calls["failed"], calls["form_not_judged"], calls["not_judged"]) == (1, 0, 0)
+    assert calls["by_category"]["not_an_object"] == 1
+
+
 def test_only_the_calls_of_inferred_tools_are_reported(data: list[Trajectory]) -> None:
     assert audit(data)["warnings"] == [] and "--tools" not in audit(data)["headline"]
     mixed = audit([*data, inferred()])

@@ -109,6 +109,8 @@ def test_all_faults_the_most_telling_first():
 def test_inferred_tools_excuse_their_calls():
     assert schema_faults(Call("book", {"seat": 1}), [Tool("book", inferred=True)]) == []
     assert schema_failed(Call("bok", {}), [Tool("book", inferred=True)])
+    (fault,) = schema_faults(Call("book", "{broken"), [Tool("book", inferred=True)])
+    assert fault.category == "not_an_object"
 
 
 def test_of_tools_with_one_name_the_best_fitting_counts():

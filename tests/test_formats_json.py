@@ -90,6 +90,29 @@ def test_nothing(text: str) -> None:
     assert records(text) == []
 
 
+def test_a_first_line_that_is_an_array_is_a_record_if_lines_follow() -> None:
+    assert records('\n[{"a": 1}]\n\n[{"a": 2}, {"a": 3}]\nx\n{"a": 4}') == [
+        (2, [{"a": 1}]),
+        (4, [{"a": 2}, {"a": 3}]),
+        (5, "invalid JSON: expecting value, at column 1: 'x'"),
+        (6, {"a": 4}),
+    ]
+    assert records('[{"a": NaN}]\n[]') == [(1, "NaN is not a JSON value"), (2, [])]
+    assert records('[{"a": 1}]\n\n') == [(1, {"a": 1})]
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('[{"a": [1]\n\n}, {"b": 2}]', [1, 3]),
+        ("[[1]\n\n, [2]\n\n]\n", [1, 3]),
+        ("[[[1]]\n]", [1]),
+    ],
+)
+def test_an_array_may_break_its_lines_after_inner_arrays(text: str, lines: list[int]) -> None:
+    assert records(text) == list(zip(lines, json.loads(text), strict=True))
+
+
 def test_lines_are_counted() -> None:
     assert [line for line, _ in records('\n\n{"a": 1}\n\n{"a": 2}')] == [3, 5]
     assert [line for line, _ in records('[{"a":\n1},\n\n{"a": 2}, {"a": 3}]')] == [1, 4, 4]
@@ -119,7 +142,7 @@ def test_bytes_that_are_not_utf8_are_placed() -> None:
         ('[{"a": 1},\n{"a"\n 2}]', (3, "invalid JSON: expecting ':' delimiter, at '2}]'")),
         ('[{"a": 1},\n', (2, "invalid JSON: expecting value, at the end")),
         ('[{"a": 1}\n', (2, "invalid JSON: the file ends inside the array")),
-        ('[{"a": 1}]\n[]', (2, "expected the end of the file after the array")),
+        ('[{"a":\n1}]\n[]', (3, "expected the end of the file after the array")),
         ("[" * 100_000, (1, "nested deeper than 256 levels")),
     ],
 )

@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.format_samples import (
     ANTHROPIC,
-    HERMES,
     LLAMA_FACTORY,
     MS_SWIFT,
     OPENAI,
@@ -113,11 +112,27 @@ def test_openai_variants() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[1]", '{"a": 1} {"b": 2}', '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": "\\ud800"}', '{"a": 1e999}'],
+    ["null", "[1]", '{"a": 1} {"b": 2}', '{"a": 1, "a": 2}', '{"a": NaN}', '{"a": "\\ud800"}', '{"a": 1e999}'],
 )
 def test_arguments_that_are_no_json_object_stay_text(text: str) -> None:
     message = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": text}}]}
     assert one({"messages": [message]}).messages[0].calls[0].arguments == text
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_blank_arguments_are_those_of_a_call_without_arguments(blank: str) -> None:
+    function = {"name": "f", "arguments": blank}
+    for reply in ({"tool_calls": [{"function": function}]}, {"function_call": function}):
+        assert one({"messages": [{"role": "assistant", **reply}]}).messages[0].calls == (Call("f", {}),)
+    record = {"conversations": [{"from": "function_call", "value": json.dumps(function)}]}
+    assert one(record).messages[0].calls == (Call("f", {}),)
+
+
+def test_blank_text_of_a_model_is_not_taken_for_arguments() -> None:
+    assert one({"conversations": [{"role": "assistant", "content": "Rain.\n"}]}).messages[0].content == "Rain.\n"
+    record = copy.deepcopy(TOOLBENCH_TREE)
+    record["tree"]["tree"]["children"][1]["children"][0]["description"] = ""
+    assert FORMATS["toolbench"].read(record, None, "")[2].messages[2].calls == (Call("get_time", ""),)
 
 
 def test_tl_training_release() -> None:
@@ -218,6 +233,11 @@ def test_rotbench_history_and_alternatives() -> None:
     assert trajectory.extra == {"scenario": "RS", "alternatives": [ROTBENCH["conversations"][4]["value"][1]]}
 
 
+@pytest.mark.parametrize("record", [ROTBENCH, TOOLEYES])
+def test_an_id_may_be_a_number(record: dict[str, Any]) -> None:
+    assert one(record | {"id": 7}).id == "7"
+
+
 def test_tooleyes_query_without_reply() -> None:
     trajectory = one(TOOLEYES)
     assert [message.role for message in trajectory.messages] == ["system", "user"]
@@ -315,34 +335,6 @@ def test_xlam_tables_become_schemas() -> None:
     }
 
 
-def test_hermes_reads_python_literals() -> None:
-    trajectory = one(HERMES)
-    assert trajectory.messages[1:] == (
-        Message("user", "Weather in Köln?"),
-        Message("assistant", "Looking.", (Call("get_weather", {"city": "Köln", "now": True}),)),
-        Message("tool", '{"weather": "rain"}'),
-        Message("assistant", "Rain."),
-    )
-    assert (trajectory.tools, trajectory.extra) == ((WEATHER_TOOL,), {"category": "weather"})
-
-
-@pytest.mark.parametrize(
-    "written",
-    [
-        "{'name': f()}",
-        "{'name': 'f', 'name': 'g'}",
-        "__import__('os')",
-        "{",
-        "[" * 300,
-        "{'name': 'f'}</tool_call><tool_call>{'name': 'f'}</tool_call></tool_call>",
-    ],
-)
-def test_hermes_reply_that_cannot_be_read_stays_text(written: str) -> None:
-    record = copy.deepcopy(HERMES)
-    record["conversations"][2]["value"] = text = f"<tool_call>{written}</tool_call>"
-    assert one(record).messages[2] == Message("assistant", text)
-
-
 def test_anthropic() -> None:
     trajectory = one(ANTHROPIC)
     assert trajectory.messages == (
@@ -360,6 +352,16 @@ def test_anthropic() -> None:
         Message("assistant", "I cannot."),
     )
     assert trajectory.tools == (WEATHER_TOOL,)
+
+
+def test_anthropic_redacted_thinking_is_kept() -> None:
+    blocks = [{"type": "redacted_thinking", "data": "abc"}, {"type": "text", "text": "Rain."}]
+    trajectory = one({"messages": [{"role": "assistant", "content": blocks}]})
+    assert trajectory.messages == (Message("assistant", "Rain.", extra={"redacted_thinking": "abc"}),)
+
+
+def test_a_block_whose_type_is_no_text_is_not_anthropic() -> None:
+    assert not FORMATS["anthropic"].detect({"messages": [{"role": "user", "content": [{"type": []}]}]})
 
 
 def test_anthropic_user_message_of_nothing_is_kept() -> None:

@@ -7,6 +7,8 @@ import io
 import json
 import subprocess
 import sys
+from datetime import datetime
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,33 @@ def test_parquet_files_are_read(tmp_path: Path) -> None:
     assert [len(found.messages) for found in read(path)] == [len(PLAIN["messages"]), len(OPENAI["messages"])]
 
 
+def test_parquet_columns_beside_the_messages_are_read_as_text(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "logs.parquet"
+    columns = {
+        "created": datetime(2024, 1, 2),
+        "cost": Decimal("1.50"),
+        "raw": b"x\xff",
+        "score": float("nan"),
+        "scores": [1.0, float("inf")],
+    }
+    parquet.write_table(pyarrow.Table.from_pylist([PLAIN | columns]), path)
+    (found,) = read(path)
+    assert found.extra == {"created": "2024-01-02 00:00:00", "cost": "1.50", "raw": "x\ufffd", "scores": [1.0, None]}
+
+
+def test_a_parquet_column_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    path = tmp_path / "logs.parquet"
+    beyond_python = pyarrow.array([2**60], pyarrow.timestamp("ms"))
+    parquet.write_table(pyarrow.Table.from_pylist([PLAIN]).append_column("created", beyond_python), path)
+    assert refusal(path).startswith(f"{path}: cannot be read as Parquet: column 'created': ")
+
+
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     class Input:
         buffer = io.BytesIO(lines(PLAIN, OPENAI).encode())
@@ -189,6 +218,11 @@ def test_a_file_of_messages_is_one_conversation(text: str, tmp_path: Path) -> No
     (found,) = read(file(tmp_path, text))
     assert [message.role for message in found.messages] == [one["role"] for one in OPENAI["messages"]]
     assert [tool.inferred for tool in found.tools] == [True, True]
+
+
+def test_lines_of_messages_are_a_conversation_each(tmp_path: Path) -> None:
+    found = list(read(file(tmp_path, lines(OPENAI["messages"], PLAIN["messages"]))))
+    assert [len(one.messages) for one in found] == [len(OPENAI["messages"]), 1]
 
 
 def test_format_names() -> None:
@@ -323,11 +357,3 @@ def test_a_quoted_tag_does_not_decide_the_format_of_a_file(tmp_path: Path) -> No
     assert found[1].messages[2].calls == (Call("get_time"),)
     first, _ = read(file(tmp_path, lines(*reversed(records))))
     assert first.messages[0].content == "Be kind."
-
-
-def test_hermes_keeps_a_system_text_beside_the_turns(tmp_path: Path) -> None:
-    tagged = {"from": "gpt", "value": '<tool_call>\n{"name": "get_time", "arguments": {}}\n</tool_call>'}
-    path = file(tmp_path, lines({"system": "Be brief.", "conversations": [{"from": "human", "value": "hi"}, tagged]}))
-    (found,) = read(path, format="hermes")
-    assert found.messages[0] == Message("system", "Be brief.")
-    assert found.messages[2].calls == (Call("get_time"),)

@@ -27,7 +27,7 @@ JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6
 )
 OBJECTS = st.dictionaries(TEXT, JSON, max_size=3)
-BROKEN = st.sampled_from(["", "null", "{", "[1]", '{"a": 1, "a": 2}', '{"a": NaN}', "x = 1"])
+BROKEN = st.sampled_from(["null", "{", "[1]", '{"a": 1, "a": 2}', '{"a": NaN}', "x = 1"])
 EXTRA = st.dictionaries(NAMES.map(lambda name: "x_" + name), JSON, max_size=2)
 WEIGHTS = st.sampled_from([None, 0, 1, 0.5])
 

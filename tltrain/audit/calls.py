@@ -147,7 +147,7 @@ class CallStatistics:
         self.total += 1
         self.failed += assessment.failed
         self.with_feedback += call.site.feedback is not None
-        if self.mode == "default" and assessment.tool_inferred:
+        if self.mode == "default" and assessment.tool_inferred and assessment.schema_reason is None:
             self.form_not_judged += 1
             self.not_judged += call.site.feedback is None and assessment.label is None
         self.tools.add(name)

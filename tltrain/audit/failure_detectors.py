@@ -24,7 +24,7 @@ class CallAssessment:
         label: the `weight` of the reply in the data: True for weight 0 (failed), False for any other weight, None
             where there is none. A label overrides both detectors.
         tool_inferred: whether the tool's specification was inferred from the calls themselves, so that the schema
-            detector cannot find anything.
+            detector finds only arguments that are not an object.
     """
 
     message: int

@@ -58,10 +58,10 @@ def audit(
         `trajectories`: `total`, `messages`, `replies`, `with_failed_calls`, `with_parallel_calls`, `without_calls`,
         `calls_each` (a spread), `endings` {how: number}, `without_answer`, `labelled_replies`.
         `calls`: `total`, `failed`, `share` (0 to 1), `with_feedback`, `put_right` (failed calls after which all
-        calls of the next reply succeed), `form_not_judged` (calls of inferred tools), `not_judged` (those of them with
-        neither feedback nor label), `by_category` {category: failed calls, each in the first that applies},
-        `any_fault` {category: failed calls with that fault}, `by_tool`, `by_step`, `failures` (kinds with examples),
-        `unknown_tools`, `unknown_arguments` (hallucinated names and the nearest existing name).
+        calls of the next reply succeed), `form_not_judged` (calls of inferred tools, with an object as arguments),
+        `not_judged` (those of them with neither feedback nor label), `by_category` {category: failed calls, each in
+        the first that applies}, `any_fault` {category: failed calls with that fault}, `by_tool`, `by_step`, `failures`
+        (kinds with examples), `unknown_tools`, `unknown_arguments` (hallucinated names and the nearest existing name).
         `readers`: the 2x2 table of the schema and the feedback detector, `agreement`, `kappa`.
         `tools`: `distinct`, `never_used`, `invalid`, `confusable`, and more.
         `mae`: replies masked, and how much of the replies' length is `masked` and `kept`.

@@ -57,15 +57,19 @@ def schema_faults(call: Call, tools: Sequence[Tool]) -> list[SchemaFault]:
     """All faults of `call`, the most severe first: unknown tool, arguments that are not an object, unknown arguments,
     missing arguments, bad values. Never raises.
 
-    Calls of an inferred tool have no faults, as its specification was derived from them. If several tools have the name
-    of the call, the tool with the fewest faults is used.
+    Calls of an inferred tool have no faults if their arguments are an object, as its specification was derived from
+    them. If several tools have the name of the call, the tool with the fewest faults is used.
     """
     named = [tool for tool in tools if tool.name == call.name]
     if not named:
         return [SchemaFault("unknown_tool", f"{_quoted(call.name)} is not a tool that was given")]
+    arguments = call.arguments
+    if not isinstance(arguments, dict):
+        message = f"{call.name}: the arguments are not a JSON object: {_quoted(arguments)}"
+        return [SchemaFault("not_an_object", message)]
     if any(tool.inferred for tool in named):
         return []
-    return min((_Specification(tool).faults(call) for tool in named), key=len)
+    return min((_Specification(tool).faults(arguments) for tool in named), key=len)
 
 
 class _Specification:
@@ -76,11 +80,7 @@ class _Specification:
         self.root = tool.parameters
         self.visits = 0
 
-    def faults(self, call: Call) -> list[SchemaFault]:
-        arguments = call.arguments
-        if not isinstance(arguments, dict):
-            message = f"{self.tool.name}: the arguments are not a JSON object: {_quoted(arguments)}"
-            return [SchemaFault("not_an_object", message)]
+    def faults(self, arguments: Mapping[str, Any]) -> list[SchemaFault]:
         if not isinstance(self.root, dict):
             return []
         parts = list(self.parts(self.root))

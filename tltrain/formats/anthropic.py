@@ -2,7 +2,7 @@
 
 The tool results of a user message become feedback, its texts become a user message after them. Texts are joined; text
 between or after calls is moved before them. `is_error`, `signature` and other fields of blocks are kept in the
-message's `extra`. Blocks of other types (images) are rejected.
+message's `extra`, as is the data of `redacted_thinking`. Blocks of other types (images) are rejected.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.formats.fields import (
+    LABELS,
     FieldError,
     arguments_of,
     each,
     expected,
     id_or_none,
+    label_of,
     list_of,
     record_of,
     rest,
@@ -25,7 +27,8 @@ from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "messages", "system", "tools"))
-_BLOCKS = frozenset(("tool_use", "tool_result", "thinking"))
+_MESSAGE = frozenset(("role", "content", *LABELS))
+_BLOCKS = ("tool_use", "tool_result", "thinking", "redacted_thinking")
 
 
 def detect(record: Any) -> bool:
@@ -55,17 +58,17 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
 
 def _messages(value: Any) -> list[Message]:
     record = record_of(value)
-    role, content, extra = text_of(record, "role"), record.get("content"), rest(record, {"role", "content"})
+    role, content, extra = text_of(record, "role"), record.get("content"), rest(record, _MESSAGE)
     if role not in ("user", "assistant"):
         raise FieldError("role", f"expected user or assistant, got {role!r}")
     blocks = [{"type": "text", "text": content}] if type(content) is str else content
     if type(blocks) is not list:
         raise expected("text or list of blocks", content, "content")
     each(record_of, blocks, "content")
-    return [_reply(blocks, extra)] if role == "assistant" else _user(blocks, extra)
+    return [_reply(blocks, extra, label_of(record))] if role == "assistant" else _user(blocks, extra)
 
 
-def _reply(blocks: list[dict[str, Any]], extra: dict[str, Any]) -> Message:
+def _reply(blocks: list[dict[str, Any]], extra: dict[str, Any], weight: float | None) -> Message:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[Call] = []
@@ -77,6 +80,8 @@ def _reply(blocks: list[dict[str, Any]], extra: dict[str, Any]) -> Message:
             elif kind == "thinking":
                 thoughts.append(text_of(block, "thinking"))
                 extra = extra | rest(block, {"type", "thinking"})
+            elif kind == "redacted_thinking":
+                extra = extra | {kind: text_of(block, "data")}
             elif kind == "tool_use":
                 calls.append(_call(block))
             else:
@@ -84,7 +89,8 @@ def _reply(blocks: list[dict[str, Any]], extra: dict[str, Any]) -> Message:
         except FieldError as error:
             raise error.inside(f"content[{index}]") from None
     content = "".join(texts) if texts else None
-    return Message("assistant", content, tuple(calls), "\n".join(thoughts) if thoughts else None, extra=extra)
+    thought = "\n".join(thoughts) if thoughts else None
+    return Message("assistant", content, tuple(calls), thought, weight=weight, extra=extra)
 
 
 def _call(block: dict[str, Any]) -> Call:

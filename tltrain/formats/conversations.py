@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tltrain.dialects import react
-from tltrain.formats.fields import FieldError, each, list_of, record_of, text_of
+from tltrain.formats.fields import FieldError, each, label_of, list_of, record_of, text_of
 from tltrain.formats.literals import json_or_literal
 from tltrain.formats.tools import tools_of
 from tltrain.trajectory import Message, Role, Tool
@@ -57,13 +57,13 @@ def react_message(turn: dict[str, Any]) -> list[Message]:
     """A turn whose reply is ReAct text: the thought becomes the content. A reply that cannot be parsed is kept as
     text."""
     role, text = role_of(turn), text_of(turn, "value")
-    return [react_reply(text) if role == "assistant" else Message(role, text)]
+    return [react_reply(text, label_of(turn)) if role == "assistant" else Message(role, text)]
 
 
-def react_reply(text: str) -> Message:
-    """An assistant message parsed from ReAct text."""
+def react_reply(text: str, weight: float | None) -> Message:
+    """An assistant message with this label, parsed from ReAct text."""
     parsed = react.parse(text)
-    return Message("assistant", parsed.text or (None if parsed.calls else ""), parsed.calls)
+    return Message("assistant", parsed.text or (None if parsed.calls else ""), parsed.calls, weight=weight)
 
 
 def tagged(text: str, tag: str) -> tuple[list[str], str]:

@@ -111,23 +111,48 @@ def rest(record: dict[str, Any], known: Set[str]) -> dict[str, Any]:
     return {field: value for field, value in record.items() if field not in known}
 
 
-def arguments_of(value: Any, field: str = "arguments") -> Arguments:
-    """The arguments of a call, from an object or a string; a string that contains a JSON object is parsed.
+LABELS = ("weight", "loss_scale", "loss", "loss_weight", "train")
+"""The fields of a message that can be its loss label."""
 
-    Any other string is kept as it is: invalid JSON, duplicate keys or NaN in it are mistakes of the model that the
-    audit reports, not a broken file. None stands for a call without arguments. Raises FieldError if the JSON is nested
-    too deeply.
+
+def label_of(record: dict[str, Any]) -> float | None:
+    """The loss label of a message, a number or a boolean in any field of `LABELS`; None if there is none.
+
+    If several fields have a value, the smallest counts: what one of them excludes from the loss is not learned.
+    """
+    weights = [_weight(record, field) for field in LABELS if record.get(field) is not None]
+    return min(weights, default=None)
+
+
+def _weight(record: dict[str, Any], field: str) -> float:
+    value = record[field]
+    if type(value) is int or type(value) is float:
+        return value
+    if type(value) is bool:
+        return int(value)
+    raise expected("number", value, field)
+
+
+def arguments_of(value: Any, field: str = "arguments") -> Arguments:
+    """The arguments of a call, from an object or a string that is read by `arguments_in`.
+
+    None and blank text, which some servers write, stand for a call without arguments.
     """
     if type(value) is dict:
         return value
-    if type(value) is str:
-        return _arguments_in(value, field)
-    if value is None:
+    if value is None or (type(value) is str and not value.strip()):
         return {}
+    if type(value) is str:
+        return arguments_in(value, field)
     raise expected("text or object", value, field)
 
 
-def _arguments_in(text: str, field: str) -> Arguments:
+def arguments_in(text: str, field: str) -> Arguments:
+    """The arguments of a call from the text that the model wrote; a JSON object in it is parsed.
+
+    Any other text is kept as it is: invalid JSON, duplicate keys or NaN in it are mistakes of the model that the audit
+    reports, not a broken file. Raises FieldError if the JSON is nested too deeply.
+    """
     try:
         value = jsonio.loads(text)
     except jsonio.TooDeepError as error:

@@ -8,18 +8,20 @@ turn with several responses becomes several messages.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from tltrain.dialects import hermes
-from tltrain.formats import conversations
-from tltrain.formats.fields import FieldError, id_or_none, record_of, rest, text_of, text_or_none
-from tltrain.formats.literals import json_or_literal
+from tltrain.errors import DataError
+from tltrain.formats import conversations, jsonio
+from tltrain.formats.fields import LABELS, FieldError, id_or_none, label_of, record_of, rest, text_of, text_or_none
+from tltrain.formats.literals import json_or_literal, literal
 from tltrain.formats.replies import call_of
 from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "conversations", "system", "tools"))
-_TURN = frozenset(("from", "value"))
+_TURN = frozenset(("from", "value", *LABELS))
 
 
 def detect(record: Any) -> bool:
@@ -66,13 +68,25 @@ def _listed(sample: dict[str, Any], messages: tuple[Message, ...]) -> tuple[Tool
     if text is None:
         return None
     field = "conversations[0].value"
-    return tools_of(json_or_literal(text if text.startswith("[") else f"[{','.join(text.splitlines())}]", field), field)
+    return tools_of(json_or_literal(text, field) if text.startswith("[") else _unbracketed(text, field), field)
+
+
+def _unbracketed(text: str, field: str) -> list[Any]:
+    """The specifications that follow one another: JSON laid out in any way, or a Python literal on each line."""
+    try:
+        return jsonio.sequence(text)
+    except DataError as error:
+        reason = error.reason
+    try:
+        return list(literal(f"[{','.join(text.splitlines())}]"))
+    except ValueError:
+        raise FieldError(field, reason) from None
 
 
 def _messages(turn: dict[str, Any]) -> list[Message]:
     role, text, extra = conversations.role_of(turn), text_of(turn, "value"), rest(turn, _TURN)
     if role == "assistant":
-        return [_reply(text, extra)]
+        return [replace(_reply(text, extra), weight=label_of(turn))]
     responses, remainder = conversations.tagged(text, "tool_response") if role == "tool" else ([], "")
     if responses and not remainder.strip():
         return [Message("tool", response.strip(), extra=extra) for response in responses]

@@ -28,6 +28,8 @@ _CHUNK = 2**20
 _BLANK = " \t\r\n"
 _CONTINUED = (b"{", b"[", b",", b":")
 """Possible last characters of the first line of a document that spans several lines."""
+_CONTINUING = (b",", b"]", b"}")
+"""Possible first characters of the line that follows `]` within a document."""
 
 Record = tuple[int, Any]
 """Line number (from 1) and value; the value is a `DataError` if that line or element cannot be read."""
@@ -72,6 +74,22 @@ def decode(text: str, start: int) -> tuple[Any, int]:
     return value, end
 
 
+def sequence(text: str) -> list[Any]:
+    """Parse the JSON values that follow one another in `text`, with white space or commas between them.
+
+    Raises DataError.
+    """
+    values: list[Any] = []
+    position = 0
+    try:
+        while (position := _skip_blank(text, position, _BLANK + ",")) < len(text):
+            value, position = decode(text, position)
+            values.append(value)
+    except json.JSONDecodeError as error:
+        raise DataError(_syntax(error)) from None
+    return values
+
+
 def dumps(value: Any) -> str:
     """JSON on one line, without escapes for non-ASCII characters. Raises ValueError for NaN and infinities."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -82,16 +100,22 @@ def records(stream: BinaryIO) -> Iterator[Record]:
     documents.
 
     A broken line costs only that record; in an array, reading stops at a broken element. The file must be UTF-8, with
-    or without a byte order mark. Blank lines are skipped.
+    or without a byte order mark. Blank lines are skipped. A first line that is a whole array (of at most 1 MiB) is a
+    record if more lines follow, and else contains the records.
     """
     line, first = _first_line(stream)
     if not first:
         return
+    if first.startswith(b"[") and first.endswith(b"\n") and first.rstrip().endswith(b"]"):
+        after, second = _first_line(stream)
+        if second and not second.startswith(_CONTINUING):
+            yield line, _line(first)
+            yield from _lines(stream, second, line + after)
+            return
+        first += b"\n" * (after - 1) + second
     if first.startswith(b"[") or first.rstrip().endswith(_CONTINUED):
         yield from _Scanner(stream, first, line).records()
     else:
-        if not first.endswith(b"\n"):
-            first += stream.readline(MAX_VALUE + 1 - len(first))
         yield from _lines(stream, first, line)
 
 
@@ -107,6 +131,9 @@ def _first_line(stream: BinaryIO) -> tuple[int, bytes]:
 
 
 def _lines(stream: BinaryIO, raw: bytes, line: int) -> Iterator[Record]:
+    """The records of JSON Lines whose first line is, or begins with, `raw`."""
+    if not raw.endswith(b"\n"):
+        raw += stream.readline(MAX_VALUE + 1 - len(raw))
     while raw:
         if len(raw) > MAX_VALUE:
             yield line, DataError(_too_large())
@@ -220,8 +247,8 @@ class _Scanner:
 _CUT = "invalid JSON: the file ends inside the array"
 
 
-def _skip_blank(text: str, position: int) -> int:
-    while position < len(text) and text[position] in _BLANK:
+def _skip_blank(text: str, position: int, blank: str = _BLANK) -> int:
+    while position < len(text) and text[position] in blank:
         position += 1
     return position
 

@@ -19,23 +19,24 @@ from typing import Any
 from tltrain.errors import DataError
 from tltrain.formats import conversations, jsonio
 from tltrain.formats.fields import (
+    LABELS,
     FieldError,
     each,
     id_or_none,
     json_in,
+    label_of,
     list_of,
     record_of,
     rest,
     text_of,
     text_or_none,
 )
-from tltrain.formats.openai import weight_of
 from tltrain.formats.replies import call_of, thought_before, weight_to_write, with_feedback
 from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "conversations", "system", "tools"))
-_TURN = frozenset(("from", "value", "weight"))
+_TURN = frozenset(("from", "value", *LABELS))
 TEXT_BESIDE_CALLS = "LLaMA-Factory cannot store text beside calls"
 """Why a trajectory cannot be written."""
 _THINK = re.compile(r"<think>\n?(.*?)\n?</think>\s*", re.DOTALL)
@@ -78,7 +79,7 @@ def _listed(value: Any) -> tuple[Tool, ...] | None:
 
 def _messages(turn: dict[str, Any], before: list[Message]) -> list[Message]:
     role, text, extra = conversations.role_of(turn), text_of(turn, "value"), rest(turn, _TURN)
-    weight = weight_of(turn, "weight")
+    weight = label_of(turn)
     if turn["from"] == "function_call":
         match = _THINK.match(text)
         calls = _calls(text[match.end() :] if match else text)

@@ -20,32 +20,34 @@ from typing import Any
 
 from tltrain.formats import jsonio
 from tltrain.formats.fields import (
+    LABELS,
     FieldError,
     each,
     id_or_none,
     json_in,
+    label_of,
     list_of,
     record_of,
     rest,
     text_of,
 )
-from tltrain.formats.openai import message_of, weight_of
+from tltrain.formats.openai import message_of
 from tltrain.formats.replies import call_of, thought_before, weight_to_write, with_feedback
 from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
 
 _KNOWN = frozenset(("id", "messages", "tools"))
-_TURN = frozenset(("role", "content", "loss", "loss_scale"))
-_LABELS = frozenset(("loss", "loss_scale"))
+_TURN = frozenset(("role", "content", *LABELS))
+_OWN_LABELS = frozenset(("loss", "loss_scale"))
 
 
 def detect(record: Any) -> bool:
-    """Whether messages have these roles or labels, or `tools` is a string."""
+    """Whether messages have these roles or ms-swift's own labels, or `tools` is a string."""
     messages = record.get("messages") if type(record) is dict else None
     if type(messages) is not list or not all(type(message) is dict for message in messages):
         return False
     roles = {message.get("role") for message in messages if type(message.get("role")) is str}
-    labelled = any(message.keys() & _LABELS for message in messages)
+    labelled = any(message.keys() & _OWN_LABELS for message in messages)
     return bool(roles & {"tool_call", "tool_response"}) or labelled or type(record.get("tools")) is str
 
 
@@ -61,11 +63,9 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
 
 
 def _add(messages: list[Message], turn: dict[str, Any]) -> None:
-    weights = [weight for field in ("loss_scale", "loss") if (weight := weight_of(turn, field)) is not None]
-    weight = weights[0] if weights else None
     role = turn.get("role")
     if role == "tool_call":
-        call = _call(turn)
+        call, weight = _call(turn), label_of(turn)
         reply = messages[-1] if messages and messages[-1].role == "assistant" else None
         if reply is None:
             messages.append(Message("assistant", None, (call,), weight=weight, extra=rest(turn, _TURN)))
@@ -75,8 +75,7 @@ def _add(messages: list[Message], turn: dict[str, Any]) -> None:
     elif role == "tool_response":
         messages.append(Message("tool", text_of(turn, "content"), extra=rest(turn, _TURN)))
     else:
-        message = message_of(rest(turn, _LABELS))
-        messages.append(message if weight is None else replace(message, weight=weight))
+        messages.append(message_of(turn))
 
 
 def _call(turn: dict[str, Any]) -> Call:

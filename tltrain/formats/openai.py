@@ -3,8 +3,9 @@
 Also accepted: arguments as a string or an object; the legacy `functions`, `function_call` and role `function` (which
 become tools, calls without id, and feedback); `developer` messages (which become system messages); and content as text
 parts (which are joined). Arguments are written as a string; `content` is always written, null if there is none;
-inferred tools have `inferred: true`. A round trip does not preserve whether a known field such as `content` or
-`tool_calls` was null or absent, the boundaries of text parts, or the white space in the arguments string.
+inferred tools have `inferred: true`; labels are written as `weight`. A round trip does not preserve whether a known
+field such as `content` or `tool_calls` was null or absent, the boundaries of text parts, or the white space in the
+arguments string; a blank arguments string becomes `{}`.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from tltrain.formats.fields import (
+    LABELS,
     FieldError,
     arguments_of,
     each,
     expected,
     id_or_none,
+    label_of,
     list_of,
     record_of,
     rest,
@@ -36,7 +39,7 @@ _ROLES: dict[str, Role] = {
     "function": "tool",
 }
 _MESSAGE = frozenset(
-    ("role", "content", "tool_calls", "function_call", "reasoning_content", "tool_call_id", "name", "weight")
+    ("role", "content", "tool_calls", "function_call", "reasoning_content", "tool_call_id", "name", *LABELS)
 )
 _CALL = frozenset(("id", "type", "function"))
 _SAMPLE = frozenset(("id", "messages", "tools", "functions", "parallel_tool_calls"))
@@ -97,19 +100,9 @@ def message_of(value: Any) -> Message:
         text_or_none(record, "reasoning_content") if "reasoning_content" in record else None,
         call_id=id_or_none(record, "tool_call_id") if "tool_call_id" in record else None,
         name=text_or_none(record, "name") if "name" in record else None,
-        weight=weight_of(record, "weight") if "weight" in record else None,
+        weight=label_of(record),
         extra=rest(record, _MESSAGE),
     )
-
-
-def weight_of(record: dict[str, Any], field: str) -> float | None:
-    """A loss label, given as a number or a boolean; None if there is none."""
-    value = record.get(field)
-    if value is None or type(value) is int or type(value) is float:
-        return value
-    if type(value) is bool:
-        return int(value)
-    raise expected("number", value, field)
 
 
 def _call(value: Any) -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import sys
 import tempfile
 import zlib
@@ -48,7 +49,7 @@ def read(
 
     gzip is detected from the content; Parquet needs `pyarrow`. The first record of a file may list tools for all
     samples (`{"tools": [...]}`), or contain all samples (`{"tools": [...], "samples": [...]}`); a file of bare messages
-    is read as a single conversation.
+    is read as a single conversation, and so is each line of a file of lists of messages.
 
     Args:
         source: the file or folder, or "-".
@@ -267,8 +268,7 @@ class _Decompressed(gzip.GzipFile):
 
 
 def _parquet_as_json_lines(path: Path) -> BinaryIO:
-    """Convert a Parquet file to JSON Lines in a temporary file. Nulls are omitted, as Parquet adds them to records
-    without the field."""
+    """Convert a Parquet file to JSON Lines in a temporary file."""
     try:
         from pyarrow import ArrowException, parquet
     except ImportError:
@@ -276,19 +276,40 @@ def _parquet_as_json_lines(path: Path) -> BinaryIO:
     stream = tempfile.TemporaryFile()  # noqa: SIM115  (closed by the caller)
     try:
         for batch in parquet.ParquetFile(path).iter_batches(batch_size=256):
-            for row in batch.to_pylist():
-                stream.write(jsonio.dumps(_without_nulls(row)).encode() + b"\n")
-    except (ArrowException, TypeError, ValueError) as error:
+            columns = [_values(*column) for column in zip(batch.schema.names, batch.columns, strict=True)]
+            for row in zip(*columns, strict=True):
+                record = _as_json(dict(zip(batch.schema.names, row, strict=True)))
+                stream.write(jsonio.dumps(record).encode() + b"\n")
+    except (ArrowException, ValueError) as error:
         stream.close()
         raise DataError(f"cannot be read as Parquet: {' '.join(str(error).split())[:160]}", path) from None
     stream.seek(0)
     return cast(BinaryIO, stream)
 
 
-def _without_nulls(value: Any) -> Any:
+def _values(name: str, column: Any) -> list[Any]:
+    """The values of a column of a Parquet file. Raises ValueError with the column's name."""
+    try:
+        return list(column.to_pylist())
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise ValueError(f"column {name!r}: {error}") from None
+
+
+def _as_json(value: Any) -> Any:
+    """A value of a Parquet file as JSON: what JSON has no type for, such as dates, decimals and bytes, becomes text.
+
+    Nulls are omitted, as Parquet adds them to records without the field; NaN and infinities count as null.
+    """
     if isinstance(value, dict):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+        items = ((key, _as_json(item)) for key, item in value.items())
+        return {key: item for key, item in items if item is not None}
+    if isinstance(value, list | tuple):
+        return [_as_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def _opened(file: str | Path) -> AbstractContextManager[BinaryIO]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.formats import conversations
-from tltrain.formats.fields import FieldError, expected, rest, text_or_none
+from tltrain.formats.fields import FieldError, expected, id_or_none, label_of, rest
 from tltrain.formats.tools import choose_tools
 from tltrain.trajectory import Message, Tool, Trajectory
 
@@ -34,7 +34,7 @@ def read(record: Any, tools: Sequence[Tool] | None, source: str) -> list[Traject
         if not turn["value"] or not all(type(text) is str for text in turn["value"]):
             raise FieldError("value", "expected a list of at least one text")
         alternatives.extend(turn["value"][1:])
-        return [conversations.react_reply(turn["value"][0])]
+        return [conversations.react_reply(turn["value"][0], label_of(turn))]
 
     trajectory = read_turns(record, tools, source, read_turn)
     if alternatives:
@@ -49,4 +49,4 @@ def read_turns(record: Any, tools: Sequence[Tool] | None, source: str, read_turn
     messages = conversations.messages_of(record, read_turn)
     listed = conversations.tools_in(messages[0].content or "", MARKER, "conversations[0].value") if messages else None
     listed = choose_tools(listed, tools, messages)
-    return Trajectory(messages, listed, text_or_none(record, "id"), source, extra=rest(record, _KNOWN))
+    return Trajectory(messages, listed, id_or_none(record, "id"), source, extra=rest(record, _KNOWN))

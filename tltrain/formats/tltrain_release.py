@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tltrain.formats.fields import (
+    LABELS,
     FieldError,
-    arguments_of,
+    arguments_in,
     each,
     id_or_none,
     json_in,
+    label_of,
     list_of,
     record_of,
     rest,
@@ -25,7 +27,7 @@ from tltrain.trajectory import Call, Message, Role, Tool, Trajectory
 
 _ROLES: dict[str, Role] = {"system": "system", "user": "user", "assistant": "assistant", "function": "tool"}
 _KNOWN = frozenset(("id", "conversations"))
-_TURN = frozenset(("role", "content"))
+_TURN = frozenset(("role", "content", *LABELS))
 
 
 def detect(record: Any) -> bool:
@@ -60,8 +62,8 @@ def _message(value: Any, names: frozenset[str]) -> Message:
     if role is None:
         raise FieldError("role", f"expected one of {', '.join(_ROLES)}, got {role_name!r}")
     call = _call(text, names) if role == "assistant" else None
-    extra = rest(turn, _TURN)
-    return Message(role, text, extra=extra) if call is None else Message(role, None, (call,), extra=extra)
+    content, calls = (text, ()) if call is None else (None, (call,))
+    return Message(role, content, calls, weight=label_of(turn), extra=rest(turn, _TURN))
 
 
 def _call(text: str, names: frozenset[str]) -> Call | None:
@@ -69,5 +71,5 @@ def _call(text: str, names: frozenset[str]) -> Call | None:
     name, newline, rest_of_text = text.partition("\n")
     if not newline:
         return None
-    arguments = arguments_of(rest_of_text, "content")
+    arguments = arguments_in(rest_of_text, "content")
     return Call(name, arguments) if name in names or isinstance(arguments, dict) else None

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tltrain.formats import conversations
-from tltrain.formats.fields import FieldError, arguments_of, each, id_or_none, list_of, record_of, rest, text_of
+from tltrain.formats.fields import FieldError, arguments_in, each, id_or_none, list_of, record_of, rest, text_of
 from tltrain.formats.openai import message_of
 from tltrain.formats.tools import choose_tools, tools_of
 from tltrain.trajectory import Call, Message, Tool, Trajectory
@@ -109,7 +109,7 @@ def _messages(path: Path) -> list[Message]:
         elif kind == "Action":
             name = text
         elif kind == "Action Input" and name is not None:
-            messages.append(Message("assistant", thought, (Call(name, arguments_of(text, "description")),)))
+            messages.append(Message("assistant", thought, (Call(name, arguments_in(text, "description")),)))
             messages.extend(_feedback(node, name))
             thought = name = None
         else:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from tltrain import formats
+from tltrain.audit.counting import common_prefix
 from tltrain.errors import ConfigError
 from tltrain.testsets.trajectories import TrajectorySet
 from tltrain.trajectory import Tool, Trajectory
@@ -107,14 +108,9 @@ def _with_distractors(trajectory: Trajectory, tools: Sequence[Tool], count: int,
         near = tools[max(position - 3 * wanted, 0) : position + 3 * wanted + 1]
         others |= {tool.name: tool for tool in near if tool.name not in gold}
     mixed = rng.sample(list(others.values()), len(others))
-    mixed.sort(key=lambda tool: -max(_common_prefix(tool.name, name) for name in gold))
+    mixed.sort(key=lambda tool: -max(len(common_prefix(tool.name, name)) for name in gold))
     chosen = [*gold.values(), *mixed[:wanted]]
     return replace(trajectory, tools=tuple(rng.sample(chosen, len(chosen))))
-
-
-def _common_prefix(a: str, b: str) -> int:
-    """Length of the common prefix of two names."""
-    return next((index for index, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def main() -> None:
