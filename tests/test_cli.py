@@ -289,10 +289,11 @@ def test_a_stage_that_is_null(place: Path, tmp_path: Path) -> None:
 def test_nothing_to_learn(place: Path, tmp_path: Path) -> None:
     path = changed(place, tmp_path, max_length=3, ppo=None, eval=None)
     said = mistake_after_progress("run", path, "--out", tmp_path / "run")
-    assert said.startswith("tltrain: nothing to learn: of ")
+    assert said.startswith("tltrain: nothing to learn: of ") and said.endswith(" prompts that reach max_length 3")
     path = changed(place, tmp_path, max_length=3, sft=None, eval=None)
     said = mistake_after_progress("run", path, "--out", tmp_path / "run2")
-    assert said == "tltrain: nothing to sample from: the training split has no unfailed step within the length limit"
+    least = "has no unfailed reply whose prompt is shorter than max_length 3"
+    assert said == f"tltrain: nothing to sample from: the training split {least}"
     path = changed(place, tmp_path, max_length=3, sft=None, ppo=None)
     said = mistake_after_progress("run", path, "--out", tmp_path / "run3")
     assert "prompts was answered: the prompt has " in said and said.endswith(" tokens, and the limit is 3")

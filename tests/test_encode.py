@@ -249,6 +249,14 @@ def test_prompts_are_those_of_the_unfailed_steps(make: Make) -> None:
     assert prompts[1].gold == LOG.messages[3].calls
 
 
+@pytest.mark.parametrize("failed", [False, True])
+def test_unanswered_replies_give_no_prompt_whether_or_not_failed_ones_do(failed: bool) -> None:
+    user, calling = Message("user", "?"), Message("assistant", None, (call(),))
+    messages = (user, calling, user, calling, Message("tool", "7"), Message("assistant", "7"))
+    encoder = Encoder(micro_tokenizer(), answered_only=True)
+    assert [prompt.message for prompt in encoder.prompts(Trajectory(messages, TOOLS), failed=failed)] == [3, 5]
+
+
 def test_a_template_that_keeps_history_makes_one_path_and_one_that_rewrites_it_branches() -> None:
     sizes = {}
     for make in (micro_tokenizer, thoughts_tokenizer):
@@ -347,6 +355,8 @@ def test_a_template_that_fails_says_where_and_why() -> None:
     tokenizer.chat_template = "{{ raise_exception('no tools here') }}"
     with pytest.raises(TemplateError, match="message 0: the chat template fails: no tools here"):
         list(Encoder(tokenizer).prompts(asked(call())))
+    with pytest.raises(TemplateError, match="trajectory, message 0: the chat template fails"):
+        Encoder(tokenizer).steps(Trajectory((Message("assistant", "Hello."),)))
 
 
 def test_the_length_limit() -> None:
@@ -361,7 +371,9 @@ def test_the_length_limit() -> None:
         assert counts.replies == 1
         assert counts.tokens == sum(len(step.reply_ids) for step in steps)
         assert encoder.unfailed_replies(asked(call())) == [1]
-        return steps, counts.cut, counts.dropped, len(list(encoder.prompts(asked(call()))))
+        prompts = list(encoder.prompts(asked(call())))
+        assert all(one.room == limit - len(one.ids) for one in prompts)
+        return steps, counts.cut, counts.dropped, len(prompts)
 
     assert counted(prompt + reply) == ([step], 0, 0, 1)
     (cut,), *counts = counted(prompt + reply - 1)

@@ -74,6 +74,15 @@ def test_tools_of_another_trajectory_are_not_confused() -> None:
     assert "cancel_order" in renderer.prompt(other, 1) and "get_order" not in renderer.prompt(other, 1)
 
 
+@pytest.mark.parametrize("token", [" <sep>", "\n  <sep>", "<sep> ", "   ", " |"])
+def test_tokens_that_begin_with_a_space(token: str) -> None:
+    tokenizer = micro_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": [token]})
+    text = f"Where?{token}{token}x"
+    rendered = Renderer(tokenizer).prompt(Trajectory((Message("user", text), Message("assistant", "Here."))), 1)
+    assert (token in rendered) == (text in rendered) == (len(token.strip()) < 2)
+
+
 def test_overlapping_tokens_are_all_broken_up() -> None:
     pattern = re.compile("ab|bc")
     assert without_special_tokens("abc abab", pattern) == "a b c a ba b"

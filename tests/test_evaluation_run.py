@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from support.evaluated import FILE, WRONG, options, write_models
 from support.scoring import score_file
 from support.small_run import call, mistake
 from support.testset_samples import react, rotbench_record, write_rotbench
 from support.trained_micro import known, write_bfcl
 
+from tltrain import model as models
 from tltrain.files import append_json_line, read_json, read_json_lines
 from tltrain.testsets.bfcl import BFCL
 
@@ -172,6 +176,30 @@ def test_prompts_that_are_too_long_count_as_wrong_and_are_reported(evaluated: Pa
     long, *others = read_json_lines(tmp_path / "run" / FILE)
     assert (long["too_long"], long["finished"], long["verdict"]["CF"]) == (True, False, False)
     assert not any(line.get("too_long") for line in others)
+
+
+def test_a_model_is_let_go_before_lm_eval_loads_it(
+    evaluated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[weakref.ref[torch.nn.Module]] = []
+    load = models.load_model
+
+    def watched(*given: Any, **named: Any) -> Any:
+        model = load(*given, **named)
+        loaded.append(weakref.ref(model))
+        return model
+
+    def tasks(*_: object) -> list[dict[str, Any]]:
+        gc.collect()
+        assert [model() for model in loaded] == [None]
+        return []
+
+    monkeypatch.setattr("tltrain.model.load_model", watched)
+    monkeypatch.setattr("tltrain.evaluation.run.require_lm_eval", lambda: None)
+    monkeypatch.setattr("tltrain.evaluation.run.run_tasks", tasks)
+    arguments = [*options(evaluated, str(tmp_path / "run")), "--limit", 1, "--general", "mini"]
+    code, _, err = call("eval", evaluated / "learnt", *arguments)
+    assert (code, len(loaded)) == (0, 1), err
 
 
 def test_another_configuration_or_a_changed_model_is_refused(evaluated: Path, tmp_path: Path) -> None:

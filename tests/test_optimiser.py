@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 from math import sqrt
 
 import pytest
 import torch
 
-from tltrain.engine.optimiser import Optimiser, cosine
+from tltrain.config import OptimiserConfig
+from tltrain.engine.optimiser import Optimiser, rate_share
+from tltrain.errors import RunError
+
+
+def cosine(step: int, steps: int, warmup: float) -> float:
+    return rate_share(OptimiserConfig(learning_rate=1, warmup=warmup), step, steps)
 
 
 def test_cosine_with_a_quarter_of_warm_up() -> None:
@@ -63,6 +70,16 @@ def test_the_norm_is_clipped_after_division_by_the_normaliser() -> None:
     adam.accumulate()
     assert adam.step(10.0, 1.0) == pytest.approx(5, rel=1e-5)
     assert adam.adam.state[trained[0]]["exp_avg"].tolist()[0] == pytest.approx([0.06, 0.08], rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_gradient_that_is_not_finite_changes_no_weight(value: float) -> None:
+    trained = parameters(torch.float32)
+    adam = optimiser(trained)
+    add_gradients(trained, [value, 1.0])
+    with pytest.raises(RunError, match=f"the gradients of update 3 have norm {value}; a lower learning rate may help"):
+        adam.step(1.0, 1.0, "update 3")
+    assert trained[0].tolist() == [[1.0, -2.0]]
 
 
 def test_matrices_are_decayed_and_vectors_are_not() -> None:

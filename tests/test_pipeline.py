@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -23,9 +25,11 @@ from safetensors.torch import load_file
 from support.small_run import call, mistake, write_run
 from transformers import AutoTokenizer, MambaConfig, MambaForCausalLM
 
+from tltrain import model as models
 from tltrain.cli import main
 from tltrain.config import read_config
 from tltrain.files import read_json, read_json_lines
+from tltrain.pipeline import Pipeline
 
 MODELS = ("sft/sft/model", "sft/mae+pkt/model", "ppo/model")
 ROWS = ("base", "sft", "mae+pkt", "mae+pkt+irm")
@@ -193,6 +197,47 @@ def test_no_test_item_is_read_in_training(finished: Finished, tmp_path: Path) ->
 
 def weights(folder: Path, model: str) -> bytes:
     return (folder / model / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def place_of_one(tmp_path: Path) -> Path:
+    """A folder with the configuration of a single arm."""
+    write_run(tmp_path, ppo=None)
+    values = yaml.safe_load((tmp_path / "small.yaml").read_text())
+    values["sft"]["arms"] = ["sft"]
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(values))
+    return tmp_path
+
+
+def test_an_evaluated_model_is_let_go_before_the_next_is_loaded(
+    place_of_one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each model would otherwise stay in memory while the next one is trained."""
+    loaded: list[weakref.ref[torch.nn.Module]] = []
+    load = models.load_model
+
+    def watched(*given: Any, **named: Any) -> Any:
+        gc.collect()
+        assert all(model() is None for model in loaded), "an earlier model is still there"
+        model = load(*given, **named)
+        loaded.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr("tltrain.model.load_model", watched)
+    Pipeline(read_config(place_of_one / "small.yaml"), place_of_one / "run").all(("sft", "eval"))
+    assert len(loaded) == 3, "to evaluate, to train, and to evaluate what was trained"
+
+
+def test_a_run_that_starts_anew_reads_nothing_of_the_old_one(place_of_one: Path) -> None:
+    """Not its limit on replies either, even if the old configuration can no longer be read."""
+    old = place_of_one / "old"
+    old.mkdir()
+    (old / "environment.json").write_text("{}")
+    (old / "config.yaml").write_text("eval: {max_new_tokens: 8}\nretired: 1\n")
+    config = read_config(place_of_one / "small.yaml", overrides=["eval.max_new_tokens=null"])
+    limit = Pipeline(config, old, overwrite=True).config.eval
+    assert limit == Pipeline(config, place_of_one / "new").config.eval
+    assert limit is not None and limit.max_new_tokens != 8
 
 
 # A kill at any moment

@@ -14,7 +14,7 @@ from support.small_run import call, mistake, write_run
 from support.trained_micro import known, write_bfcl
 from support.training import TOKENIZER, trainer
 
-from tltrain.config import HeldOutConfig, LoraConfig, PPOConfig, RunConfig, SFTConfig, read_config
+from tltrain.config import HeldOutConfig, LoraConfig, PPOConfig, RunConfig, SFTConfig, ValidationConfig, read_config
 from tltrain.data import Data
 from tltrain.encode import Encoder
 from tltrain.engine.tree import TokenSequence
@@ -27,7 +27,8 @@ from tltrain.planning.rates import GPUS, Inference, Rates, Training, computed_ra
 from tltrain.planning.remedies import memory_problems
 from tltrain.planning.replies import fitting_limit, gold_lengths, truncation_warnings, with_reply_limit
 from tltrain.planning.work import tree_work
-from tltrain.planning.workload import arm_work, ppo_work
+from tltrain.planning.workload import arm_work, eval_work, ppo_work
+from tltrain.testsets.trajectories import TrajectorySet
 from tltrain.trajectory import Message, Trajectory
 
 
@@ -84,6 +85,7 @@ def test_the_default_limit_is_stored_and_read_again(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(stored.to_yaml())
     again = with_reply_limit(config, tmp_path, data, TOKENIZER)
     assert again.eval is not None and again.eval.max_new_tokens == 77
+    assert with_reply_limit(config, None, data, TOKENIZER) == resolved, "a run that starts anew"
 
 
 def test_golds_longer_than_a_limit_are_reported() -> None:
@@ -98,6 +100,9 @@ def test_golds_longer_than_a_limit_are_reported() -> None:
         f"{longer} of {len(lengths)} golds {'is' if longer == 1 else 'are'} longer than the limit of "
     )
     assert f"set eval.max_new_tokens to {fitting_limit(lengths)}" in said
+    seeds = [{"seed": seed, "data": {"seed": 3}, "eval": {"max_new_tokens": 1, "trajectories": 2}} for seed in range(4)]
+    of_two = [truncation_warnings(run_config(ppo=None, **one), data, TOKENIZER) for one in seeds]
+    assert all(one == of_two[0] for one in of_two), "of the trajectories that are evaluated, whatever the run's seed"
     both = run_config(ppo=PPOConfig(max_new_tokens=1), eval={"max_new_tokens": 1})
     assert [line.split(" golds ")[0] for line in truncation_warnings(both, data, TOKENIZER)] == ["10 of 10"] * 2
 
@@ -163,6 +168,8 @@ def test_epochs_a_subset_and_held_out_trajectories_count() -> None:
     assert updates(epochs=3) == (18, 0)
     assert updates(trajectories=3) == (2, 0)
     assert updates(held_out=HeldOutConfig(share=0.2, every=2)) == (5, 3)
+    with pytest.raises(ConfigError, match=r"sft.held_out.share 0.01: holds out 0 of 12 trajectories"):
+        updates(held_out=HeldOutConfig(share=0.01))
 
 
 def test_a_part_of_the_data_stands_for_all() -> None:
@@ -192,6 +199,49 @@ def test_replies_and_updates_of_ppo() -> None:
     assert work.policy_share == pytest.approx(2 / 3)
     assert len(work.decoding) == 3 and {one.replies for one in work.decoding} == {8}
     assert work.update.tokens >= 2 * work.measured.tokens, "two epochs; minibatches compute prefixes again"
+
+
+def test_prompts_of_ppo_are_scaled_from_a_part_of_the_data() -> None:
+    """Of 40 trajectories with a prompt each a single one is encoded: 3 epochs of 40 prompts are 15 rollouts of 8."""
+    ppo = PPOConfig(prompt_epochs=3, prompts=8, group_size=2, samples=1)
+    config = run_config(ppo=ppo, sft=SFTConfig(arms=["mae"]))
+    whole, part = (
+        ppo_work(micro_trajectories(160)[::4], Encoder(TOKENIZER), config, seconds) for seconds in (None, 0.0)
+    )
+    assert whole.rollouts == part.rollouts == len(whole.decoding) == 15
+    assert (len(part.decoding), part.factor, whole.factor) == (1, 15, 1)
+    assert part.measured.separate_tokens == pytest.approx(whole.measured.separate_tokens, rel=0.1)
+    assert part.update.separate_tokens == part.measured.separate_tokens
+
+
+def test_prompts_of_failed_replies_count_after_sft_without_mae() -> None:
+    """Of 12 replies 2 failed."""
+    for arm, rollouts in (("sft", 12), ("mae", 10)):
+        ppo = PPOConfig(arm=arm, prompt_epochs=1, prompts=1, samples=2)
+        config = run_config(ppo=ppo, sft=SFTConfig(arms=[arm]))
+        assert ppo_work(micro_trajectories(), Encoder(TOKENIZER), config).rollouts == rollouts
+
+
+def test_validations_of_ppo_are_counted() -> None:
+    """One before the first of 4 rollouts, and one after every second."""
+    ppo = PPOConfig(rollouts=4, prompts=2, samples=2, validation=ValidationConfig(share=0.3, every=2))
+    config = run_config(ppo=ppo, sft=SFTConfig(arms=["mae"]))
+    work = ppo_work(micro_trajectories(8)[::4], Encoder(TOKENIZER), config)
+    assert [one.replies for one in work.validation] == [3], "one prompt: a greedy reply and two samples"
+    assert work.validations == 3
+
+
+def test_the_items_of_an_evaluation_follow_the_seed_of_the_data() -> None:
+    """As those of the run do."""
+    test = TrajectorySet.of("micro", "held", micro_trajectories(), "default")
+
+    def items(seed: int, data_seed: int) -> int:
+        config = run_config(seed=seed, data={"seed": data_seed}, eval={"max_new_tokens": 8, "trajectories": 3})
+        return eval_work([test], [5], Encoder(TOKENIZER), config).items
+
+    assert [items(seed, seed) for seed in range(8)] == [len(test.sample(3, seed).items) for seed in range(8)]
+    assert len({items(0, seed) for seed in range(8)}) > 1
+    assert len({items(seed, 0) for seed in range(8)}) == 1
 
 
 # Time and memory
@@ -267,6 +317,10 @@ def test_what_does_not_fit_names_the_setting_that_makes_it_fit(place: Path) -> N
     assert problems(5_000) == []
     (halved,) = problems(3_000)
     assert "sft sft needs about 4." in halved and halved.endswith("it fits with max_tree_tokens: 2048")
+    recomputed = config.model_copy(update={"sft": sft.model_copy(update={"gradient_checkpointing": True})})
+    machine = small_machine(place, 2_000)  # measured with gradient checkpointing already
+    costs = [machine.sft("sft", work, recomputed)]
+    assert memory_problems(machine, recomputed, {"sft": work}, None, costs)[0].endswith("max_tree_tokens: 1024")
     (none,) = problems(50)
     assert none.endswith("no setting makes this model fit; choose a smaller one")
 
@@ -288,6 +342,16 @@ def test_plan_trains_nothing_and_prints_json(place: Path) -> None:
     assert plan["ppo"] == {"rollouts": 2, "replies": 8, "updates": 2}
     assert "golds are longer than the limit of 8 tokens" in plan["problems"][0]
     assert {path: path.stat().st_mtime_ns for path in place.rglob("*") if path.is_file()} == before
+
+
+def test_a_plan_reads_no_file_of_the_current_folder(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.yaml").write_text("defaults: of another program")
+    monkeypatch.chdir(tmp_path)
+    asked = ("--set", "sft=null", "--set", "ppo=null", "--set", "eval.max_new_tokens=null", "--gpu", "A10G", "--json")
+    code, _, err = call("plan", place / "small.yaml", *asked)
+    assert code == 0, err
 
 
 def test_a_configuration_that_does_nothing_has_no_plan(place: Path, tmp_path: Path) -> None:

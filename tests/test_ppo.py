@@ -19,7 +19,7 @@ from tltrain.encode import Encoder, Prompt
 from tltrain.engine.generate import Generated, generate
 from tltrain.engine.passes import token_logprobs
 from tltrain.engine.tree import TokenSequence, TokenTree
-from tltrain.errors import DataError
+from tltrain.errors import DataError, RunError
 from tltrain.ppo import sampling, updates
 from tltrain.ppo import trainer as loop
 from tltrain.ppo.prompts import draw_prompts
@@ -398,6 +398,29 @@ def test_replies_are_sampled_as_configured(tmp_path: Path, monkeypatch: pytest.M
     assert [(one["temperature"], one["stop"], one["most"]) for one in asked] == [(0.3, [STOP], 6)] * 2
     seeds = [seed for one in asked for seed in one["seeds"]]
     assert len(set(seeds)) == len(seeds) == 16
+
+
+def test_divergence_stops_training_and_saves_no_model(tmp_path: Path) -> None:
+    huge = OptimiserConfig(learning_rate=1e30)
+    with pytest.raises(RunError, match=r"the gradients of rollout 2 \(ppo.policy\) have norm nan; a lower learning"):
+        trainer(tmp_path, policy=huge, critic=huge).train()
+    assert not (tmp_path / "model").exists()
+    assert "NaN" not in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_replies_end_at_the_length_limit(tmp_path: Path) -> None:
+    """Replies whose prompts leave more room are those without a limit."""
+    limit = max(len(prompt.ids) for prompt in prompts()) + 2
+    encoder = Encoder(TOKENIZER, max_length=limit)
+    asked = [prompt for trajectory in micro_trajectories() for prompt in encoder.prompts(trajectory)]
+    free = trainer(tmp_path / "free").collect(1)
+    limited = trainer(tmp_path / "limited", asked=asked).collect(1)
+    assert [prompt.name for prompt in limited.prompts] == [prompt.name for prompt in free.prompts]
+    rooms = [limit - len(prompt.ids) for prompt in limited.prompts]
+    assert min(rooms) == 2 and max(rooms) > 6
+    for room, reply, other in zip(rooms, limited.replies, free.replies, strict=True):
+        assert reply.ids == other.ids[:room]
+        assert reply.finished == (reply.ids[-1] == STOP)
 
 
 def test_no_prompts_is_said(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,14 @@ def test_replies_of_an_old_policy_are_weighted(tmp_path: Path, url: str, monkeyp
     losses = trained.updates.accumulate_gradients(rollout, list(range(8)))
     expected = -(rollout.importance.clamp(max=1.1) * rollout.advantages * rollout.mask).sum() / rollout.mask.sum()
     assert losses["policy_loss"] == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_requests_keep_to_the_length_limit(tmp_path: Path, served: Served, url: str) -> None:
+    trained = trainer(tmp_path, sampler=url)
+    prompts = [replace(prompt, room=room) for prompt, room in zip(trained.prompts, (2, None, 9), strict=False)]
+    replies, _ = trained.reply(prompts, 0.0)
+    assert [request["max_tokens"] for request in served.requests] == [2, 6, 6]
+    assert [len(reply.ids) for reply in replies] == [2, 6, 6]
 
 
 def test_ratios_are_finite_and_one_on_padding() -> None:

@@ -26,16 +26,17 @@ from tltrain.engine import ranks
 from tltrain.engine.capabilities import prefix_sharing_obstacle
 from tltrain.engine.checkpoint import discard_checkpoints
 from tltrain.engine.devices import pick_device
-from tltrain.errors import ConfigError, DataError
+from tltrain.errors import ConfigError, DataError, TLTrainError
 from tltrain.evaluation.inference import local_backend
 from tltrain.evaluation.run import Evaluation
 from tltrain.evaluation.selection import load_test_sets
 from tltrain.evaluation.significance import write_significance
 from tltrain.files import discard
 from tltrain.planning.fit import check_memory
-from tltrain.planning.plan import Plan, has_work, quick_plan
+from tltrain.planning.plan import Plan, base_name, has_work, quick_plan
 from tltrain.planning.problems import data_warnings
 from tltrain.planning.replies import with_reply_limit
+from tltrain.planning.workload import samples_failed
 from tltrain.progress import ProgressFactory, counted, no_progress_factory, showing
 from tltrain.report.model_card import write_cards
 from tltrain.report.pages import write_pages
@@ -80,7 +81,7 @@ class Pipeline:
             self.data: Data = data or load_data(config.data, config.data_seed)
         for warning in data_warnings(config, self.data) if ranks.rank() == 0 else ():
             self.warn(warning)
-        self.config = with_reply_limit(config, folder, self.data, self.tokenizer)
+        self.config = with_reply_limit(config, None if overwrite else folder, self.data, self.tokenizer)
         self.folder = folder
         self.warned_about_sharing = False
         self.encoding_checked = False
@@ -146,7 +147,11 @@ class Pipeline:
 
     def outlook(self, stages: Iterable[str] = STAGES) -> Plan | None:
         """A quick estimate of what `all` would still do: a part of the data is encoded, and each kind of work is
-        measured for a fraction of a second. None if nothing is left that can be planned, or with several processes."""
+        measured for a fraction of a second. None if nothing is left that can be planned, or with several processes.
+
+        Raises:
+            ConfigError, DataError: a training of these settings and data would stop.
+        """
         if ranks.count() > 1:
             return None
         stages = tuple(stages)
@@ -158,15 +163,21 @@ class Pipeline:
         kinds = sorted({name.split()[0] for name in pending})
         if not has_work(self.config, self.data, kinds):
             return None
-        planned = quick_plan(self.config, self.data, self.tokenizer, kinds).only(pending)
-        if planned.refused and kinds != ["eval"]:
+        trains = kinds != ["eval"]
+        try:
+            planned = quick_plan(self.config, self.data, self.tokenizer, kinds).only(pending)
+        except TLTrainError:
+            if trains:
+                self.check_encoding()  # if the reason is a record, this names it
+            raise
+        if planned.refused and trains:
             self.check_encoding()  # which stops here, or names what is skipped
         return planned
 
     @property
     def base_name(self) -> str:
-        """Name of the run's initial model in scores: `base`, or its own name if nothing is trained."""
-        return "base" if self.config.sft or self.config.ppo else self.config.model.strip("./").replace("/", "-")
+        """Name of the run's initial model in scores."""
+        return base_name(self.config)
 
     @property
     def policy_name(self) -> str:
@@ -263,10 +274,7 @@ class Pipeline:
             write_pages(self.folder)
 
     def ppo(self, start: Path | None = None) -> None:
-        """PPO with the judge's reward, from the model in the folder `start`; by default from this run's SFT model.
-
-        After SFT without MAE every reply gives a prompt, as failed calls are part of what that arm learns from.
-        """
+        """PPO with the judge's reward, from the model in the folder `start`; by default from this run's SFT model."""
         from tltrain.ppo.trainer import PPOTrainer
 
         assert self.config.ppo is not None
@@ -275,13 +283,13 @@ class Pipeline:
             ranks.on_first(lambda: write_cards(self.folder))
             return
         path = str(start) if start is not None else self._ppo_start()
-        mae = self.config.sft is None or ARMS[self.config.ppo.arm].mae
+        failed = samples_failed(self.config)
         self.check_encoding()
         with self.run.stage("ppo") if ranks.rank() == 0 else nullcontext():
             model = self.load(path)
             encoder = self.encoder(model)
             trajectories = counted(self.data.train, self.progress("ppo: encoding"), "trajectories")
-            prompts = chain.from_iterable(encoder.prompts(one, failed=not mae) for one in trajectories)
+            prompts = chain.from_iterable(encoder.prompts(one, failed) for one in trajectories)
             PPOTrainer(
                 model,
                 self.tokenizer,
@@ -326,9 +334,10 @@ class Pipeline:
         if path != self.config.model and not Path(path).exists():
             return  # its training stage is not among those of this call
         with self.run.stage(f"eval {name}"):
-            self.evaluation.use(name, local_backend(self.load(path), self.tokenizer, self.evaluation.config))
-            for test in self.test_sets:
-                self.evaluation.score(name, path, test)
+            backend = local_backend(self.load(path), self.tokenizer, self.evaluation.config)
+            with self.evaluation.using(name, backend):
+                for test in self.test_sets:
+                    self.evaluation.score(name, path, test)
             write_cards(self.folder)
 
     @cached_property

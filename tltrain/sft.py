@@ -24,7 +24,7 @@ from tltrain.engine.trainer import Schedule, TreeTrainer, Update
 from tltrain.engine.tree import TokenSequence
 from tltrain.errors import ConfigError, DataError
 from tltrain.files import write_json
-from tltrain.progress import Progress, counted, no_progress
+from tltrain.progress import Progress, counted, no_progress, quantity
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SFTTrainer(TreeTrainer):
         self.tokenizer, self.encoder, self.config, self.seed = tokenizer, encoder, config, seed
         self.encoding_progress = encoding_progress
         self.progress, self.reload, self.base = progress, reload, base
-        self.held, kept = _hold_out(trajectories, config, seed)
+        self.held, kept = hold_out(trajectories, config, seed)
         self.counts, self.samples = EncodingCounts(), dict[int, list[TokenSequence]]()
         self.trajectories = {index: trajectories[index] for index in (*kept, *self.held)}
         self.order = self._order_of_replies(kept) if config.batch_unit == "step" else self._order(kept)
@@ -175,10 +175,7 @@ class SFTTrainer(TreeTrainer):
         shown = counted(indices, self.encoding_progress, "trajectories")
         encoded = {index: self.encoder.encode(self.trajectories[index]) for index in shown}
         self.counts = counts = sum((encoding.counts for encoding in encoded.values()), EncodingCounts())
-        if not counts.learned:
-            raise DataError(
-                f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut"
-            )
+        check_learned(counts, self.encoder.max_length)
         return {index: self._sequences(encoding.steps) for index, encoding in encoded.items()}
 
     def _sequences(self, steps: Sequence[Step]) -> list[TokenSequence]:
@@ -235,8 +232,12 @@ def _optimiser(model: PreTrainedModel, config: SFTConfig) -> Optimiser:
     return Optimiser([(trained, settings.learning_rate)], betas, settings.weight_decay, settings.clip_norm)
 
 
-def _hold_out(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> tuple[list[int], list[int]]:
-    """Indices of the held-out trajectories and of the others."""
+def hold_out(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> tuple[list[int], list[int]]:
+    """Indices of the held-out trajectories and of the others.
+
+    Raises:
+        ConfigError: one of the two would be empty.
+    """
     if config.held_out is None:
         return [], list(range(len(trajectories)))
     openings = held_openings(trajectories, config.held_out.share, seed)
@@ -252,6 +253,17 @@ def _check_trackers(names: Sequence[str]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise ConfigError(f"sft.report_to: {name} is not installed; run `pip install {name}`")
+
+
+def check_learned(counts: EncodingCounts, max_length: int | None) -> None:
+    """Refuse data without a reply to learn, which were encoded with this length limit.
+
+    Raises:
+        DataError: all replies are masked, or have prompts that leave them no room.
+    """
+    if not counts.learned:
+        long = f", {counts.dropped:,} have prompts that reach max_length {max_length}" if counts.dropped else ""
+        raise DataError(f"nothing to learn: of {quantity(counts.replies, 'reply')} {counts.masked:,} failed{long}")
 
 
 def epoch_batches(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> list[list[int]]:

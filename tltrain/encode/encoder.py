@@ -59,6 +59,8 @@ class Prompt:
     tools: tuple[Tool, ...]
     trajectory: Trajectory
     message: int
+    room: int | None = None
+    """Tokens that a reply may have within the length limit; None for no limit."""
 
     @property
     def name(self) -> str:
@@ -184,24 +186,22 @@ class Encoder:
         readings = self._readings(trajectory)
         return [
             index
-            for index, message in trajectory.replies()
-            if message.weight != 0
-            and not self._is_unanswered(trajectory, index)
-            and not any(reading.failed for reading in readings.get(index, []))
+            for index in self._learned_replies(trajectory)
+            if not any(reading.failed for reading in readings.get(index, []))
         ]
 
     def prompts(self, trajectory: Trajectory, failed: bool = False) -> Iterator[Prompt]:
         """The prompt of every unfailed reply, with the gold history; with `failed`, of failed replies too. Replies
-        labelled 0 and prompts that reach the length limit are skipped.
+        labelled 0, those that `answered_only` excludes and prompts that reach the length limit are skipped.
 
         Raises:
             TemplateError: the chat template cannot render this.
         """
-        every = (index for index, message in trajectory.replies() if message.weight != 0)
-        for index in every if failed else self.unfailed_replies(trajectory):
+        for index in self._learned_replies(trajectory) if failed else self.unfailed_replies(trajectory):
             ids = self.renderer.token_ids(self.renderer.prompt(trajectory, index))
-            if self.max_length is None or len(ids) < self.max_length:
-                yield Prompt(ids, trajectory.messages[index].calls, trajectory.tools, trajectory, index)
+            room = None if self.max_length is None else self.max_length - len(ids)
+            if room is None or room > 0:
+                yield Prompt(ids, trajectory.messages[index].calls, trajectory.tools, trajectory, index, room)
 
     def prompt_length(self, trajectory: Trajectory, index: int) -> int:
         """Tokens of the prompt of the reply that is message `index`.
@@ -226,6 +226,14 @@ class Encoder:
     def names_there(self, text: str, offset: int, length: int, names: list[str]) -> list[list[int]]:
         """Token ids of each of `names` when it replaces `text[offset : offset + length]`."""
         return self.renderer.substituted_names(text, offset, length, names)
+
+    def _learned_replies(self, trajectory: Trajectory) -> list[int]:
+        """Message indices of the replies that are excluded neither by their label nor by `answered_only`."""
+        return [
+            index
+            for index, message in trajectory.replies()
+            if message.weight != 0 and not self._is_unanswered(trajectory, index)
+        ]
 
     def _is_unanswered(self, trajectory: Trajectory, index: int) -> bool:
         """Whether a reply is excluded because of the message that follows it."""

@@ -179,7 +179,7 @@ class Renderer:
             )
         except Exception as error:  # Jinja's errors, and whatever a template raises itself
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            location = _location(trajectory, len(messages) - 1)
+            location = _location(trajectory, max(len(messages) - 1, 0))
             raise TemplateError(f"{location}: the chat template fails: {reason}") from error
         return text
 
@@ -201,16 +201,18 @@ class Renderer:
 
     @cached_property
     def _special(self) -> re.Pattern[str] | None:
-        """Matches the special tokens of more than a character; None if there are none."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        names = sorted((one.content for one in added if one.special and len(one.content) > 1), key=len, reverse=True)
+        """Matches the special tokens of more than a character, spaces around it aside; None if there are none."""
+        added = [one.content for one in self.tokenizer.added_tokens_decoder.values() if one.special]
+        names = sorted((name for name in added if len(name.strip()) > 1), key=len, reverse=True)
         return re.compile("|".join(map(re.escape, names))) if names else None
 
 
 def without_special_tokens(text: str, special: re.Pattern[str]) -> str:
-    """The text with a space after the first character of each special token, so that it is tokenised as plain text."""
+    """The text with a space after the first character of each special token that is not a space itself, so that it is
+    tokenised as plain text."""
     while (found := special.search(text)) is not None:
-        text = f"{text[: found.start() + 1]} {text[found.start() + 1 :]}"
+        rest = found.end() - len(found[0].lstrip()) + 1
+        text = f"{text[:rest]} {text[rest:]}"
     return text
 
 

@@ -23,6 +23,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 from torch.nn.functional import pad
 
 from tltrain.engine.attention import KeyValues, TreeLayout
+from tltrain.engine.capabilities import layer_heads
 from tltrain.engine.tree import TokenSequence, TokenTree
 
 if TYPE_CHECKING:
@@ -60,11 +61,8 @@ def uses_flex(model: PreTrainedModel) -> bool:
     """Whether passes through this model use FlexAttention: on GPUs on which its kernel works."""
     if model.device.type != "cuda" or find_spec("triton") is None:
         return False
-    config = model.config.get_text_config()
-    heads = config.num_attention_heads
-    groups = getattr(config, "num_key_value_heads", None) or heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // heads
-    return size >= SMALLEST_HEAD and kernel_works(model.device, model.dtype, heads, groups, size)
+    kinds = set(layer_heads(model.config.get_text_config()))
+    return all(heads.size >= SMALLEST_HEAD and kernel_works(model.device, model.dtype, *heads) for heads in kinds)
 
 
 @cache

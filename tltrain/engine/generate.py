@@ -12,7 +12,7 @@ import torch
 from transformers import GenerationConfig
 
 from tltrain.engine.attention import KeyValues, tree_attention
-from tltrain.engine.capabilities import prefix_sharing_obstacle
+from tltrain.engine.capabilities import layer_heads, prefix_sharing_obstacle
 from tltrain.engine.decode_layout import DecodeLayout, buffer_room, shared_length
 from tltrain.engine.decode_step import decode_step
 from tltrain.engine.flex import tree_layout
@@ -130,10 +130,8 @@ def _halved(prompts: Sequence[Sequence[int]], batch: list[int], room: int, most:
 
 def _token_bytes(model: PreTrainedModel) -> int:
     """Bytes of the keys and values of a token in all layers."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return 2 * int(config.num_hidden_layers) * int(heads) * int(size) * int(model.dtype.itemsize)
+    width = sum(heads.key_values * heads.size for heads in layer_heads(model.config.get_text_config()))
+    return 2 * width * int(model.dtype.itemsize)
 
 
 def _generate_separately(

@@ -9,34 +9,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tltrain.engine import ranks
+from tltrain.errors import RunError
 
 if TYPE_CHECKING:
     from tltrain.config import OptimiserConfig
 
 
-def cosine(step: int, steps: int, warmup: float) -> float:
-    """Learning rate of an update as a fraction of the peak: a linear rise, then a cosine that reaches zero after the
-    last update.
-
-    Args:
-        step: index of the update, from 0.
-        steps: number of updates.
-        warmup: fraction of the updates in which the rate rises.
-    """
-    return _cosine(step, steps, math.ceil(warmup * steps))
-
-
 def rate_share(settings: OptimiserConfig, step: int, steps: int) -> float:
-    """Learning rate of update `step` (from 0) of `steps` as a fraction of the peak, as the settings say."""
+    """Learning rate of update `step` (from 0) of `steps` as a fraction of the peak: a linear rise, then the peak or,
+    by schedule, a cosine that reaches zero after the last update."""
     rising = math.ceil(settings.warmup * steps) if settings.warmup_updates is None else settings.warmup_updates
-    if settings.schedule == "constant":
-        return min((step + 1) / (rising + 1), 1.0)
-    return _cosine(step, steps, rising)
-
-
-def _cosine(step: int, steps: int, rising: int) -> float:
     if step < rising:
         return (step + 1) / (rising + 1)
+    if settings.schedule == "constant":
+        return 1.0
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
 
 
@@ -96,8 +82,16 @@ class Optimiser:
                 weight.grad += parameter.grad
             parameter.grad = None
 
-    def clip(self, normaliser: float) -> float:
-        """Sum the gradients over all ranks, divide by `normaliser` and clip; returns their norm before clipping."""
+    def clip(self, normaliser: float, update: str = "an update") -> float:
+        """Sum the gradients over all ranks, divide by `normaliser` and clip; returns their norm before clipping.
+
+        Args:
+            normaliser: divisor of the gradients.
+            update: what an error calls this update.
+
+        Raises:
+            RunError: the norm is not finite.
+        """
         ranks.sum_gradients(self.weights)
         gradients = [weight.grad for weight in self.weights if weight.grad is not None]
         if not gradients:
@@ -106,9 +100,13 @@ class Optimiser:
         kinds = [sharded, [gradient for gradient in gradients if not ranks.is_sharded(gradient)]]
         if not all(kinds):
             torch._foreach_mul_(gradients, 1 / normaliser)
-            norm = torch.nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
-            return float(norm.full_tensor() if ranks.is_sharded(norm) else norm)  # type: ignore[attr-defined]
-        return self._clip_separately(kinds, normaliser)  # torch's functions accept either kind alone
+            found = torch.nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+            norm = float(found.full_tensor() if ranks.is_sharded(found) else found)  # type: ignore[attr-defined]
+        else:
+            norm = self._clip_separately(kinds, normaliser)  # torch's functions accept either kind alone
+        if not math.isfinite(norm):
+            raise RunError(f"the gradients of {update} have norm {norm}; a lower learning rate may help")
+        return norm
 
     def _clip_separately(self, kinds: Sequence[list[torch.Tensor]], normaliser: float) -> float:
         """Divide sharded and unsharded gradients by `normaliser` and clip them by their common norm, which is
@@ -123,17 +121,21 @@ class Optimiser:
             torch._foreach_mul_(gradients, min(self.clip_norm / (total + 1e-6), 1.0))  # as clip_grad_norm_ does
         return total
 
-    def step(self, normaliser: float, share: float) -> float:
+    def step(self, normaliser: float, share: float, update: str = "an update") -> float:
         """Clip the gradients and update the weights.
 
         Args:
             normaliser: divisor of the gradients.
             share: learning rate as a fraction of the peak.
+            update: what an error calls this update.
 
         Returns:
             The norm of the gradients before clipping.
+
+        Raises:
+            RunError: the norm is not finite.
         """
-        norm = self.clip(normaliser)
+        norm = self.clip(normaliser, update)
         for group in self.adam.param_groups:
             group["lr"] = group["peak"] * share
         self.adam.step()

@@ -16,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
 from tltrain.engine.capabilities import linear_output
+from tltrain.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -116,7 +117,16 @@ class Values:
 def last_hidden(
     model: PreTrainedModel, ids: torch.Tensor, positions: torch.Tensor, predicted: Predicted
 ) -> torch.Tensor:
-    """(D, hidden size) last hidden states at the distinct predicting positions."""
+    """(D, hidden size) last hidden states at the distinct predicting positions.
+
+    Raises:
+        ModelError: the model does not give its hidden states.
+    """
+    if model.base_model is model:
+        raise ModelError(
+            f"{type(model).__name__} has no base model that gives hidden states, which a critic needs; "
+            "`ppo.advantage: leave_one_out` has no critic"
+        )
     inputs = {"input_ids": ids.to(model.device), "position_ids": positions.to(model.device), "use_cache": False}
     states: torch.Tensor
     if isinstance(model, FSDPModule):

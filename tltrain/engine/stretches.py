@@ -98,7 +98,7 @@ class _RecomputedAttention(torch.autograd.Function):
         *past: torch.Tensor,
     ) -> torch.Tensor:
         """See `attend_stretches`."""
-        kernel = kernel_for(query, key, value)
+        kernel = kernel_for(query.dtype)
         repeats = 1 if kernel.folds else query.shape[1] // key.shape[1]
         keys = _Path(pass_stretches, key, past[0::2], repeats)
         values = _Path(pass_stretches, value, past[1::2], repeats)
@@ -116,7 +116,7 @@ class _RecomputedAttention(torch.autograd.Function):
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         """Gradients of query, key, value and past."""
         query, key, value, attended, logsumexp, *past = context.saved_tensors
-        kernel = kernel_for(query, key, value)
+        kernel = kernel_for(query.dtype)
         repeats = 1 if kernel.folds else query.shape[1] // key.shape[1]
         keys = _Path(context.stretches, key, past[0::2], repeats)
         values = _Path(context.stretches, value, past[1::2], repeats)

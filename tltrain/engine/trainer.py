@@ -130,7 +130,7 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
         """Train to the end, resuming from the last checkpoint if there is any.
 
         Raises:
-            RunError: the loss is not finite.
+            RunError: the loss or a gradient is not finite.
         """
         last = ranks.shared(next(reversed(numbered(self.folder)), None))
         if ranks.rank() == 0:
@@ -218,7 +218,8 @@ class TreeTrainer(Trainer):  # type: ignore[misc]
 
     def _clip_grad_norm(self, model: Any) -> float:
         update = self.updates[-1]
-        update.grad_norm = self.optimiser.clip(update.weight) if update.weight else 0.0
+        if update.weight:
+            update.grad_norm = self.optimiser.clip(update.weight, f"update {update.step} in {self.folder}")
         return update.grad_norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

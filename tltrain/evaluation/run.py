@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,8 +92,11 @@ class Evaluation:
         self._check_given_dialects(named, tests)
         for name, model in named.items():
             with self.run.stage(f"eval {name}"):
-                for test in tests:
-                    self.score(name, model, test)
+                try:
+                    for test in tests:
+                        self.score(name, model, test)
+                finally:
+                    self._backends.clear()  # lm-eval loads the model itself
                 if general:
                     self.general(name, model, general)
         write_significance(self.folder)
@@ -175,10 +179,15 @@ class Evaluation:
                 self._backends[name] = self._load(name, model)
         return self._backends[name]
 
-    def use(self, name: str, backend: LocalBackend) -> None:
-        """Use a model that is already loaded for the scores of `name`."""
+    @contextmanager
+    def using(self, name: str, backend: LocalBackend) -> Iterator[None]:
+        """Within the block, use a model that is already loaded for the scores of `name`; then let go of it."""
         self._backends = {name: backend}
         self.dialects[name] = backend.dialect
+        try:
+            yield
+        finally:
+            self._backends.clear()
 
     def dialect(self, name: str, model: Model) -> str:
         """How a model writes calls: as given for it, else as configured for all, else as its chat template does."""

@@ -10,6 +10,7 @@ from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
 from tltrain.engine.generate import GPU_PREFILL_TOKENS, PREFILL_TOKENS
 from tltrain.engine.memory import CACHE_BYTES, OWN_BYTES
 from tltrain.engine.outputs import GPU_MAX_LOGITS, MAX_LOGITS
+from tltrain.engine.passes import BRANCH_DIVISOR
 from tltrain.planning.model_size import ModelSize
 from tltrain.planning.rates import Inference, Rates
 from tltrain.planning.work import ArmWork, Decoding, EvalWork, PPOWork, Work
@@ -18,8 +19,6 @@ ADAM_BYTES = 12
 """Per trained weight: gradient and both moments, in fp32."""
 LOGIT_BYTES = 12
 """Per logit in memory: the logits, their softmax and their gradient, in fp32."""
-BRANCH_SHARE = 4
-"""A pass holds its budget, and at least this part of it for branches beside a longer prefix (`plan_passes`)."""
 PAGE_SECONDS = 0.5
 """Assumed time of writing scores and pages of an evaluation."""
 
@@ -75,7 +74,8 @@ class Machine:
         reference = settings.needs_reference
         old = not settings.on_policy or (reference and not rates.shares_prefixes)  # else decoding records them
         seconds = rates.load_seconds + work.encode_seconds + rates.save_seconds
-        seconds += sum(self._decoding(one, one.lengths, inference) for one in [*work.decoding, *work.validation])
+        for times, parts in ((work.factor, work.decoding), (work.validations, work.validation)):
+            seconds += times * sum(self._decoding(one, one.lengths, inference) for one in parts)
         seconds += (old + reference + critic) * self._flops(work.measured) / inference.flops
         networks = work.policy_share + critic
         seconds += networks * self._flops(work.update) / training.flops
@@ -156,8 +156,9 @@ def lora_parameters(size: ModelSize, rank: int) -> int:
 
 
 def _most_tokens(config: RunConfig) -> int:
-    """Most tokens of a pass with its prefixes, whatever the data, except for a longer sequence."""
-    return config.max_tree_tokens + config.max_tree_tokens // BRANCH_SHARE + (config.max_length or 1 << 30)
+    """Most tokens of a pass with its prefixes, whatever the data, except for a longer sequence: the budget, and a part
+    of it for branches beside a longer prefix (`plan_passes`)."""
+    return config.max_tree_tokens + config.max_tree_tokens // BRANCH_DIVISOR + (config.max_length or 1 << 30)
 
 
 def _active(lengths: Iterable[int], limit: int) -> list[int]:

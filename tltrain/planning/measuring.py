@@ -21,7 +21,7 @@ from tltrain.engine.optimiser import Optimiser
 from tltrain.engine.outputs import LogProbs
 from tltrain.engine.passes import backward, measure, nll
 from tltrain.engine.tree import TokenSequence
-from tltrain.planning.model_size import ModelSize, size_of
+from tltrain.planning.model_size import ModelSize, model_size
 from tltrain.planning.rates import Inference, Rates, Training, activation_bytes
 from tltrain.planning.work import tree_work
 from tltrain.progress import quantity
@@ -50,10 +50,11 @@ DISK = 1e9
 def measured_rates(
     config: RunConfig, device: str, sample: Sequence[TokenSequence], replies: int, seconds: float = 1.0
 ) -> tuple[Rates, ModelSize]:
-    """Rates of this machine with the model of a run. The random state of torch is left as it was.
+    """Rates of this machine with the model of a run, quantised if SFT quantises it. The random state of torch is left
+    as it was.
 
     Args:
-        config: of the run.
+        config: of the run; the trainings of `sft` and `ppo` are measured unless they are None.
         device: where it runs.
         sample: sequences of a typical update.
         replies: most replies that are decoded together in the run.
@@ -73,16 +74,17 @@ class _Measurement:
         start_peak()
         self._reset_peak()
         base = self._used_mb()
+        sft, ppo = self.config.sft, self.config.ppo
         started = time.perf_counter()
         self.model: PreTrainedModel = models.load_model(
             self.config.model,
             models.resolve_dtype(self.config.dtype, self.device),
             self.device,
-            allow_code=self.config.allow_code,
+            sft.lora.base if sft is not None and sft.lora is not None else None,
+            self.config.allow_code,
         )
         load_seconds, load_mb = time.perf_counter() - started, self._peak_mb() - base
-        self.size = size_of(self.model)
-        sft, ppo = self.config.sft, self.config.ppo
+        self.size = model_size(self.config.model, self.config.allow_code)  # not of a quantised model's packed weights
         plain, pass_seconds = self._inference()
         full = (sft is not None and sft.lora is None) or (ppo is not None and ppo.lora is None)
         adapters = [section.lora for section in (sft, ppo) if section is not None and section.lora is not None]
@@ -131,7 +133,8 @@ class _Measurement:
         def run(sequences: Sequence[TokenSequence]) -> None:
             backward(self.model, sequences, nll, self.config.max_tree_tokens, accumulate=optimiser.accumulate)
 
-        recompute = self.config.sft is not None and self.config.sft.gradient_checkpointing
+        section = self.config.sft or self.config.ppo
+        recompute = section is not None and section.gradient_checkpointing
         with gradient_checkpointing(self.model) if recompute else nullcontext():
             run(self._cut(WARM_UP_TOKENS))
             optimiser.step(1.0, 0.0)  # allocates the moments

@@ -20,11 +20,11 @@ class ModelSize:
     hidden: int
     """Width of the hidden states."""
     feed_forward: int
-    """Inner width of the feed-forward layers."""
+    """Inner width of the feed-forward layers, the largest if they differ."""
     attention: int
-    """Width of all query heads."""
+    """Width of all query heads, as the mean of the layers."""
     key_value: int
-    """Width of all key heads."""
+    """Width of all key heads, as the mean of the layers."""
     vocabulary: int
     positions: int | None
     """Most positions of a sequence; None: no limit known."""
@@ -52,20 +52,22 @@ def model_size(name: str, allow_code: bool = False) -> ModelSize:
 
 def size_of(model: Any) -> ModelSize:
     """The sizes of a loaded model (a `PreTrainedModel`), without adapters."""
+    from tltrain.engine.capabilities import layer_heads
+
     config = model.config.get_text_config()
-    hidden, heads = int(config.hidden_size), int(getattr(config, "num_attention_heads", 0) or 1)
-    head = int(getattr(config, "head_dim", None) or hidden // heads)
+    hidden, heads = int(config.hidden_size), layer_heads(config)
+    inner = getattr(config, "intermediate_size", None) or 4 * hidden
     output = model.get_output_embeddings()
     tied = output is not None and output.weight is model.get_input_embeddings().weight
     embeddings = model.get_input_embeddings().weight.numel() * (1 if tied or output is None else 2)
     return ModelSize(
         parameters=sum(weight.numel() for weight in model.parameters()),
         output=embeddings,
-        layers=int(config.num_hidden_layers),
+        layers=len(heads),
         hidden=hidden,
-        feed_forward=int(getattr(config, "intermediate_size", None) or 4 * hidden),
-        attention=heads * head,
-        key_value=head * int(getattr(config, "num_key_value_heads", None) or heads),
+        feed_forward=max(inner) if isinstance(inner, list) else int(inner),
+        attention=sum(layer.queries * layer.size for layer in heads) // len(heads),
+        key_value=sum(layer.key_values * layer.size for layer in heads) // len(heads),
         vocabulary=int(config.vocab_size),
         positions=getattr(config, "max_position_embeddings", None),
     )

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tltrain import model as models
 from tltrain.arms import ARMS, arm_after_ppo
@@ -13,7 +12,7 @@ from tltrain.config import RunConfig
 from tltrain.data import Data, load_data
 from tltrain.encode import Encoder
 from tltrain.engine.devices import pick_device
-from tltrain.errors import ConfigError
+from tltrain.errors import ConfigError, DataError
 from tltrain.planning.costs import Machine, StageCost
 from tltrain.planning.measuring import measured_rates
 from tltrain.planning.model_size import model_size
@@ -23,13 +22,16 @@ from tltrain.planning.remedies import memory_problems
 from tltrain.planning.replies import gold_lengths, truncation_warnings, with_reply_limit
 from tltrain.planning.skipping import SkippingEncoder, refused_problems
 from tltrain.planning.work import ArmWork, EvalWork, PPOWork
-from tltrain.planning.workload import arm_work, eval_work, ppo_work
+from tltrain.planning.workload import arm_work, eval_work, from_enough, ppo_work
 from tltrain.sft import draw
 from tltrain.testsets.base import TestSet
 from tltrain.testsets.trajectories import TrajectorySet
+from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+T = TypeVar("T")
 
 STAGES = ("sft", "ppo", "eval")
 ENCODE_SECONDS = 3.0
@@ -131,6 +133,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
 
 
+def base_name(config: RunConfig) -> str:
+    """Name of a run's initial model in scores: `base`, or its own name if nothing is trained."""
+    return "base" if config.sft or config.ppo else config.model.strip("./").replace("/", "-")
+
+
 def make_plan(config: RunConfig, gpu: str | None = None) -> Plan:
     """Plan a whole run from its configuration: trains nothing, writes nothing.
 
@@ -143,7 +150,7 @@ def make_plan(config: RunConfig, gpu: str | None = None) -> Plan:
     """
     tokenizer = models.load_tokenizer(config.model, config.dialect, config.allow_code, config.template)
     data = load_data(config.data, config.data_seed)
-    config = with_reply_limit(config, Path(), data, tokenizer)
+    config = with_reply_limit(config, None, data, tokenizer)
     planned = plan_run(config, data, tokenizer, gpu=gpu, encode_seconds=ENCODE_SECONDS)
     return replace(planned, problems=[*data_warnings(config, data), *planned.problems])
 
@@ -183,15 +190,15 @@ def plan_run(
         by_mask: dict[tuple[bool, bool], ArmWork] = {}
         for arm in config.sft.arms:
             kind = (ARMS[arm].mae, ARMS[arm].pkt)
-            by_mask[kind] = by_mask.get(kind) or arm_work(data.train, encoders(*kind), config, encode_seconds)
+            by_mask[kind] = by_mask.get(kind) or encoders.work(arm_work, data, kind, encode_seconds)
             arms[arm] = by_mask[kind]
     ppo = evaluation = None
     if config.ppo is not None and "ppo" in stages:
-        ppo = ppo_work(data.train, encoders(), config, encode_seconds)
+        ppo = encoders.work(ppo_work, data, (True, False), encode_seconds)
     if config.eval is not None and _evaluates(config, data, stages):
         sample = config.eval.trajectories
-        tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
-        golds = gold_lengths(tested, tokenizer, config.failure_mode, config.seed)
+        tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.data_seed)]
+        golds = gold_lengths(tested, tokenizer, config.failure_mode, config.data_seed)
         evaluation = eval_work(_test_sets(config, data), golds, encoders(), config, encode_seconds)
     machine = _machine(config, gpu, arms, ppo, evaluation, measure_seconds)
     costs = _costs(config, machine, arms, ppo, evaluation)
@@ -251,6 +258,20 @@ class _Encoders:
         encoder.refused = self.refused
         return encoder
 
+    def work(
+        self,
+        find: Callable[[Sequence[Trajectory], Encoder, RunConfig, float | None], T],
+        data: Data,
+        kind: tuple[bool, bool],
+        seconds: float | None,
+    ) -> T:
+        """The work of a training with MAE and PKT as in `kind`; an error also says what cannot be encoded."""
+        try:
+            return from_enough(lambda limit: find(data.train, self(*kind), self.config, limit), seconds)
+        except DataError as error:
+            refused = refused_problems(self.refused, self.config.data.strict)
+            raise DataError("; ".join([error.reason, *refused])) from None
+
 
 def _test_sets(config: RunConfig, data: Data) -> list[TestSet]:
     return [TrajectorySet.of(data.bench, name, split, config.failure_mode) for name, split in data.tests.items()]
@@ -274,6 +295,8 @@ def _machine(
         assert evaluation is not None, "a plan has work"
         sample = evaluation.sample
     replies = max((one.replies for one in decoded), default=1)
+    planned = {"sft": config.sft if arms else None, "ppo": config.ppo if ppo else None}
+    config = config.model_copy(update=planned)
     return Machine(*measured_rates(config, pick_device(config.device), sample, replies, seconds))
 
 
@@ -283,10 +306,7 @@ def _costs(
     """In the order of the run."""
     costs = []
     if evaluation is not None:
-        trains = config.sft is not None or config.ppo is not None
-        costs.append(
-            machine.evaluation("base" if trains else config.model.strip("./").replace("/", "-"), evaluation, False)
-        )
+        costs.append(machine.evaluation(base_name(config), evaluation, False))
     for arm in config.sft.arms if config.sft else ():
         if arm in arms:
             costs.append(machine.sft(arm, arms[arm], config))

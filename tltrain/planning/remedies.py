@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tltrain.config import LoraConfig, PPOConfig, RunConfig, SFTConfig
+from tltrain.engine.passes import BRANCH_DIVISOR
 from tltrain.planning.costs import Machine, StageCost
 from tltrain.planning.rates import Training, activation_bytes
 from tltrain.planning.work import ArmWork, PPOWork, Work
@@ -44,7 +45,7 @@ def _sft_remedy(machine: Machine, config: RunConfig, sft: SFTConfig, work: Work)
     for changes, tried, tokens in _sft_variants(config, sft):
         with_tokens = replace(work, largest_pass=min(work.largest_pass, _in_memory(tokens, config)))
         changed = config.model_copy(update={"sft": tried, "max_tree_tokens": tokens})
-        if _for(machine, tried).sft_memory(with_tokens, changed) <= machine.rates.capacity_mb:
+        if _for(machine, sft, tried).sft_memory(with_tokens, changed) <= machine.rates.capacity_mb:
             return f"it fits with {changes}"
     return None
 
@@ -84,12 +85,12 @@ def _ppo_remedy(machine: Machine, config: RunConfig, ppo: PPOConfig, work: PPOWo
 
 def _in_memory(tokens: int, config: RunConfig) -> int:
     """Tokens in memory with a budget: a sequence at its length limit is never divided further than its prefix."""
-    return max(tokens, min(config.max_length or tokens, tokens + tokens // 4))
+    return max(tokens, min(config.max_length or tokens, tokens + tokens // BRANCH_DIVISOR))
 
 
-def _for(machine: Machine, sft: SFTConfig) -> Machine:
-    """The machine with the memory per token of other settings, scaled from what was measured."""
-    if not sft.gradient_checkpointing:
+def _for(machine: Machine, measured: SFTConfig, sft: SFTConfig) -> Machine:
+    """The machine with the memory per token of other settings, scaled from what was measured with the run's."""
+    if sft.gradient_checkpointing == measured.gradient_checkpointing:
         return machine
     size, item = machine.size, machine.rates.item_bytes
     share = activation_bytes(size, item, True) / activation_bytes(size, item, False)

@@ -62,17 +62,19 @@ def fitting_limit(lengths: Sequence[int]) -> int:
     return max(LEAST, math.ceil(HEADROOM * quantile / MULTIPLE) * MULTIPLE)
 
 
-def with_reply_limit(config: RunConfig, folder: Path, data: Data, tokenizer: PreTrainedTokenizerBase) -> RunConfig:
-    """The configuration with `eval.max_new_tokens` set: the value stored in the run directory if there is one,
+def with_reply_limit(
+    config: RunConfig, folder: Path | None, data: Data, tokenizer: PreTrainedTokenizerBase
+) -> RunConfig:
+    """The configuration with `eval.max_new_tokens` set: the value stored in the run directory `folder` if there is one,
     otherwise one that fits the golds of the test splits (of the training split, if there is no test split)."""
     if config.eval is None or config.eval.max_new_tokens is not None:
         return config
-    stored = folder / "config.yaml"
-    before = read_config(stored).eval if stored.is_file() else None
+    stored = None if folder is None else folder / "config.yaml"
+    before = read_config(stored).eval if stored is not None and stored.is_file() else None
     limit = before.max_new_tokens if before is not None else None
     if limit is None:
         tested = [trajectory for split in data.tests.values() for trajectory in split] or data.train
-        limit = fitting_limit(gold_lengths(tested, tokenizer, config.failure_mode, config.seed))
+        limit = fitting_limit(gold_lengths(tested, tokenizer, config.failure_mode, config.data_seed))
         limit = min(limit, config.max_length or limit)
     return config.model_copy(update={"eval": config.eval.model_copy(update={"max_new_tokens": limit})})
 
@@ -85,11 +87,11 @@ def truncation_warnings(
     evaluated = config.eval is not None and config.eval.own_splits and "eval" in stages
     if config.eval is not None and config.eval.max_new_tokens is not None and evaluated:
         sample = config.eval.trajectories
-        tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.seed)]
-        lengths = gold_lengths(tested, tokenizer, config.failure_mode, config.seed)
+        tested = [trajectory for split in data.tests.values() for trajectory in draw(split, sample, config.data_seed)]
+        lengths = gold_lengths(tested, tokenizer, config.failure_mode, config.data_seed)
         warnings.append(_longer_than("eval", config.eval.max_new_tokens, lengths, "count as wrong"))
     if config.ppo is not None and "ppo" in stages:
-        lengths = gold_lengths(data.train, tokenizer, config.failure_mode, config.seed)
+        lengths = gold_lengths(data.train, tokenizer, config.failure_mode, config.data_seed)
         warnings.append(_longer_than("ppo", config.ppo.max_new_tokens, lengths, "get the reward of a format error"))
     return [warning for warning in warnings if warning is not None]
 

@@ -121,8 +121,12 @@ class PPOWork:
     """Replies that are sampled in all, without validation."""
     updates: int
     decoding: list[Decoding]
+    factor: float
+    """How many times as much decoding there is in all: more than 1 for a quick estimate from some rollouts."""
     validation: list[Decoding]
-    """Of all validations."""
+    """Of one validation."""
+    validations: float
+    """How many times as much there is in all, validations of more prompts than a quick estimate looks at included."""
     measured: Work
     """One forward pass over all rollouts."""
     update: Work

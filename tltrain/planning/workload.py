@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain, cycle, islice, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from tltrain.arms import ARMS
 from tltrain.config import PPOConfig, RunConfig, SFTConfig
-from tltrain.data import held_openings, opening
 from tltrain.encode import Encoder, EncodingCounts, Prompt
 from tltrain.engine.generate import PREFILL_TOKENS
 from tltrain.engine.order import batches
 from tltrain.engine.tree import TokenSequence, common_prefix
-from tltrain.errors import DataError
+from tltrain.errors import DataError, TLTrainError
 from tltrain.planning.work import ArmWork, Decoding, EvalWork, PPOWork, Work, tree_work
 from tltrain.ppo.prompts import draw_prompts, hold_back, number_of_rollouts
-from tltrain.sft import prefix_key, step_sequence
+from tltrain.sft import check_learned, epoch_batches, hold_out, prefix_key, step_sequence
 from tltrain.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from tltrain.testsets.base import TestSet
+
+T = TypeVar("T")
 
 
 class Deadline:
@@ -34,21 +36,32 @@ class Deadline:
         return self.end is not None and time.perf_counter() > self.end
 
 
+def from_enough(work: Callable[[float | None], T], seconds: float | None) -> T:
+    """What `work` finds in a part of the data, as much as is encoded in `seconds`. Where that part is too small for a
+    setting, more is encoded, up to all data.
+
+    Raises:
+        TLTrainError: what `work` raises for all data.
+    """
+    while True:
+        started = time.perf_counter()
+        try:
+            return work(seconds)
+        except TLTrainError:
+            if seconds is None or time.perf_counter() - started < seconds:
+                raise
+            seconds = 4 * seconds + 0.1
+
+
 def arm_order(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> tuple[list[list[int]], list[int]]:
-    """The batches of an epoch (those that training uses), and the held-out trajectories, as indices."""
-    held: list[int] = []
-    kept = list(range(len(trajectories)))
-    if config.held_out is not None:
-        openings = held_openings(trajectories, config.held_out.share, seed)
-        held = [index for index in kept if opening(trajectories[index]) in openings]
-        kept = [index for index in kept if opening(trajectories[index]) not in openings]
-    keys = [prefix_key(trajectories[index]) for index in kept]
-    order = [
-        [kept[position] for position in batch] for batch in batches(keys, config.batch_size, config.group_size, seed)
-    ]
-    if config.trajectories is not None:
-        order = order[: -(-config.trajectories // config.batch_size)]
-    return order, held
+    """The batches of an epoch (those that training uses), and the held-out trajectories, as indices.
+
+    Raises:
+        ConfigError: nothing or everything would be held out.
+    """
+    held, kept = hold_out(trajectories, config, seed)
+    order = epoch_batches([trajectories[index] for index in kept], config, seed)
+    return [[kept[position] for position in batch] for batch in order], held
 
 
 def arm_work(
@@ -63,6 +76,7 @@ def arm_work(
         seconds: encode batches for this long, and take the others to be like them; None: encode all.
 
     Raises:
+        ConfigError: nothing or everything would be held out.
         DataError: no reply is left to learn.
     """
     assert config.sft is not None
@@ -81,8 +95,7 @@ def arm_work(
         seen += len(batch)
         if number and deadline.reached():
             break
-    if not counts.learned:
-        raise DataError(f"nothing to learn: of {counts.replies} replies {counts.masked} failed, {counts.dropped} cut")
+    check_learned(counts, config.max_length)
     drawn = sum(map(len, order))
     factor = drawn / seen
     updates = len(order)
@@ -138,16 +151,18 @@ def ppo_work(
 ) -> PPOWork:
     """The work of PPO, for replies as long as the golds.
 
-    Arguments as for `arm_work`.
+    Arguments as for `arm_work`. Trees of rollouts are built for `seconds` too, and the others taken to be like them.
 
     Raises:
+        ConfigError: the settings leave no prompt or no rollout to train or to validate on.
         DataError: there is no prompt.
     """
     assert config.ppo is not None
     settings = config.ppo
     started = time.perf_counter()
-    prompts, golds = _prompts(trajectories, encoder, config, Deadline(seconds))
-    encoding = (time.perf_counter() - started) / len({id(prompt.trajectory) for prompt in prompts}) * len(trajectories)
+    prompts, golds, seen = _prompts(trajectories, encoder, config, Deadline(seconds))
+    factor = len(trajectories) / seen
+    encoding = (time.perf_counter() - started) * factor
     held: list[int] = []
     if settings.validation is not None:
         kept, _ = hold_back(list(prompts), settings.validation.share, config.seed)
@@ -155,8 +170,9 @@ def ppo_work(
         held = [index for index, prompt in enumerate(prompts) if prompt.name in names]
     trained = [index for index in range(len(prompts)) if index not in set(held)]
     left, lengths = [prompts[index] for index in trained], [golds[index] for index in trained]
-    rollouts = number_of_rollouts(settings, len(left))
+    rollouts = number_of_rollouts(settings, round(len(left) * factor))
     decoding, measured, update = [], Work(), Work()
+    deadline = Deadline(seconds)
     for number in range(1, rollouts + 1):
         drawn = draw_prompts(left, number, settings, config.seed)
         repeated = [index for index in drawn for _ in range(settings.samples)]
@@ -167,40 +183,54 @@ def ppo_work(
         measured.add(tree_work(sequences, config.max_tree_tokens, keep_all=True))
         for part in range(settings.minibatches):
             update.add(tree_work(sequences[part :: settings.minibatches], config.max_tree_tokens, keep_all=True))
+        if deadline.reached():
+            break
+    times = rollouts / len(decoding)
     return PPOWork(
         rollouts=rollouts,
         replies=rollouts * settings.prompts * settings.samples,
         updates=rollouts * settings.epochs * settings.minibatches,
         decoding=decoding,
-        validation=_validation(
-            [prompts[index] for index in held], [golds[index] for index in held], settings, rollouts
-        ),
-        measured=measured,
-        update=update.times(settings.epochs),
+        factor=times,
+        validation=_validation([prompts[index] for index in held], [golds[index] for index in held], settings),
+        validations=factor * (1 + -(-rollouts // settings.validation.every)) if settings.validation else 0,
+        measured=measured.times(times),
+        update=update.times(times * settings.epochs),
         policy_share=1 - settings.critic_warmup / rollouts,
         encode_seconds=encoding,
         sample=[_any_sequence(left[0].ids)],
     )
 
 
+def samples_failed(config: RunConfig) -> bool:
+    """Whether PPO's prompts are those of all replies: after SFT without MAE, as failed calls are part of what that arm
+    learns from. Otherwise they are those of unfailed replies."""
+    return config.sft is not None and config.ppo is not None and not ARMS[config.ppo.arm].mae
+
+
 def _prompts(
     trajectories: Sequence[Trajectory], encoder: Encoder, config: RunConfig, deadline: Deadline
-) -> tuple[list[Prompt], list[int]]:
-    """Prompts of the unfailed replies, and the tokens of their golds."""
+) -> tuple[list[Prompt], list[int], int]:
+    """PPO's prompts, the tokens of their golds, and the number of trajectories that were encoded. As in a run, one that
+    cannot be encoded gives no prompt."""
     prompts: list[Prompt] = []
     golds: list[int] = []
+    failed, seen = samples_failed(config), 0
     keys = [prefix_key(trajectory) for trajectory in trajectories]
     for index in chain(*batches(keys, 16, 8, config.seed)):
         trajectory = trajectories[index]
         lengths = {step.message: len(step.reply_ids) for step in encoder.steps(trajectory)}
-        for prompt in encoder.prompts(trajectory):
-            prompts.append(prompt)
-            golds.append(lengths.get(prompt.message, 1))
+        found = [prompt for prompt in encoder.prompts(trajectory, failed) if prompt.message in lengths]
+        prompts += found
+        golds += [lengths[prompt.message] for prompt in found]
+        seen += 1
         if prompts and deadline.reached():
             break
     if not prompts:
-        raise DataError("nothing to sample from: the training split has no unfailed step within the length limit")
-    return prompts, golds
+        kind = "reply" if failed else "unfailed reply"
+        within = "" if config.max_length is None else f" whose prompt is shorter than max_length {config.max_length}"
+        raise DataError(f"nothing to sample from: the training split has no {kind}{within}")
+    return prompts, golds, seen
 
 
 def _sampled(prompt: Sequence[int], length: int, number: int) -> TokenSequence:
@@ -210,18 +240,16 @@ def _sampled(prompt: Sequence[int], length: int, number: int) -> TokenSequence:
     )
 
 
-def _validation(prompts: Sequence[Prompt], golds: Sequence[int], settings: PPOConfig, rollouts: int) -> list[Decoding]:
-    if settings.validation is None or not prompts:
-        return []
+def _validation(prompts: Sequence[Prompt], golds: Sequence[int], settings: PPOConfig) -> list[Decoding]:
+    """Of one validation."""
     limits = [min(length, settings.max_new_tokens) for length in golds]
     size = settings.prompts * settings.samples
     ids = [prompt.ids for prompt in prompts for _ in range(1 + settings.samples)]
     lengths = [length for length in limits for _ in range(1 + settings.samples)]
-    parts = [
+    return [
         decoding_of(ids[at : at + size], lengths[at : at + size], settings.max_new_tokens)
         for at in range(0, len(ids), size)
     ]
-    return parts * (1 + -(-rollouts // settings.validation.every))
 
 
 def decoding_of(prompts: Sequence[Sequence[int]], lengths: Sequence[int], room: int) -> Decoding:
@@ -262,7 +290,7 @@ def eval_work(
     items = seen = 0
     ids: list[list[int]] = []
     for test in tests:
-        sampled = test.sample(config.eval.trajectories, config.seed)
+        sampled = test.sample(config.eval.trajectories, config.data_seed)
         items += len(sampled.items)
         ids = _fitting(sampled, encoder, config, deadline)
         seen += len(ids)

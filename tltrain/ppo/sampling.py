@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -34,7 +35,7 @@ class Sampler(Protocol):
         """Reply to this process's prompts. All processes must call this, with any number of prompts.
 
         Args:
-            prompts: of the replies, in order.
+            prompts: of the replies, in order; a reply has at most the tokens for which its prompt has room.
             temperature: 0 decodes greedily.
             seeds: random seed of each reply; may be empty if the temperature is 0.
         """
@@ -62,15 +63,20 @@ class LocalSampler:
     def sample(self, prompts: Sequence[Prompt], temperature: float, seeds: Sequence[int]) -> list[Generated]:
         """See `Sampler`."""
         with self.actors.whole_policy() as policy:
-            return generate(
-                policy,
-                [prompt.ids for prompt in prompts],
-                self.stop_ids,
+            return _within_limit(
+                prompts,
+                seeds,
                 self.config.max_new_tokens,
-                temperature=temperature,
-                seeds=seeds,
-                batch_size=self.config.prompts * self.config.samples,
-                record_logprobs=True,
+                lambda ids, own_seeds, room: generate(
+                    policy,
+                    ids,
+                    self.stop_ids,
+                    room,
+                    temperature=temperature,
+                    seeds=own_seeds,
+                    batch_size=self.config.prompts * self.config.samples,
+                    record_logprobs=True,
+                ),
             )
 
 
@@ -144,13 +150,13 @@ class ServerSampler:
             ranks.on_first(lambda: self._load(state))
             self.outdated = False
         return ranks.on_all(
-            lambda: self.server.generate(
-                self.adapter,
-                [prompt.ids for prompt in prompts],
-                self.stop_ids,
+            lambda: _within_limit(
+                prompts,
+                seeds,
                 self.config.max_new_tokens,
-                temperature=temperature,
-                seeds=seeds,
+                lambda ids, own_seeds, room: self.server.generate(
+                    self.adapter, ids, self.stop_ids, room, temperature=temperature, seeds=own_seeds
+                ),
             )
         )
 
@@ -159,3 +165,22 @@ class ServerSampler:
         self._remove()
         self.actors.save_adapter(self.folder / self.adapter, self.base, state)
         self.server.load_adapter(self.adapter, self.folder / self.adapter)
+
+
+def _within_limit(
+    prompts: Sequence[Prompt],
+    seeds: Sequence[int],
+    most: int,
+    generate_replies: Callable[[list[list[int]], list[int], int], list[Generated]],
+) -> list[Generated]:
+    """Replies of at most `most` tokens, by a function of token ids, random seeds and a number of tokens: prompts that
+    leave less room than others are replied to apart from them."""
+    rooms: defaultdict[int, list[int]] = defaultdict(list)
+    for index, prompt in enumerate(prompts):
+        rooms[most if prompt.room is None else min(prompt.room, most)].append(index)
+    replies: dict[int, Generated] = {}
+    for room, chosen in rooms.items():
+        own_seeds = [seeds[index] for index in chosen] if seeds else []
+        found = generate_replies([prompts[index].ids for index in chosen], own_seeds, room)
+        replies.update(zip(chosen, found, strict=True))
+    return [replies[index] for index in range(len(prompts))]

@@ -114,6 +114,9 @@ class PPOTrainer:
 
         Returns:
             The policy; None on ranks other than 0 if it was sharded.
+
+        Raises:
+            RunError: a gradient is not finite.
         """
         checkpoint = self.folder / "checkpoint.pt"
         done = self._resume(load_checkpoint(checkpoint))

@@ -88,7 +88,11 @@ class Updates:
         return recorded and prefix_sharing_obstacle(self.actors.policy()) is None
 
     def update(self, rollout: Rollout, number: int) -> dict[str, float]:
-        """Run all epochs and minibatches on one rollout; returns the mean losses and gradient norms."""
+        """Run all epochs and minibatches on one rollout; returns the mean losses and gradient norms.
+
+        Raises:
+            RunError: a gradient is not finite.
+        """
         config = self.config
         updates = config.epochs * config.minibatches
         train_policy = number > config.critic_warmup
@@ -102,10 +106,11 @@ class Updates:
                 totals[name] += value
             before = (number - 1 - config.critic_warmup) * updates + index
             share = rate_share(config.policy, before, (self.rollouts - config.critic_warmup) * updates)
-            totals["policy_grad_norm"] += self.policy.step(1.0, share) if train_policy else 0.0
+            called = f"rollout {number} (ppo.policy)"
+            totals["policy_grad_norm"] += self.policy.step(1.0, share, called) if train_policy else 0.0
             if self.critic is not None:
                 share = rate_share(config.critic, (number - 1) * updates + index, self.rollouts * updates)
-                totals["value_grad_norm"] += self.critic.step(1.0, share)
+                totals["value_grad_norm"] += self.critic.step(1.0, share, f"rollout {number} (ppo.critic)")
         summed = [name for name in totals if not name.endswith("_grad_norm")]  # the others are equal on all ranks
         values = ranks.summed([totals[name] for name in summed], self.actors.policy().device)
         totals.update(zip(summed, values, strict=True))
