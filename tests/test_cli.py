@@ -286,6 +286,21 @@ def test_a_stage_that_is_null(place: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run/report.html").exists()
 
 
+def test_a_folder_in_place_of_a_file_and_a_run_in_place_of_a_model(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "run/sft/mae/model").mkdir(parents=True)
+    data = place / "data/train.jsonl"
+    (tmp_path / "run/config.yaml").write_text("")
+    for files, said in (
+        (["x"], "this run has no trained model yet"),
+        (["config.json"], f"{tmp_path}/run/sft/mae/model"),
+    ):
+        (tmp_path / "run/sft/mae/model" / files[0]).write_text("{}")
+        assert mistake("eval", tmp_path / "run", "--data", data, "--out", tmp_path / "out").endswith(said)
+    own = ("--data", data, "--bench", "bfcl/exec", "--out", tmp_path / "out")
+    assert "--data is the folder of the test sets" in mistake("eval", tmp_path / "run/sft/mae/model", *own)
+    assert mistake("init", "-").startswith("init -: a configuration names its data")
+
+
 def test_nothing_to_learn(place: Path, tmp_path: Path) -> None:
     path = changed(place, tmp_path, max_length=3, ppo=None, eval=None)
     said = mistake_after_progress("run", path, "--out", tmp_path / "run")

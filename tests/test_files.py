@@ -201,3 +201,18 @@ def test_errors_of_missing_and_invalid_json_name_the_file(tmp_path: Path) -> Non
     path.write_text("{")
     with pytest.raises(DataError, match=f"{path}: not JSON"):
         read_json(path)
+
+
+def test_a_file_never_replaces_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--out FOLDER` of a command that writes a file must not delete the folder."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    (folder / "kept.txt").write_text("here")
+    monkeypatch.chdir(folder)
+    for path in (folder, Path()):
+        with pytest.raises(DataError, match="expected a file to write, but this is a folder"):
+            write_text(path, "page")
+        with pytest.raises(DataError, match="expected a file to write, but this is a folder"):
+            write_json_lines(path, [1])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"kept.txt": "here"}
+    assert [path.name for path in tmp_path.iterdir()] == ["logs"]

@@ -122,10 +122,10 @@ def test_each_reply_counts_the_same(tmp_path: Path, unit: str, max_tree_tokens: 
     found: dict[str, torch.Tensor] = {}
     clip = trained.optimiser.clip
 
-    def recording(normaliser: float) -> float:
+    def recording(normaliser: float, update: str) -> float:
         for name, parameter in trained.model.named_parameters():
             found[name] = parameter.grad / normaliser
-        return clip(normaliser)
+        return clip(normaliser, update)
 
     trained.optimiser.clip = recording  # type: ignore[method-assign]
     trained.train()
@@ -223,7 +223,7 @@ def test_some_trajectories_in_updates_of_replies(tmp_path: Path) -> None:
 
 def test_nothing_to_learn_in_updates_of_replies(tmp_path: Path) -> None:
     failed = [replace(one, messages=one.messages[:3]) for one in micro_trajectories() if len(one.messages) == 4][:1]
-    with pytest.raises(DataError, match=r"nothing to learn: of 1 reply 1 failed$"):
+    with pytest.raises(DataError, match=r"nothing to learn: of 1 reply 1 failed; an arm without MAE"):
         trainer(tmp_path, failed, batch_unit="step")
 
 

@@ -32,10 +32,10 @@ def test_an_update_is_the_weighted_mean_over_the_whole_batch(tmp_path: Path, max
     found: dict[str, torch.Tensor] = {}
     clip = trained.optimiser.clip
 
-    def recording(normaliser: float) -> float:
+    def recording(normaliser: float, update: str) -> float:
         for name, parameter in trained.model.named_parameters():
             found[name] = parameter.grad / normaliser
-        return clip(normaliser)
+        return clip(normaliser, update)
 
     trained.optimiser.clip = recording  # type: ignore[method-assign]
     trained.train()
@@ -179,7 +179,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_nothing_to_learn_is_said(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nothing to learn: of 2 replies 2 failed$"):
+    with pytest.raises(DataError, match=r"nothing to learn: of 2 replies 2 failed; an arm without MAE"):
         trainer(tmp_path, [FAILED, FAILED]).train()
     with pytest.raises(DataError, match=r"of 12 replies 0 failed, 12 have prompts that reach max_length 20$"):
         trainer(tmp_path, max_length=20).train()

@@ -14,6 +14,8 @@ from typing import Any
 
 from tltrain.errors import DataError, RunError
 
+_A_FOLDER = "expected a file to write, but this is a folder"
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -21,7 +23,13 @@ def replacing(path: Path) -> Iterator[Path]:
 
     An existing folder at `path` is moved aside first and then removed. If the process is killed in between, the next
     call finds the old folder and restores it first.
+
+    Raises:
+        DataError: a file would replace a folder.
+        RunError: there is no space.
     """
+    if not path.name:  # such as `.`
+        raise DataError(_A_FOLDER, path)
     temporary, aside = path.with_name(temporary_name(path.name)), path.with_name(f".{path.name}.old")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,6 +38,8 @@ def replacing(path: Path) -> Iterator[Path]:
         discard(temporary)
         yield temporary
         if path.is_dir():
+            if not temporary.is_dir():
+                raise DataError(_A_FOLDER, path)
             discard(aside)
             path.rename(aside)
             temporary.rename(path)

@@ -65,11 +65,20 @@ def resolve(name: str) -> str:
         return str(fetch_builtin())
     if Path(name).is_dir():
         if not (Path(name) / "config.json").is_file():
-            raise ModelError(f"model {name}: the folder holds no config.json")
+            raise ModelError(f"model {name}: the folder holds no config.json{_models_of_run(Path(name))}")
         return name
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or "/" not in name:
         raise ModelError(f"model {name}: no such folder (and neither '{BUILTIN}' nor a hub name 'owner/model')")
     return name
+
+
+def _models_of_run(folder: Path) -> str:
+    """What to name instead of a run directory; empty if the folder is none."""
+    if not (folder / "config.yaml").is_file():
+        return ""
+    found = [*sorted(folder.glob("sft/*/model")), folder / "ppo/model"]
+    trained = [str(path) for path in found if (path / "config.json").is_file()]
+    return f"; name a model of this run: {', '.join(trained)}" if trained else "; this run has no trained model yet"
 
 
 def fetch_builtin(wheel_folder: Path | None = None) -> Path:

@@ -263,7 +263,10 @@ def check_learned(counts: EncodingCounts, max_length: int | None) -> None:
     """
     if not counts.learned:
         long = f", {counts.dropped:,} have prompts that reach max_length {max_length}" if counts.dropped else ""
-        raise DataError(f"nothing to learn: of {quantity(counts.replies, 'reply')} {counts.masked:,} failed{long}")
+        hint = "; an arm without MAE (`sft.arms: [sft]`) learns failed calls too" if counts.masked and not long else ""
+        raise DataError(
+            f"nothing to learn: of {quantity(counts.replies, 'reply')} {counts.masked:,} failed{long}{hint}"
+        )
 
 
 def epoch_batches(trajectories: Sequence[Trajectory], config: SFTConfig, seed: int) -> list[list[int]]:

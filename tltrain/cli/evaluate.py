@@ -228,6 +228,10 @@ def _evaluation_plan(path: Path | None, options: Mapping[str, Any], settings: Se
 def _check_sets(plan: EvaluationFile, library: str | None, max_steps: int | None, general: str | None) -> None:
     if plan.bench is None and plan.trajectories is None and general is None:
         raise ConfigError("expected --bench NAMES, --data with trajectories, or --general with tasks")
+    if plan.bench is not None and plan.data is not None and Path(plan.data).is_file():
+        raise ConfigError(
+            f"{plan.data}: with --bench, --data is the folder of the test sets; evaluate your own trajectories apart"
+        )
     if plan.bench is None and library is not None:
         raise ConfigError("--library executes ToolEyes' calls: it has no use without --bench")
     if plan.bench is None and max_steps is not None:

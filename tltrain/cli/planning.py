@@ -44,6 +44,8 @@ def init(
     from tltrain.planning.commented import commented_yaml
     from tltrain.planning.proposal import configuration_path, propose
 
+    if logs == "-":
+        raise ConfigError("init -: a configuration names its data, so save the logs to a file first")
     path = out or configuration_path(logs)
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: exists already; choose another file with --out, or replace it with --overwrite")

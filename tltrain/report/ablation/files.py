@@ -12,7 +12,7 @@ from tltrain.report.charts import svg_file
 
 
 def write_ablation(folder: Path) -> list[Path]:
-    """Write `ablation.md`, `ablation.html` and a file of each chart under `figures/`, and return the three paths.
+    """Write `ablation.md`, `ablation.html` and a file of each chart under `figures/`, and return their paths.
 
     Raises:
         DataError: `ablation.json` is missing or malformed.
@@ -21,6 +21,7 @@ def write_ablation(folder: Path) -> list[Path]:
     write_text(folder / "ablation.md", markdown(found))
     write_text(folder / "ablation.html", html(found))
     discard(folder / FIGURES)  # those of tests and sweeps that are there no more
-    for chart in charts(found):
+    drawn = charts(found)
+    for chart in drawn:
         write_text(folder / chart.path, svg_file(chart.draw(), chart.title))
-    return [folder / "ablation.md", folder / "ablation.html", folder / FIGURES]
+    return [folder / "ablation.md", folder / "ablation.html", *([folder / FIGURES] if drawn else [])]

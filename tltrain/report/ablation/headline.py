@@ -14,7 +14,7 @@ def headline(found: Row) -> str:
     """What the parts change in CF on the first tests, as a sentence."""
     rows = _main_effects(found)
     if not rows:
-        return f"{quantity(len(_arms(found['scores'])), 'arm')}, {seeds_text(found)}"
+        return quantity(len(_arms(found["scores"])), "arm")
     tests = list(grouped(rows, split_name).items())
     several = len(found["seeds"]) > 1
     shown = [f"{test}: {', '.join(_part_text(row, several) for row in own)}" for test, own in tests[:_MOST_TESTS]]
