@@ -141,7 +141,7 @@ def test_the_policy_s_schedule_begins_after_the_critic_s_warm_up(
     trained = trainer(tmp_path, advantage="gae", critic_warmup=1, policy=rate, critic=rate)
     shares: dict[str, list[float]] = {"policy": [], "critic": []}
     for name, optimiser in (("policy", trained.updates.policy), ("critic", trained.updates.critic)):
-        monkeypatch.setattr(optimiser, "step", lambda _, share, name=name: shares[name].append(share) or 0.0)
+        monkeypatch.setattr(optimiser, "step", lambda _, share, __, name=name: shares[name].append(share) or 0.0)
     for number in (1, 2, 3):
         trained.update(trained.collect(number), number)
     assert shares["policy"] == pytest.approx([1, 0.5])
