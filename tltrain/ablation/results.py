@@ -262,17 +262,13 @@ def _mean_effect(
     seeds, it is over those pairs and seeds that are most together: a run that is still alone does not make the others
     count less. Nothing where there are not two such pairs."""
     available = [pair for pair in pairs(part) if results.values(pair, setting, test, metric, kind) is not None]
-    sets = (chosen for count in range(2, len(available) + 1) for chosen in combinations(available, count))
-    found = []
-    for chosen in sets:
+    found: list[Values] = []
+    for chosen in chain.from_iterable(combinations(available, count) for count in range(2, len(available) + 1)):
         every = results.values(sorted(set(chain.from_iterable(chosen))), setting, test, metric, kind)
         if every is not None:
-            differences = np.array([every[arm] - every[against] for arm, against in chosen])
-            found.append(differences)
+            found.append(np.array([every[arm] - every[against] for arm, against in chosen]))
     if found:
-        largest = max(
-            found, key=lambda differences: (differences.shape[0] * differences.shape[1], differences.shape[1])
-        )
+        largest = max(found, key=lambda one: (one.shape[0] * one.shape[1], one.shape[1]))  # (pairs, seeds, items)
         labels = {"part": part, **_test(test), "metric": metric, "arm": None, "against": None}
         yield {**labels, "pairs": len(largest), **_effect(largest.mean(axis=0))}
 
